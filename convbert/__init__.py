@@ -1,0 +1,1 @@
+"""The application layer of ConvBERT-Prod: what the entry scripts share, built on ``paddlenlp``."""

@@ -1,0 +1,128 @@
+"""Text to features and logits to answers: the one place, for dygraph, inference and serving.
+
+NumPy and the tokenizer only; Paddle is never imported here, so an HTTP worker can use it alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Iterator, List, Optional, Sequence, Tuple, Union
+
+import numpy as np
+
+from paddlenlp.transformers.convbert.tokenizer import ConvBertTokenizer
+from paddlenlp.utils.errors import UserError
+
+Text = Union[str, Tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Features:
+    """One encoded text: ``input_ids`` and ``token_type_ids`` of equal length, no padding."""
+
+    input_ids: List[int]
+    token_type_ids: List[int]
+    truncated: bool = False
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One answer. For a regression model ``label_id`` is 0, ``prob`` the score and ``label`` ''."""
+
+    label_id: int
+    prob: float
+    label: str = ""
+
+
+class TextProcessor:
+    """Encodes texts for the model and decodes its logits.
+
+    Args:
+        tokenizer: the tokenizer saved beside the weights.
+        max_seq_len: longest sequence in tokens, special tokens included; longer texts are cut.
+        label_names: class names by label id, or None when the checkpoint has none.
+        pad_multiple: round padded lengths up to a multiple of this number. Few distinct shapes
+            keep oneDNN's per-shape primitive cache small.
+    """
+
+    def __init__(
+        self,
+        tokenizer: ConvBertTokenizer,
+        max_seq_len: int = 128,
+        label_names: Optional[Sequence[str]] = None,
+        pad_multiple: int = 1,
+    ):
+        self.tokenizer = tokenizer
+        self.max_seq_len = max_seq_len
+        self.label_names = list(label_names) if label_names else None
+        self.pad_multiple = pad_multiple
+
+    @classmethod
+    def from_dir(cls, path: str, **kwargs) -> "TextProcessor":
+        """Open the tokenizer and label names of a checkpoint, exported or served directory."""
+        tokenizer = ConvBertTokenizer.from_pretrained(path)
+        kwargs.setdefault("label_names", tokenizer.label_names)
+        return cls(tokenizer, **kwargs)
+
+    def encode(self, texts: Sequence[Text]) -> List[Features]:
+        """Encode sentences, or (sentence, sentence) pairs, as ``[CLS] a [SEP] (b [SEP])``.
+
+        Raises:
+            UserError: a text is not a string or is empty.
+        """
+        for number, text in enumerate(texts, start=1):
+            parts = (text,) if isinstance(text, str) else tuple(text)
+            if not parts or not all(isinstance(part, str) for part in parts):
+                raise UserError(f"text {number} is not a string: give one sentence or a pair")
+            if not all(part.strip() for part in parts):
+                raise UserError(f"text {number} is empty: give at least one word")
+        encoded = self.tokenizer.batch_encode(texts, max_seq_len=self.max_seq_len)
+        return [
+            Features(item["input_ids"], item["token_type_ids"], item["truncated"])
+            for item in encoded
+        ]
+
+    def collate(self, features: Sequence[Features]) -> Tuple[np.ndarray, np.ndarray]:
+        """Pad to the longest text. Returns ``input_ids, token_type_ids``, each [B, L] int64."""
+        longest = max(len(feature.input_ids) for feature in features)
+        length = -(-longest // self.pad_multiple) * self.pad_multiple
+        # Rounding up must not leave the position table (or the user's bound) behind.
+        length = max(longest, min(length, self.max_seq_len))
+        input_ids = np.full((len(features), length), self.tokenizer.pad_token_id, dtype=np.int64)
+        token_type_ids = np.zeros_like(input_ids)
+        for row, feature in enumerate(features):
+            input_ids[row, : len(feature.input_ids)] = feature.input_ids
+            token_type_ids[row, : len(feature.token_type_ids)] = feature.token_type_ids
+        return input_ids, token_type_ids
+
+    def decode(self, logits: np.ndarray) -> List[Prediction]:
+        """Turn logits [B, C] float into answers: argmax and its softmax probability.
+
+        One column (C = 1) is a regression score and is passed through.
+        """
+        logits = np.asarray(logits, dtype=np.float64)
+        if logits.ndim != 2:
+            raise ValueError(f"logits must be [B, C], got shape {logits.shape}")
+        if logits.shape[1] == 1:
+            return [Prediction(0, float(score)) for score in logits[:, 0]]
+        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probs = shifted / shifted.sum(axis=1, keepdims=True)
+        return [self._prediction(row) for row in probs]
+
+    def _prediction(self, probs: np.ndarray) -> Prediction:
+        label_id = int(probs.argmax())
+        return Prediction(label_id, float(probs[label_id]), self._label(label_id))
+
+    def _label(self, label_id: int) -> str:
+        named = self.label_names is not None and label_id < len(self.label_names)
+        return self.label_names[label_id] if named else str(label_id)
+
+
+def length_sorted_batches(lengths: Sequence[int], batch_size: int) -> Iterator[List[int]]:
+    """Yield lists of at most ``batch_size`` indices whose texts have similar lengths.
+
+    Longest first, so that the largest batch (the memory peak) comes at once.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
