@@ -58,7 +58,7 @@ class TextProcessor:
         self.pad_multiple = pad_multiple
 
     @classmethod
-    def from_dir(cls, path: str, **kwargs) -> "TextProcessor":
+    def from_dir(cls, path: str, **kwargs) -> TextProcessor:
         """Open the tokenizer and label names of a checkpoint, exported or served directory."""
         tokenizer = ConvBertTokenizer.from_pretrained(path)
         kwargs.setdefault("label_names", tokenizer.label_names)
