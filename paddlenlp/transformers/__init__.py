@@ -1,0 +1,31 @@
+"""Models, tokenizer and learning-rate schedules under upstream's names.
+
+Names are loaded when first used, so that the tokenizer alone does not import Paddle.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+_HOME = {
+    "ConvBertConfig": "convbert.configuration",
+    "ConvBertForSequenceClassification": "convbert.modeling",
+    "ConvBertModel": "convbert.modeling",
+    "ConvBertPretrainedModel": "convbert.modeling",
+    "ConvBertTokenizer": "convbert.tokenizer",
+    "CosineDecayWithWarmup": "optimization",
+    "LinearDecayWithWarmup": "optimization",
+    "PretrainedModel": "model_utils",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__():
+    return __all__

@@ -1,0 +1,201 @@
+"""The building blocks of ConvBERT: grouped linear, separable and span-based dynamic convolution.
+
+Shapes: B batch, L length, H hidden, N heads of one kind, D head dimension, K kernel size.
+Every function is right for any B and L both in dygraph and in the exported program.
+"""
+
+from __future__ import annotations
+
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+
+from paddlenlp.transformers.convbert.configuration import ConvBertConfig
+
+
+def axis_size(x: paddle.Tensor, axis: int):
+    """Size of one axis: an int in dygraph, a tensor in a program whose axis is dynamic."""
+    size = x.shape[axis]
+    if paddle.in_dynamic_mode() or size >= 0:
+        return size
+    return paddle.shape(x)[axis]
+
+
+def normal_attr(config: ConvBertConfig) -> paddle.ParamAttr:
+    """Weights start from N(0, initializer_range); biases from zero (Paddle's default)."""
+    initializer = nn.initializer.Normal(std=config.initializer_range)
+    return paddle.ParamAttr(initializer=initializer)
+
+
+def linear(config: ConvBertConfig, in_features: int, out_features: int) -> nn.Linear:
+    """A Linear layer with this model's initialisation; weight [in, out]."""
+    return nn.Linear(in_features, out_features, weight_attr=normal_attr(config))
+
+
+def banded(kernels: paddle.Tensor) -> paddle.Tensor:
+    """Spread the taps of every position along a diagonal band.
+
+    Appending L zeros to each row of K taps and re-reading the same numbers in rows that are one
+    shorter shifts row l to the right by l columns; nothing is computed.
+
+    Args:
+        kernels: [B, N, L, K] float.
+
+    Returns:
+        [B, N, L, L + K - 1] float: row l holds its K taps from column l on, zeros elsewhere.
+    """
+    length = axis_size(kernels, 2)
+    shape = [axis_size(kernels, 0), kernels.shape[1], length, length]
+    zeros = paddle.zeros(shape, dtype=kernels.dtype)
+    flat = paddle.concat([kernels, zeros], axis=-1).reshape([0, 0, -1])  # [B, N, L * (L + K)]
+    return flat[:, :, :-length].reshape([0, 0, length, -1])
+
+
+def span_dynamic_conv(values: paddle.Tensor, kernels: paddle.Tensor) -> paddle.Tensor:
+    """Span-based dynamic convolution (section 3.2): each position and head has its own K taps.
+
+    ``out[b, n, l] = sum_k kernels[b, n, l, k] * values[b, n, l + k - K // 2]`` with zeros beyond
+    both ends, as one batched matrix product.
+
+    Args:
+        values: [B, N, L, D] float.
+        kernels: [B, N, L, K] float, K odd, normalised by the caller.
+
+    Returns:
+        [B, N, L, D] float.
+    """
+    half = kernels.shape[-1] // 2
+    padded = F.pad(values, [0, 0, half, half], data_format="NCHW")  # [B, N, L + K - 1, D]
+    return paddle.matmul(banded(kernels), padded)
+
+
+class DepthwiseConv1D(nn.Layer):
+    """One K-tap filter per channel with zero padding; ``weight`` [H, 1, K], no bias."""
+
+    def __init__(self, config: ConvBertConfig):
+        super().__init__()
+        self.half = config.conv_kernel_size // 2
+        shape = [config.hidden_size, 1, config.conv_kernel_size]
+        self.weight = self.create_parameter(shape, attr=normal_attr(config))
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Filter x [B, L, H] along L; returns [B, L, H]."""
+        if paddle.in_dynamic_mode():
+            return self._shifted_sum(x)
+        # oneDNN's depthwise kernel wants NCHW; its NLC Conv1D crashes the next LayerNorm.
+        x = x.transpose([0, 2, 1]).unsqueeze(2)  # [B, H, 1, L]
+        x = F.conv2d(
+            x, self.weight.unsqueeze(2), padding=[0, self.half], groups=self.weight.shape[0]
+        )
+        return x.squeeze(2).transpose([0, 2, 1])
+
+    def _shifted_sum(self, x: paddle.Tensor) -> paddle.Tensor:
+        # Paddle's own CPU kernel for this convolution is about ten times slower than nine
+        # shifted multiply-adds.
+        length = x.shape[1]
+        padded = F.pad(x, [self.half, self.half], data_format="NLC")  # [B, L + K - 1, H]
+        taps = self.weight.squeeze(1).transpose([1, 0])  # [K, H]
+        total = padded[:, :length] * taps[0]
+        for k in range(1, taps.shape[0]):
+            total = total + padded[:, k : k + length] * taps[k]
+        return total
+
+
+class PointwiseConv1D(nn.Layer):
+    """A convolution with one tap: a matrix product; ``weight`` [O, H, 1], no bias."""
+
+    def __init__(self, config: ConvBertConfig, out_features: int):
+        super().__init__()
+        shape = [out_features, config.hidden_size, 1]
+        self.weight = self.create_parameter(shape, attr=normal_attr(config))
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Map x [B, L, H] to [B, L, O]."""
+        return paddle.matmul(x, self.weight.squeeze(-1), transpose_y=True)
+
+
+class SeparableConv1D(nn.Layer):
+    """Depthwise then pointwise convolution: the span-aware key of section 3.2."""
+
+    def __init__(self, config: ConvBertConfig, out_features: int):
+        super().__init__()
+        self.depthwise = DepthwiseConv1D(config)
+        self.pointwise = PointwiseConv1D(config, out_features)
+        self.bias = self.create_parameter([out_features], is_bias=True)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Map x [B, L, H] to [B, L, O]."""
+        return self.pointwise(self.depthwise(x)) + self.bias
+
+
+class GroupedLinear(nn.Layer):
+    """A block-diagonal linear layer (section 3.4); ``weight`` [G, in / G, out / G], bias [out]."""
+
+    def __init__(self, config: ConvBertConfig, in_features: int, out_features: int):
+        super().__init__()
+        self.groups = config.num_groups
+        self.group_in = in_features // self.groups
+        self.out_features = out_features
+        shape = [self.groups, self.group_in, out_features // self.groups]
+        self.weight = self.create_parameter(shape, attr=normal_attr(config))
+        self.bias = self.create_parameter([out_features], is_bias=True)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Map x [B, L, in] to [B, L, out]."""
+        x = x.reshape([0, 0, self.groups, self.group_in]).transpose([0, 2, 1, 3])  # [B, G, L, in/G]
+        x = paddle.matmul(x, self.weight).transpose([0, 2, 1, 3])  # [B, L, G, out / G]
+        return x.reshape([0, 0, self.out_features]) + self.bias
+
+
+class MixedAttention(nn.Layer):
+    """Mixed attention (section 3.3): N self-attention heads beside N dynamic-convolution heads."""
+
+    def __init__(self, config: ConvBertConfig):
+        super().__init__()
+        hidden, width = config.hidden_size, config.num_heads * config.head_dim
+        self.num_heads = config.num_heads
+        self.head_dim = config.head_dim
+        self.kernel_size = config.conv_kernel_size
+        self.dropout = nn.Dropout(config.attention_probs_dropout_prob)
+        self.q_proj = linear(config, hidden, width)
+        self.k_proj = linear(config, hidden, width)
+        self.v_proj = linear(config, hidden, width)
+        self.out_proj = linear(config, 2 * width, hidden)
+        self.key_conv_attn_layer = SeparableConv1D(config, width)
+        self.conv_kernel_layer = linear(config, width, config.num_heads * self.kernel_size)
+        self.conv_out_layer = linear(config, hidden, width)
+
+    def forward(self, x: paddle.Tensor, bias: paddle.Tensor, keep=None) -> paddle.Tensor:
+        """Mix x [B, L, H] over positions.
+
+        Args:
+            x: [B, L, H] float.
+            bias: [B, 1, 1, L] float added to the attention scores; very negative at padding.
+            keep: [B, L, 1] float, 0 at padding, to shut it out of both convolutions; None: leak.
+
+        Returns:
+            [B, L, H] float.
+        """
+        query = self.q_proj(x)  # [B, L, N * D]
+        attention = self._attend(query, self.k_proj(x), self.v_proj(x), bias)
+        convolution = self._convolve(query, x, keep)
+        mixed = paddle.concat([attention, convolution], axis=1)  # [B, 2N, L, D]
+        return self.out_proj(mixed.transpose([0, 2, 1, 3]).flatten(2))
+
+    def _attend(self, query, key, value, bias) -> paddle.Tensor:
+        query, key, value = (self._split_heads(x) for x in (query, key, value))
+        scores = paddle.matmul(query * self.head_dim**-0.5, key, transpose_y=True) + bias
+        return paddle.matmul(self.dropout(F.softmax(scores)), value)  # [B, N, L, D]
+
+    def _convolve(self, query, x, keep) -> paddle.Tensor:
+        values = self.conv_out_layer(x)
+        if keep is not None:
+            x, values = x * keep, values * keep
+        span_key = self.key_conv_attn_layer(x)
+        kernels = self.conv_kernel_layer(span_key * query)  # [B, L, N * K]
+        kernels = kernels.reshape([0, 0, self.num_heads, self.kernel_size]).transpose([0, 2, 1, 3])
+        return span_dynamic_conv(self._split_heads(values), F.softmax(kernels))
+
+    def _split_heads(self, x: paddle.Tensor) -> paddle.Tensor:
+        """[B, L, N * D] -> [B, N, L, D]."""
+        return x.reshape([0, 0, self.num_heads, self.head_dim]).transpose([0, 2, 1, 3])

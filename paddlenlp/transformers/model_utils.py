@@ -1,0 +1,148 @@
+"""What every model can do: load from a known name or a directory, and save to a directory."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, Dict, Optional
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from paddlenlp.transformers import checkpoint
+from paddlenlp.transformers.convbert.configuration import PRESETS, ConvBertConfig
+from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.files import atomic_directory
+from paddlenlp.utils.hub import pretrained_file
+from paddlenlp.utils.log import get_logger
+
+
+def resolve_checkpoint(name_or_dir: str) -> str:
+    """Return a local checkpoint directory, downloading a published model into the cache.
+
+    Raises:
+        UserError: neither a directory nor a published name, or the download failed.
+    """
+    if os.path.isdir(name_or_dir):
+        return name_or_dir
+    return str(pretrained_file(name_or_dir, checkpoint.WEIGHTS_FILE).parent)
+
+
+class PretrainedModel(nn.Layer):
+    """Base class of the models.
+
+    A subclass sets ``config_class`` and ``base_model_prefix`` (the attribute that holds the body).
+    """
+
+    config_class = ConvBertConfig
+    base_model_prefix = ""
+
+    def __init__(self, config: ConvBertConfig):
+        super().__init__()
+        self.config = config
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_dir: str, new_head: bool = True, **overrides: Any
+    ) -> PretrainedModel:
+        """Build the model of a checkpoint and fill it.
+
+        Args:
+            name_or_dir: a published name or a checkpoint directory.
+            new_head: a checkpoint without this model's head (a pretrained body) starts with a
+                random one and says so; False: that is an error.
+            overrides: configuration fields that replace the checkpoint's.
+
+        Raises:
+            UserError: the checkpoint cannot be read, or its weights do not fit (named).
+        """
+        directory = resolve_checkpoint(name_or_dir)
+        config, weights = cls._read(name_or_dir, directory, overrides)
+        model = cls(config)
+        model.load_weights(weights, directory, new_head)
+        return model
+
+    @classmethod
+    def _read(cls, name: str, directory: str, overrides: Dict[str, Any]):
+        config_path = os.path.join(directory, checkpoint.CONFIG_FILE)
+        if name in PRESETS and not os.path.exists(config_path):
+            config = cls.config_class.preset(name, **overrides)  # upstream publishes weights only
+        else:
+            required = [checkpoint.CONFIG_FILE, checkpoint.WEIGHTS_FILE]
+            checkpoint.require_files(directory, required, "checkpoint")
+            config = cls.config_class.from_dict(checkpoint.read_json(config_path), **overrides)
+        path = os.path.join(directory, checkpoint.WEIGHTS_FILE)
+        return config, checkpoint.read_weights(path)
+
+    def load_weights(
+        self, weights: Dict[str, np.ndarray], source: str, new_head: bool = False
+    ) -> None:
+        """Fill every parameter from named arrays; nothing is skipped silently.
+
+        Args:
+            weights: arrays by parameter name, with or without the body's prefix.
+            source: where they come from, for messages.
+            new_head: keep the random head when the weights hold none of it.
+
+        Raises:
+            UserError: tensors are missing, left over or of another shape (all named).
+        """
+        target = self.state_dict()
+        weights = self._match_prefix(weights, target)
+        missing = [name for name in target if name not in weights]
+        extra = [name for name in weights if name not in target]
+        body = self.base_model_prefix + "."
+        head = [name for name in target if not name.startswith(body)]
+        if new_head and head and set(missing) == set(head):
+            get_logger().info(
+                "%s has no head for %s: it starts random", source, type(self).__name__
+            )
+            missing = []
+            # A pretraining checkpoint brings heads of its own, which this model does not use.
+            extra = [name for name in extra if name.startswith(body)]
+        self._check_fit(target, weights, missing, extra, source)
+        fitting = {name: weights[name] for name in target if name in weights}
+        self.set_state_dict(fitting)
+
+    def _match_prefix(self, weights: Dict[str, np.ndarray], target) -> Dict[str, np.ndarray]:
+        body = self.base_model_prefix + "."
+        prefixed = any(name.startswith(body) for name in weights)
+        if prefixed == any(name.startswith(body) for name in target):
+            return weights
+        if prefixed:  # the body alone, out of a checkpoint with heads
+            return {n[len(body) :]: w for n, w in weights.items() if n.startswith(body)}
+        return {body + name: array for name, array in weights.items()}
+
+    def _check_fit(self, target, weights, missing, extra, source) -> None:
+        misshaped = [
+            f"{name} {list(weights[name].shape)} instead of {target[name].shape}"
+            for name in target
+            if name in weights and list(weights[name].shape) != list(target[name].shape)
+        ]
+        found = [("missing", missing), ("unknown", extra), ("of another shape", misshaped)]
+        problems = [f"{kind}: {checkpoint.shorten(names)}" for kind, names in found if names]
+        if problems:
+            raise UserError(
+                f"the weights in '{source}' do not fit {type(self).__name__} with the "
+                f"configuration beside them; {'; '.join(problems)}"
+            )
+
+    def save_pretrained(self, directory: str, extra_files: Optional[Dict[str, Any]] = None) -> None:
+        """Write ``model_config.json`` and ``model_state.pdparams``; all files appear or none does.
+
+        Args:
+            directory: replaced as a whole if it exists.
+            extra_files: further contents by file name, as a callable taking the path.
+
+        Raises:
+            UserError: the directory cannot be written.
+        """
+        with atomic_directory(directory) as work:
+            config = {"architecture": type(self).__name__, **self.config.to_dict()}
+            with open(os.path.join(work, checkpoint.CONFIG_FILE), "w", encoding="utf-8") as file:
+                json.dump(config, file, indent=2)
+                file.write("\n")
+            paddle.save(self.state_dict(), os.path.join(work, checkpoint.WEIGHTS_FILE))
+            for name, write in (extra_files or {}).items():
+                write(os.path.join(work, name))
