@@ -1,0 +1,145 @@
+"""Files and directories that appear whole or not at all."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import sys
+import uuid
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Iterator, Union
+
+from paddlenlp.utils.errors import UserError
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+_AT_FDCWD = -100  # linux/fcntl.h
+_RENAME_EXCHANGE = 2  # linux/fs.h
+
+
+def ensure_writable_dir(path: PathLike) -> Path:
+    """Make the directory ``path`` (with its parents) and prove that a file can be made in it.
+
+    Raises:
+        UserError: it is a file, or the system refuses to make it or to write in it.
+    """
+    directory = Path(path)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe = _beside(directory / "probe")
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(
+            f"cannot write in directory {directory}: {reason}; name a directory you may write in"
+        ) from None
+    return directory
+
+
+@contextmanager
+def atomic_write(path: PathLike, mode: str = "w") -> Iterator[IO]:
+    """Open a file whose content replaces ``path`` when the block ends well, else changes nothing.
+
+    Args:
+        path: the file to make or replace; its directory is made where missing. A link is followed;
+            a device or pipe is written directly.
+        mode: "w" (UTF-8 text, newlines as written) or "wb".
+    """
+    if mode not in ("w", "wb"):
+        raise ValueError(f"mode must be 'w' or 'wb', got '{mode}'")
+    target = Path(os.path.realpath(path))
+    text = {} if mode == "wb" else {"encoding": "utf-8", "newline": ""}
+    if target.exists() and not target.is_file() and not target.is_dir():
+        with open(target, mode, **text) as file:  # replacing /dev/stdout would be a mishap
+            yield file
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _beside(target)
+    try:
+        with open(temporary, mode.replace("w", "x"), **text) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+        raise
+
+
+@contextmanager
+def atomic_directory(path: PathLike) -> Iterator[Path]:
+    """Yield an empty directory that takes the place of ``path`` when the block ends well.
+
+    A reader sees the old directory or the new one, never a mixture: on Linux the two are exchanged
+    in one step (renameat2). Where the system has no such call there is a moment between two renames
+    in which ``path`` is missing. On an error or Ctrl-C ``path`` is left as it was.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_dir():
+        raise UserError(f"{target} is a file, a directory of that name is needed: move it away")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _beside(target)
+    temporary.mkdir()
+    try:
+        yield temporary
+        _sync_tree(temporary)
+        _swap_in(temporary, target)
+    finally:  # after a swap this is the old directory, else the unfinished new one
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _beside(target: Path) -> Path:
+    """Return an unused hidden name in the directory of ``target`` (so on its file system)."""
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+
+
+def _swap_in(new: Path, target: Path) -> None:
+    """Put ``new`` in the place of ``target``; afterwards ``new`` is the old one, or is gone."""
+    if not target.exists():
+        os.rename(new, target)
+    elif not _exchange(new, target):
+        old = _beside(target)
+        os.rename(target, old)
+        try:
+            os.rename(new, target)
+        except BaseException:
+            os.rename(old, target)
+            raise
+        os.rename(old, new)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange two paths in one step; False where the system cannot."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        renameat2 = ctypes.CDLL(None).renameat2
+    except AttributeError:  # a C library older than glibc 2.28, or musl
+        return False
+    status = renameat2(
+        _AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE
+    )
+    return status == 0
+
+
+def _sync_tree(directory: Path) -> None:
+    """Flush a directory to the disk: after a power cut a rename must not outlive its data."""
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            _sync(os.path.join(folder, name))
+        _sync(folder)
+
+
+def _sync(path: str) -> None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:  # no directory handles on this system, or a file nobody may read
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
