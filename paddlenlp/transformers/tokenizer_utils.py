@@ -1,0 +1,313 @@
+"""WordPiece tokenization over the Rust library ``tokenizers``, in upstream's call form.
+
+Paddle is never imported here, so a client or an HTTP worker can tokenize without it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+
+from tokenizers import AddedToken, Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
+
+from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.files import PathLike, atomic_write
+from paddlenlp.utils.hub import pretrained_file
+
+Text = Union[str, Tuple[str, str]]
+Encoded = Dict[str, Any]
+
+VOCAB_FILE = "vocab.txt"
+CONFIG_FILE = "tokenizer_config.json"
+MAX_WORD_CHARS = 100  # a longer word is [UNK], as in BERT's reference tokenizer
+SPECIAL_TOKENS = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
+
+
+class WordPieceTokenizer:
+    """BERT's basic + WordPiece tokenization: ``[CLS] a [SEP]`` or ``[CLS] a [SEP] b [SEP]``.
+
+    Args:
+        vocab_file: UTF-8 text, one token per line; the line number (from 0) is the id.
+        do_lower_case: lower-case the text and strip accents.
+        label_names: class names by label id, kept with the tokenizer so that a saved model can
+            name its answers.
+        model_max_length: bound on the sequence length when a call gives none.
+        split_special_tokens: True treats a literal "[SEP]" in a text as the ordinary characters it
+            is made of, so that no text can forge a sentence boundary. False recognises special
+            tokens in the text, as upstream and transformers do by default.
+
+    Raises:
+        UserError: the vocabulary is missing, not UTF-8, repeats a token or lacks a special token.
+    """
+
+    def __init__(
+        self,
+        vocab_file: PathLike,
+        do_lower_case: bool = True,
+        label_names: Optional[Sequence[str]] = None,
+        model_max_length: int = 512,
+        split_special_tokens: bool = True,
+    ):
+        self.vocab_file = str(vocab_file)
+        self.do_lower_case = do_lower_case
+        self.label_names = list(label_names) if label_names else None
+        self.model_max_length = model_max_length
+        self.split_special_tokens = split_special_tokens
+        self._tokens = read_vocab(vocab_file)
+        self.vocab = {token: index for index, token in enumerate(self._tokens)}
+        self.pad_token_id = self.vocab[SPECIAL_TOKENS["pad_token"]]
+        self.unk_token_id = self.vocab[SPECIAL_TOKENS["unk_token"]]
+        self.cls_token_id = self.vocab[SPECIAL_TOKENS["cls_token"]]
+        self.sep_token_id = self.vocab[SPECIAL_TOKENS["sep_token"]]
+        self.mask_token_id = self.vocab[SPECIAL_TOKENS["mask_token"]]
+        self._pieces = _build_pipeline(self.vocab, do_lower_case, split_special_tokens)
+
+    @classmethod
+    def from_pretrained(cls, name_or_dir: PathLike, **overrides: Any) -> WordPieceTokenizer:
+        """Open a directory with vocab.txt (and tokenizer_config.json), or a published model.
+
+        Args:
+            name_or_dir: a directory, or a name such as "convbert-base" (downloads its vocab.txt).
+            overrides: constructor arguments that win over the saved ones.
+
+        Raises:
+            UserError: neither a directory nor a known name; no vocab.txt; unreadable settings.
+        """
+        directory = Path(name_or_dir)
+        if not directory.is_dir():
+            return cls(pretrained_file(str(name_or_dir), VOCAB_FILE), **overrides)
+        vocab_file = directory / VOCAB_FILE
+        if not vocab_file.is_file():
+            raise UserError(
+                f"{directory} has no {VOCAB_FILE}: copy the vocabulary of the model there"
+            )
+        return cls(vocab_file, **{**_read_config(directory / CONFIG_FILE), **overrides})
+
+    def save_pretrained(self, directory: PathLike) -> None:
+        """Write vocab.txt and tokenizer_config.json, each whole or not at all."""
+        config = {
+            "tokenizer_class": type(self).__name__,
+            "do_lower_case": self.do_lower_case,
+            "model_max_length": self.model_max_length,
+            "split_special_tokens": self.split_special_tokens,
+            **SPECIAL_TOKENS,
+        }
+        if self.label_names:
+            config["label_names"] = self.label_names
+        with atomic_write(Path(directory) / VOCAB_FILE) as file:
+            file.writelines(f"{token}\n" for token in self._tokens)
+        with atomic_write(Path(directory) / CONFIG_FILE) as file:
+            json.dump(config, file, ensure_ascii=False, indent=2)
+            file.write("\n")
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids."""
+        return len(self._tokens)
+
+    @property
+    def all_special_ids(self) -> List[int]:
+        """Ids of [PAD], [UNK], [CLS], [SEP] and [MASK]."""
+        return [self.vocab[token] for token in SPECIAL_TOKENS.values()]
+
+    def tokenize(self, text: str) -> List[str]:
+        """Split a text into word pieces, without special tokens around them."""
+        return self._run([text])[0].tokens
+
+    def convert_tokens_to_ids(self, tokens: Sequence[str]) -> List[int]:
+        """Look tokens up; a token outside the vocabulary is [UNK]."""
+        return [self.vocab.get(token, self.unk_token_id) for token in tokens]
+
+    def convert_ids_to_tokens(self, ids: Sequence[int]) -> List[str]:
+        """Look ids up; an id outside the vocabulary is an IndexError."""
+        if len(ids) and min(ids) < 0:
+            raise IndexError(f"negative token id {min(ids)}")
+        return [self._tokens[index] for index in ids]
+
+    def __call__(
+        self,
+        text: Union[str, Sequence[Text]],
+        text_pair: Optional[Union[str, Sequence[str]]] = None,
+        max_seq_len: Optional[int] = None,
+        pad_to_max_seq_len: bool = False,
+        return_token_type_ids: bool = True,
+        return_attention_mask: bool = False,
+        return_length: bool = False,
+    ) -> Encoded:
+        """Encode one text or a list of them, optionally each with its pair.
+
+        Args:
+            text: a string; or a list of strings or (string, string) pairs.
+            text_pair: the second sentence(s): a string for a string, a list for a list.
+            max_seq_len: longest sequence, special tokens included; a longer one is cut, the longer
+                sentence of a pair first. None: ``model_max_length``.
+            pad_to_max_seq_len: fill up with [PAD] to exactly that length.
+            return_token_type_ids: add "token_type_ids" (0 first sentence, 1 second).
+            return_attention_mask: add "attention_mask" (1 token, 0 padding).
+            return_length: add "seq_len", the length without padding.
+
+        Returns:
+            {"input_ids", ...}: lists of int for a string, lists of lists for a list.
+        """
+        single = isinstance(text, str)
+        texts = [text] if single else text
+        if text_pair is not None:
+            pairs = [text_pair] if single else text_pair
+            if isinstance(pairs, str) or len(pairs) != len(texts):
+                raise ValueError("text and text_pair must be two strings or two equal-length lists")
+            texts = list(zip(texts, pairs))
+        bound = self.model_max_length if max_seq_len is None else max_seq_len
+        rows = self.batch_encode(texts, bound)
+        width = bound if pad_to_max_seq_len else 0
+        result: Encoded = {
+            "input_ids": [_pad(r["input_ids"], width, self.pad_token_id) for r in rows]
+        }
+        if return_token_type_ids:
+            result["token_type_ids"] = [_pad(row["token_type_ids"], width, 0) for row in rows]
+        lengths = [len(row["input_ids"]) for row in rows]
+        if return_attention_mask:
+            result["attention_mask"] = [_pad([1] * length, width, 0) for length in lengths]
+        if return_length:
+            result["seq_len"] = lengths
+        return {key: value[0] for key, value in result.items()} if single else result
+
+    def batch_encode(self, texts: Sequence[Text], max_seq_len: int) -> List[Encoded]:
+        """Encode many texts at once, in parallel threads of the Rust library.
+
+        Args:
+            texts: strings or (string, string) pairs.
+            max_seq_len: longest sequence, special tokens included.
+
+        Returns:
+            Per text {"input_ids": ids, "token_type_ids": 0/1 of equal length, "truncated": bool}.
+        """
+        pairs = [text for text in texts if not isinstance(text, str)]
+        if max_seq_len < (3 if pairs else 2):
+            raise ValueError(f"max_seq_len {max_seq_len} leaves no room for [CLS] and [SEP]")
+        if not pairs:
+            return [self._frame(pieces.ids, max_seq_len) for pieces in self._run(texts)]
+        return self._encode_mixed(texts, max_seq_len)
+
+    def _encode_mixed(self, texts: Sequence[Text], max_seq_len: int) -> List[Encoded]:
+        flat: List[str] = []
+        for text in texts:
+            flat.extend([text] if isinstance(text, str) else text)
+        pieces = iter(self._run(flat))
+        rows = []
+        for text in texts:
+            first = next(pieces).ids
+            if isinstance(text, str):
+                rows.append(self._frame(first, max_seq_len))
+            else:
+                rows.append(self._frame_pair(first, next(pieces).ids, max_seq_len))
+        return rows
+
+    def _run(self, texts: Sequence[str]) -> list:
+        """Split texts into pieces without special tokens around them."""
+        try:
+            return self._pieces(texts, add_special_tokens=False)
+        except TypeError:  # lone surrogates, as a JSON body can hold them, are not valid text
+            if not all(isinstance(text, str) for text in texts):
+                raise TypeError("texts must be strings or pairs of strings") from None
+            return self._pieces([_without_surrogates(t) for t in texts], add_special_tokens=False)
+
+    def _frame(self, ids: List[int], max_seq_len: int) -> Encoded:
+        kept = ids if len(ids) <= max_seq_len - 2 else ids[: max_seq_len - 2]
+        input_ids = [self.cls_token_id, *kept, self.sep_token_id]
+        return {
+            "input_ids": input_ids,
+            "token_type_ids": [0] * len(input_ids),
+            "truncated": kept is not ids,
+        }
+
+    def _frame_pair(self, first: List[int], second: List[int], max_seq_len: int) -> Encoded:
+        keep_first, keep_second = _longest_first(len(first), len(second), max_seq_len - 3)
+        first_ids = [self.cls_token_id, *first[:keep_first], self.sep_token_id]
+        second_ids = [*second[:keep_second], self.sep_token_id]
+        return {
+            "input_ids": first_ids + second_ids,
+            "token_type_ids": [0] * len(first_ids) + [1] * len(second_ids),
+            "truncated": keep_first + keep_second < len(first) + len(second),
+        }
+
+
+def read_vocab(path: PathLike) -> List[str]:
+    """Read a vocabulary: the tokens in the order of their ids.
+
+    Raises:
+        UserError: unreadable, not UTF-8, a token twice, or a special token missing.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot read vocabulary {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"vocabulary {path} is not UTF-8 at byte {error.start}") from None
+    tokens = text.rstrip("\n").split("\n")  # not splitlines: a token may be an exotic line break
+    seen: Dict[str, int] = {}
+    for line, token in enumerate(tokens, start=1):
+        if token in seen:
+            raise UserError(f"vocabulary {path}: line {line} repeats line {seen[token]}: '{token}'")
+        seen[token] = line
+    missing = [token for token in SPECIAL_TOKENS.values() if token not in seen]
+    if missing:
+        raise UserError(f"vocabulary {path} lacks {', '.join(missing)}: give a BERT vocab.txt")
+    return tokens
+
+
+def _build_pipeline(vocab: Dict[str, int], do_lower_case: bool, split_special_tokens: bool):
+    """Return the Rust tokenizer's batch function."""
+    unknown = SPECIAL_TOKENS["unk_token"]
+    model = WordPiece(vocab, unk_token=unknown, max_input_chars_per_word=MAX_WORD_CHARS)
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = BertNormalizer(lowercase=do_lower_case)
+    tokenizer.pre_tokenizer = BertPreTokenizer()
+    if not split_special_tokens:
+        tokenizer.add_special_tokens(
+            [AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS.values()]
+        )
+    return tokenizer.encode_batch_fast
+
+
+def _read_config(path: Path) -> Dict[str, Any]:
+    """Read the constructor arguments out of tokenizer_config.json; {} where there is none."""
+    known = ("do_lower_case", "label_names", "model_max_length", "split_special_tokens")
+    if not path.is_file():
+        return {}
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        return {key: config[key] for key in known if key in config}
+    except (ValueError, TypeError, OSError) as error:
+        raise UserError(f"{path} is not a JSON object ({error}): save the model again") from None
+
+
+def _longest_first(first: int, second: int, room: int) -> Tuple[int, int]:
+    """Share ``room`` pieces between two sentences by shortening the longer one first.
+
+    Same result as the Rust library's "longest_first": when both exceed half of the room, the
+    longer one (the second, if equal) keeps the odd piece.
+    """
+    if first + second <= room:
+        return first, second
+    shorter = min(first, second, room // 2)
+    longer = room - shorter
+    return (longer, shorter) if first > second else (shorter, longer)
+
+
+def _pad(values: List[int], width: int, fill: int) -> List[int]:
+    return values + [fill] * (width - len(values))
+
+
+def _without_surrogates(text: str) -> str:
+    """Join surrogate pairs and put U+FFFD (which the normalizer drops) for lone surrogates."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
