@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from typing import Callable, Optional, Sequence
 
@@ -12,6 +13,7 @@ from paddlenlp.utils.errors import UserError
 DEFAULT_SENTENCE = "the problem , it is with most of these things , is the script ."
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 
 
 def bool_flag(value: str) -> bool:
@@ -61,21 +63,50 @@ def float_in(low: float, high: float) -> Callable[[str], float]:
     return parse
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, without the long list of flags."""
+
+    def error(self, message: str):
+        """Refuse a command line; `run_main` prints the line and exits with 2."""
+        raise UserError(f"{message} (--help lists the flags)")
+
+
+def make_parser(description: str) -> argparse.ArgumentParser:
+    """Return the parser of an entry script; flags cannot be abbreviated."""
+    return OneLineParser(description=description, allow_abbrev=False)
+
+
 def default_threads() -> int:
-    """Number of CPU cores this process may use (cgroup and affinity aware where the OS tells)."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
+    """Number of CPU cores for this process: those it may use, shared with its launch siblings."""
+    allowed = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if allowed else os.cpu_count() or 1
+    siblings = int(os.environ.get("PADDLE_LOCAL_SIZE") or 1)  # set by paddle.distributed.launch
+    return max(1, cores // siblings)
 
 
 def set_cpu_environment(threads: Optional[int] = None) -> None:
     """Set Paddle's CPU defaults; call it before the first ``import paddle``.
 
     Paddle pins ``OMP_NUM_THREADS`` to 1, which halves the GEMM rate on two cores, and its strided
-    CPU views copy about 30x too slowly up to 3.2. A value the user exported wins.
+    CPU views copy about 30x too slowly up to 3.2. A value the user exported wins over the default,
+    ``threads`` over both.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads or default_threads()))
+    if threads is not None:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+    os.environ.setdefault("OMP_NUM_THREADS", str(default_threads()))
     os.environ.setdefault("FLAGS_use_stride_kernel", "0")
+
+
+def exit_on_sigterm() -> None:
+    """Let SIGTERM unwind the program like Ctrl-C does, so that it leaves nothing half-written.
+
+    Call it after Paddle is imported: Paddle's own handler prints a stack and dies on the spot.
+    """
+
+    def terminate(signum, frame):
+        raise SystemExit(EXIT_TERMINATED)
+
+    signal.signal(signal.SIGTERM, terminate)
 
 
 def run_main(main: Callable[[Optional[Sequence[str]]], Optional[int]]) -> None:
