@@ -1,0 +1,93 @@
+"""Learning-rate schedules with a linear warm-up, under upstream's names and arguments."""
+
+from __future__ import annotations
+
+import math
+from typing import Union
+
+from paddle.optimizer.lr import LambdaDecay
+
+Warmup = Union[int, float]
+
+
+def warmup_step_count(warmup: Warmup, total_steps: int) -> int:
+    """Number of warm-up steps: an int is that number, a float in [0, 1] a share of all steps.
+
+    Raises:
+        ValueError: a share outside [0, 1] or a negative number of steps.
+    """
+    if isinstance(warmup, int) and not isinstance(warmup, bool) and warmup >= 0:
+        return warmup
+    if isinstance(warmup, float) and 0.0 <= warmup <= 1.0:
+        return math.floor(warmup * total_steps)
+    raise ValueError(f"warmup must be an int >= 0 (steps) or a float in [0, 1], not {warmup!r}")
+
+
+class _DecayWithWarmup(LambdaDecay):
+    """From 0 to ``learning_rate`` over the warm-up, then times ``decay(progress)``."""
+
+    def __init__(self, learning_rate, total_steps, warmup, last_epoch=-1, verbose=False):
+        if total_steps < 1:
+            raise ValueError(f"total_steps must be at least 1, not {total_steps}")
+        self.warmup_steps = warmup_step_count(warmup, total_steps)
+        self.total_steps = total_steps
+        super().__init__(learning_rate, self._factor, last_epoch, verbose)
+
+    def _factor(self, step: int) -> float:
+        if step < self.warmup_steps:
+            return step / self.warmup_steps
+        remaining = self.total_steps - self.warmup_steps
+        return self.decay(min(1.0, (step - self.warmup_steps) / max(1, remaining)))
+
+    def decay(self, progress: float) -> float:
+        """Factor of the learning rate at ``progress`` in [0, 1] between warm-up and the end."""
+        raise NotImplementedError
+
+
+class LinearDecayWithWarmup(_DecayWithWarmup):
+    """Linear warm-up, then linear decay to 0 at ``total_steps``.
+
+    Args:
+        learning_rate: the highest learning rate, reached at the end of the warm-up.
+        total_steps: number of optimizer steps of the run.
+        warmup: an int counts steps, a float in [0, 1] is a share of ``total_steps``.
+        last_epoch, verbose: as in `paddle.optimizer.lr.LRScheduler`.
+    """
+
+    def decay(self, progress: float) -> float:
+        return 1.0 - progress
+
+
+class CosineDecayWithWarmup(_DecayWithWarmup):
+    """Linear warm-up, then cosine decay.
+
+    Args:
+        learning_rate: the highest learning rate, reached at the end of the warm-up.
+        total_steps: number of optimizer steps of the run.
+        warmup: an int counts steps, a float in [0, 1] is a share of ``total_steps``.
+        with_hard_restarts: start again from the highest rate after each cycle.
+        num_cycles: waves between warm-up and end. None: 0.5, one fall to 0; with hard restarts 1.
+        last_epoch, verbose: as in `paddle.optimizer.lr.LRScheduler`.
+    """
+
+    def __init__(
+        self,
+        learning_rate,
+        total_steps,
+        warmup,
+        with_hard_restarts=False,
+        num_cycles=None,
+        last_epoch=-1,
+        verbose=False,
+    ):
+        self.with_hard_restarts = with_hard_restarts
+        default_cycles = 1 if with_hard_restarts else 0.5
+        self.num_cycles = default_cycles if num_cycles is None else num_cycles
+        super().__init__(learning_rate, total_steps, warmup, last_epoch, verbose)
+
+    def decay(self, progress: float) -> float:
+        if not self.with_hard_restarts:
+            return 0.5 * (1.0 + math.cos(2.0 * math.pi * self.num_cycles * progress))
+        if progress >= 1.0:
+            return 0.0
+        return 0.5 * (1.0 + math.cos(math.pi * (self.num_cycles * progress % 1.0)))
