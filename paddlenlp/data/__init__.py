@@ -1,0 +1,5 @@
+"""Functions that make a batch out of examples, under upstream's names."""
+
+from paddlenlp.data.collate import Dict, Pad, Stack, Tuple
+
+__all__ = ["Dict", "Pad", "Stack", "Tuple"]

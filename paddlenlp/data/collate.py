@@ -1,0 +1,120 @@
+"""Batch functions in upstream's call form: a list of examples in, NumPy arrays out.
+
+``Tuple(Pad(pad_val=0), Stack())`` turns ``[(ids, label), ...]`` into ``(ids [B, L], labels [B])``.
+"""
+
+from __future__ import annotations
+
+import typing
+from typing import Any, Callable, List, Optional, Sequence, Union
+
+import numpy as np
+
+
+class Stack:
+    """Stacks equally shaped items: B items of shape S give [B, *S].
+
+    Args:
+        axis: position of the batch axis.
+        dtype: of the result; None keeps NumPy's choice.
+    """
+
+    def __init__(self, axis: int = 0, dtype: Optional[str] = None):
+        self._axis = axis
+        self._dtype = dtype
+
+    def __call__(self, items: Sequence[Any]) -> np.ndarray:
+        stacked = np.stack([np.asarray(item) for item in items], axis=self._axis)
+        return stacked.astype(self._dtype) if self._dtype else stacked
+
+
+class Pad:
+    """Pads items to the longest along one axis and stacks them: [B, L] for lists of ids.
+
+    Args:
+        pad_val: number to fill up with.
+        axis: axis of an item that differs in length.
+        ret_length: True also returns the lengths [B] int64; a dtype returns them in that type.
+        dtype: of the result; None keeps that of the items.
+        pad_right: False puts the padding before the item.
+    """
+
+    def __init__(
+        self,
+        pad_val: float = 0,
+        axis: int = 0,
+        ret_length: Optional[Union[bool, str]] = None,
+        dtype: Optional[str] = None,
+        pad_right: bool = True,
+    ):
+        self._pad_val = pad_val
+        self._axis = axis
+        self._ret_length = ret_length
+        self._dtype = dtype
+        self._pad_right = pad_right
+
+    def __call__(
+        self, items: Sequence[Any]
+    ) -> Union[np.ndarray, typing.Tuple[np.ndarray, np.ndarray]]:
+        arrays = [np.asarray(item) for item in items]
+        lengths = [array.shape[self._axis] for array in arrays]
+        shape = list(arrays[0].shape)
+        shape[self._axis] = max(lengths)
+        batch = np.full([len(arrays), *shape], self._pad_val, self._dtype or arrays[0].dtype)
+        for row, (array, length) in enumerate(zip(arrays, lengths)):
+            start = 0 if self._pad_right else max(lengths) - length
+            place: List[Any] = [slice(None)] * array.ndim
+            place[self._axis] = slice(start, start + length)
+            batch[(row, *place)] = array
+        if not self._ret_length:
+            return batch
+        dtype = "int64" if self._ret_length is True else self._ret_length
+        return batch, np.asarray(lengths, dtype=dtype)
+
+
+class Tuple:
+    """Applies one function per field of examples that are sequences; returns a flat tuple.
+
+    Args:
+        functions: one per field, as separate arguments or one list.
+    """
+
+    def __init__(self, functions: Any, *more: Callable):
+        listed = isinstance(functions, (list, tuple))
+        self._functions = tuple(functions) if listed else (functions, *more)
+        if listed and more:
+            raise ValueError("give the functions as one list or as separate arguments, not both")
+
+    def __call__(self, examples: Sequence[Sequence[Any]]) -> tuple:
+        for example in examples:
+            if len(example) != len(self._functions):
+                raise ValueError(f"{len(self._functions)} functions for {len(example)} fields")
+        return _flat(
+            function([example[field] for example in examples])
+            for field, function in enumerate(self._functions)
+        )
+
+
+class Dict:
+    """Applies one function per key of examples that are dicts; returns a flat tuple in key order.
+
+    Args:
+        functions: function by key; further keys of the examples are left out.
+    """
+
+    def __init__(self, functions: typing.Dict[str, Callable]):
+        self._functions = dict(functions)
+
+    def __call__(self, examples: Sequence[typing.Dict[str, Any]]) -> tuple:
+        return _flat(
+            function([example[key] for example in examples])
+            for key, function in self._functions.items()
+        )
+
+
+def _flat(results: typing.Iterable[Any]) -> tuple:
+    """Join results; one that is itself several arrays (Pad with lengths) counts as several."""
+    flat: List[Any] = []
+    for result in results:
+        flat.extend(result if isinstance(result, (tuple, list)) else [result])
+    return tuple(flat)

@@ -1,0 +1,82 @@
+"""A data set in memory, and the call that loads one."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, List, Optional, Sequence, Union
+
+from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.files import PathLike
+
+
+class MapDataset:
+    """Examples by index. Fits ``paddle.io.DataLoader`` without importing Paddle.
+
+    Args:
+        examples: a sequence of examples (dicts).
+        label_list: label texts by id; None for regression or where there are no labels.
+        transform: applied to an example whenever it is read.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Any],
+        label_list: Optional[List[str]] = None,
+        transform: Optional[Callable[[Any], Any]] = None,
+    ):
+        self.examples = examples
+        self.label_list = label_list
+        self._transform = transform
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> Any:
+        example = self.examples[index]
+        return example if self._transform is None else self._transform(example)
+
+    def map(self, function: Callable[[Any], Any], lazy: bool = False) -> MapDataset:
+        """Return the data set of ``function(example)``.
+
+        Args:
+            function: gets an example and returns a new one.
+            lazy: call it on each reading (random augmentation) instead of once now.
+        """
+        if lazy:
+            return MapDataset(self, self.label_list, function)
+        return MapDataset([function(example) for example in self], self.label_list)
+
+    def filter(self, predicate: Callable[[Any], bool]) -> MapDataset:
+        """Return the data set of those examples for which ``predicate`` is true."""
+        return MapDataset([example for example in self if predicate(example)], self.label_list)
+
+
+def load_dataset(
+    path: str,
+    name: str,
+    splits: Union[str, Sequence[str]] = "train",
+    data_dir: Optional[PathLike] = None,
+) -> Union[MapDataset, List[MapDataset]]:
+    """Load one or several splits of a data set.
+
+    Args:
+        path: "glue".
+        name: task name, a key of `GLUE_TASKS`, such as "sst-2".
+        splits: one name gives one data set, a list of names a list. "train", "dev" and "test";
+            mnli has "dev_matched", "dev_mismatched", "test_matched" and "test_mismatched".
+        data_dir: directory with the official files (or the directory above it); None downloads
+            them once into the cache.
+
+    Returns:
+        Examples {"sentence"} or {"sentence1", "sentence2"} (str) with "labels": the index (int) in
+        ``label_list``, a float for regression, absent in test splits.
+
+    Raises:
+        UserError: unknown name or split; a file that is missing, damaged or cannot be downloaded.
+    """
+    from paddlenlp.datasets.glue import read_glue
+
+    if path != "glue":
+        raise UserError(f"unknown data set '{path}': only 'glue' is known")
+    if isinstance(splits, str):
+        return MapDataset(*read_glue(name, splits, data_dir))
+    return [MapDataset(*read_glue(name, split, data_dir)) for split in splits]

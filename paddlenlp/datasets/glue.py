@@ -1,0 +1,311 @@
+"""The nine GLUE tasks: one table of their official files, and the reader over it.
+
+Sources: the GLUE benchmark (Wang et al., 2018) and the archives that PaddleNLP publishes; their
+checksums are part of the table. The files are tab-separated without any quoting: quote characters
+in them are text.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+from paddlenlp.utils.download import extract_zip, fetch, file_lock, file_md5
+from paddlenlp.utils.env import dataset_home, hub_url
+from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.files import PathLike
+from paddlenlp.utils.log import get_logger
+
+Row = Tuple[int, List[str]]  # line number from 1, columns
+
+
+@dataclass(frozen=True)
+class Split:
+    """One file: where its texts (and label, if it is one field longer) are in a row."""
+
+    file: str
+    md5: str
+    fields: Tuple[int, ...]
+    columns: int
+    header: bool = True
+
+
+@dataclass(frozen=True)
+class GlueTask:
+    """One task. ``labels`` is None for regression with scores in 0 to 5."""
+
+    folder: str
+    downloads: Tuple[Tuple[str, str], ...]  # (address below the hub or whole, MD5)
+    splits: Dict[str, Split]
+    labels: Optional[Tuple[str, ...]]
+    pair: bool = True
+    bad_rows: int = 0  # rows of a wrong column count that are skipped before it is an error
+
+
+_BINARY = ("0", "1")
+_ENTAILMENT = ("entailment", "not_entailment")
+
+GLUE_TASKS: Dict[str, GlueTask] = {
+    "cola": GlueTask(
+        folder="CoLA",
+        downloads=(("dataset/glue/CoLA.zip", "b178a7c2f397b0433c39c7caf50a3543"),),
+        splits={
+            "train": Split("train.tsv", "c79d4693b8681800338aa044bf9e797b", (3, 1), 4, False),
+            "dev": Split("dev.tsv", "c5475ccefc9e7ca0917294b8bbda783c", (3, 1), 4, False),
+            "test": Split("test.tsv", "d8721b7dedda0dcca73cebb2a9f4259f", (1,), 2),
+        },
+        labels=_BINARY,
+        pair=False,
+    ),
+    "sst-2": GlueTask(
+        folder="SST-2",
+        downloads=(("dataset/glue/SST.zip", "9f81648d4199384278b86e315dac217c"),),
+        splits={
+            "train": Split("train.tsv", "da409a0a939379ed32a470bc0f7fe99a", (0, 1), 2),
+            "dev": Split("dev.tsv", "268856b487b2a31a28c0a93daaff7288", (0, 1), 2),
+            "test": Split("test.tsv", "3230e4efec76488b87877a56ae49675a", (1,), 2),
+        },
+        labels=_BINARY,
+        pair=False,
+    ),
+    "mrpc": GlueTask(
+        folder="MRPC",
+        downloads=(
+            ("dataset/glue/mrpc/msr_paraphrase_train.txt", "793daf7b6224281e75fe61c1f80afe35"),
+            ("dataset/glue/mrpc/dev_ids.tsv", "7ab59a1b04bd7cb773f98a0717106c9b"),
+            ("dataset/glue/mrpc/msr_paraphrase_test.txt", "e437fdddb92535b820fe8852e2df8a49"),
+        ),
+        splits={
+            "train": Split("train.tsv", "dc2dac669a113866a6480a0b10cd50bf", (3, 4, 0), 5),
+            "dev": Split("dev.tsv", "185958e46ba556b38c6a7cc63f3a2135", (3, 4, 0), 5),
+            "test": Split("test.tsv", "4825dab4b4832f81455719660b608de5", (3, 4), 5),
+        },
+        labels=_BINARY,
+    ),
+    "sts-b": GlueTask(
+        folder="STS-B",
+        downloads=(("dataset/glue/STS.zip", "d573676be38f1a075a5702b90ceab3de"),),
+        splits={
+            "train": Split("train.tsv", "4f7a86dde15fe4832c18e5b970998672", (7, 8, 9), 10),
+            "dev": Split("dev.tsv", "5f4d6b0d2a5f268b1b56db773ab2f1fe", (7, 8, 9), 10),
+            "test": Split("test.tsv", "339b5817e414d19d9bb5f593dd94249c", (7, 8), 9),
+        },
+        labels=None,
+    ),
+    "qqp": GlueTask(
+        folder="QQP",
+        downloads=(
+            (
+                "https://dataset.bj.bcebos.com/glue/QQP.zip",
+                "884bf26e39c783d757acc510a2a516ef",
+            ),
+        ),
+        splits={
+            "train": Split("train.tsv", "e003db73d277d38bbd83a2ef15beb442", (3, 4, 5), 6),
+            "dev": Split("dev.tsv", "cff6a448d1580132367c22fc449ec214", (3, 4, 5), 6),
+            "test": Split("test.tsv", "73de726db186b1b08f071364b2bb96d0", (1, 2), 3),
+        },
+        labels=_BINARY,
+        bad_rows=20,  # a line break inside a few questions tears their rows; all readers drop them
+    ),
+    "mnli": GlueTask(
+        folder="MNLI",
+        downloads=(("dataset/glue/MNLI.zip", "e343b4bdf53f927436d0792203b9b9ff"),),
+        splits={
+            "train": Split("train.tsv", "220192295e23b6705f3545168272c740", (8, 9, 11), 12),
+            "dev_matched": Split(
+                "dev_matched.tsv", "c3fa2817007f4cdf1a03663611a8ad23", (8, 9, 15), 16
+            ),
+            "dev_mismatched": Split(
+                "dev_mismatched.tsv", "b219e6fe74e4aa779e2f417ffe713053", (8, 9, 15), 16
+            ),
+            "test_matched": Split(
+                "test_matched.tsv", "33ea0389aedda8a43dabc9b3579684d9", (8, 9), 10
+            ),
+            "test_mismatched": Split(
+                "test_mismatched.tsv", "7d2f60a73d54f30d8a65e474b615aeb6", (8, 9), 10
+            ),
+        },
+        labels=("contradiction", "entailment", "neutral"),
+    ),
+    "qnli": GlueTask(
+        folder="QNLI",
+        downloads=(("dataset/glue/QNLI.zip", "b4efd6554440de1712e9b54e14760e82"),),
+        splits={
+            "train": Split("train.tsv", "5e6063f407b08d1f7c7074d049ace94a", (1, 2, 3), 4),
+            "dev": Split("dev.tsv", "1e81e211959605f144ba6c0ad7dc948b", (1, 2, 3), 4),
+            "test": Split("test.tsv", "f2a29f83f3fe1a9c049777822b7fa8b0", (1, 2), 3),
+        },
+        labels=_ENTAILMENT,
+    ),
+    "rte": GlueTask(
+        folder="RTE",
+        downloads=(("dataset/glue/RTE.zip", "bef554d0cafd4ab6743488101c638539"),),
+        splits={
+            "train": Split("train.tsv", "d2844f558d111a16503144bb37a8165f", (1, 2, 3), 4),
+            "dev": Split("dev.tsv", "973cb4178d4534cf745a01c309d4a66c", (1, 2, 3), 4),
+            "test": Split("test.tsv", "6041008f3f3e48704f57ce1b88ad2e74", (1, 2), 3),
+        },
+        labels=_ENTAILMENT,
+    ),
+    "wnli": GlueTask(
+        folder="WNLI",
+        downloads=(("dataset/glue/WNLI.zip", "a1b4bd2861017d302d29e42139657a42"),),
+        splits={
+            "train": Split("train.tsv", "5cdc5a87b7be0c87a6363fa6a5481fc1", (1, 2, 3), 4),
+            "dev": Split("dev.tsv", "a79a6dd5d71287bcad6824c892e517ee", (1, 2, 3), 4),
+            "test": Split("test.tsv", "a18789ba4f60f6fdc8cb4237e4ba24b5", (1, 2), 3),
+        },
+        labels=_BINARY,
+    ),
+}
+
+# MRPC is published as two raw files and the list of pairs that form the dev split.
+_MRPC_TRAIN, _MRPC_DEV_IDS, _MRPC_TEST = (
+    address.rsplit("/", 1)[1] for address, _ in GLUE_TASKS["mrpc"].downloads
+)
+
+
+def read_glue(
+    name: str, split: str, data_dir: Optional[PathLike] = None
+) -> Tuple[List[Dict[str, Any]], Optional[List[str]]]:
+    """Read one split; see `load_dataset` for the examples and errors.
+
+    Returns:
+        (examples, label texts by id; None for regression and test splits).
+    """
+    if name not in GLUE_TASKS:
+        raise UserError(f"unknown GLUE task '{name}': choose from {', '.join(GLUE_TASKS)}")
+    task = GLUE_TASKS[name]
+    if split not in task.splits:
+        raise UserError(f"{name} has no split '{split}': choose from {', '.join(task.splits)}")
+    where = task.splits[split]
+    directory = _given_dir(task, data_dir) if data_dir else _downloaded_dir(name, task, where)
+    path = directory / where.file
+    if name == "mrpc" and not path.is_file():
+        path, rows = _mrpc_rows(directory, split, where)
+    else:
+        rows = _rows(path, where.columns, where.header, task.bad_rows)
+    examples = [_example(task, where, columns, path, line) for line, columns in rows]
+    if not examples:
+        raise UserError(f"{path} has no examples: it is empty, give the official file")
+    labelled = len(where.fields) > 1 + task.pair
+    return examples, list(task.labels) if labelled and task.labels else None
+
+
+def _example(
+    task: GlueTask, where: Split, columns: List[str], path: Path, line: int
+) -> Dict[str, Any]:
+    keys = ("sentence1", "sentence2", "labels") if task.pair else ("sentence", "labels")
+    example: Dict[str, Any] = {key: columns[field] for key, field in zip(keys, where.fields)}
+    if "labels" in example:
+        example["labels"] = _label(task, example["labels"], f"{path}, line {line}")
+    return example
+
+
+def _label(task: GlueTask, text: str, place: str) -> Any:
+    if task.labels is not None:
+        if text not in task.labels:
+            raise UserError(f"{place}: label '{text}' is not one of {', '.join(task.labels)}")
+        return task.labels.index(text)
+    try:
+        score = float(text)
+    except ValueError:
+        score = math.nan
+    if not 0.0 <= score <= 5.0:  # also refuses nan
+        raise UserError(f"{place}: score '{text}' is not a number from 0 to 5")
+    return score
+
+
+def _rows(path: Path, count: int, header: bool, bad_rows: int = 0) -> Iterator[Row]:
+    """Yield the rows of a tab-separated file, each of ``count`` columns."""
+    bad: List[int] = []
+    for line, text in _lines(path):
+        if header and line == 1:
+            continue
+        columns = text.split("\t")
+        if len(columns) == count:
+            yield line, columns
+            continue
+        bad.append(line)
+        if len(bad) > bad_rows:
+            raise UserError(
+                f"{path}, line {line}: {len(columns)} columns instead of {count}; the file is "
+                f"damaged or not the official one"
+            )
+    if bad:
+        get_logger().warning("%s: skipped %d torn rows, at lines %s", path, len(bad), bad)
+
+
+def _lines(path: Path) -> Iterator[Tuple[int, str]]:
+    """Yield (line number, text), ending at the last line that is not blank."""
+    blank = 0
+    try:
+        with open(path, "rb") as file:  # in text mode exotic line breaks would split a sentence
+            for line, raw in enumerate(file, start=1):
+                text = raw.decode("utf-8-sig" if line == 1 else "utf-8").rstrip("\r\n")
+                if not text:
+                    blank += 1
+                    continue
+                for skipped in range(line - blank, line):
+                    yield skipped, ""
+                blank = 0
+                yield line, text
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}, line {line}: not UTF-8 at byte {error.start + 1} of the line; convert it"
+        ) from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; see --data_dir") from None
+
+
+def _mrpc_rows(directory: Path, split: str, where: Split) -> Tuple[Path, Iterator[Row]]:
+    """Return (file, rows) of a split out of the raw files of the MSR paraphrase corpus."""
+    path = directory / (_MRPC_TEST if split == "test" else _MRPC_TRAIN)
+    if not path.is_file():
+        raise UserError(f"{directory} has neither {where.file} nor {path.name}; see --data_dir")
+    rows = _rows(path, where.columns, header=True)
+    if split == "test":
+        return path, rows
+    dev_ids = {tuple(columns) for _, columns in _rows(directory / _MRPC_DEV_IDS, 2, header=False)}
+    in_dev = split == "dev"
+    return path, (row for row in rows if (tuple(row[1][1:3]) in dev_ids) == in_dev)
+
+
+def _given_dir(task: GlueTask, data_dir: PathLike) -> Path:
+    """Return the directory with the task's files: ``data_dir`` or its folder of the task."""
+    directory = Path(data_dir)
+    if not directory.is_dir():
+        raise UserError(f"data directory {directory} does not exist")
+    inner = directory / task.folder
+    return inner if inner.is_dir() else directory
+
+
+def _downloaded_dir(name: str, task: GlueTask, where: Split) -> Path:
+    """Return the cached directory with the task's files, downloading them on first use."""
+    home = dataset_home() / "glue"
+    hint = f"download it elsewhere and give its directory with --data_dir DIR ({task.folder} files)"
+    addresses = [
+        (address if "://" in address else f"{hub_url()}/{address}", md5)
+        for address, md5 in task.downloads
+    ]
+    if name == "mrpc":
+        for address, md5 in addresses:
+            fetch(address, home / task.folder / address.rsplit("/", 1)[1], md5=md5, hint=hint)
+        return home / task.folder
+    (address, md5) = addresses[0]
+    unpacked = home / name
+    path = unpacked / task.folder / where.file
+    home.mkdir(parents=True, exist_ok=True)
+    with file_lock(unpacked):
+        if not _intact(path, where.md5):
+            extract_zip(fetch(address, home / f"{name}.zip", md5=md5, hint=hint), unpacked)
+    if not _intact(path, where.md5):
+        raise UserError(f"{address} does not hold the expected {task.folder}/{where.file}; {hint}")
+    return path.parent
+
+
+def _intact(path: Path, md5: str) -> bool:
+    return path.is_file() and file_md5(path) == md5

@@ -1,0 +1,171 @@
+"""Metrics of the GLUE tasks over scikit-learn and SciPy, in the call form of paddle.metric.Metric.
+
+Every metric keeps all predictions and computes once at the end: F1 and correlations are not means
+over batches. Predictions of several ranks can be gathered and fed to one ``update``.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any, Dict, List, Optional, Tuple, Union
+
+import numpy as np
+
+Result = Union[float, Tuple[float, ...]]
+
+
+class GlueMetric:
+    """Collects predictions and labels; a subclass says what they are and computes the result.
+
+    Use: ``update(compute(logits, labels))`` per batch, then ``results()`` or ``accumulate()``.
+    """
+
+    NAME = ""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._preds: List[np.ndarray] = []
+        self._labels: List[np.ndarray] = []
+
+    def name(self) -> str:
+        """Upstream's name of the metric."""
+        return self.NAME
+
+    def compute(self, logits: Any, labels: Any) -> Tuple[np.ndarray, np.ndarray]:
+        """Reduce a batch to (predicted class [B] int64, label [B]).
+
+        Args:
+            logits: [B, C] float, Paddle tensor or array.
+            labels: [B] or [B, 1] int.
+        """
+        scores = _to_numpy(logits)
+        if scores.ndim != 2:
+            raise ValueError(f"logits must be [B, C], got shape {scores.shape}")
+        return scores.argmax(axis=1), _to_numpy(labels).reshape(-1)
+
+    def update(self, preds: Any, labels: Optional[Any] = None) -> None:
+        """Add predictions and labels, each [n]; or the pair that `compute` returned, alone."""
+        if labels is None:
+            preds, labels = preds
+        preds, labels = _to_numpy(preds).reshape(-1), _to_numpy(labels).reshape(-1)
+        if preds.shape != labels.shape:
+            raise ValueError(f"{preds.size} predictions for {labels.size} labels")
+        self._preds.append(preds)
+        self._labels.append(labels)
+
+    def results(self) -> Dict[str, float]:
+        """Return every number by its name.
+
+        Raises:
+            ValueError: nothing was added yet.
+        """
+        preds, labels = _join(self._preds), _join(self._labels)
+        if not preds.size:
+            raise ValueError(f"metric {self.NAME} has no predictions yet: call update first")
+        return self._results(preds, labels)
+
+    def accumulate(self) -> Result:
+        """Return the numbers of `results` in order, as upstream's metric of that name does."""
+        return tuple(self.results().values())
+
+    def _results(self, preds: np.ndarray, labels: np.ndarray) -> Dict[str, float]:
+        raise NotImplementedError
+
+
+class Accuracy(GlueMetric):
+    """Share of right answers: {"acc"}. ``accumulate()`` is a plain float, as in paddle.metric."""
+
+    NAME = "acc"
+
+    def accumulate(self) -> Result:
+        return self.results()["acc"]
+
+    def _results(self, preds: np.ndarray, labels: np.ndarray) -> Dict[str, float]:
+        return {"acc": float(np.mean(preds == labels))}
+
+
+class AccuracyAndF1(GlueMetric):
+    """{"acc", "precision", "recall", "f1", "acc_and_f1"}; class 1 is the positive one.
+
+    Where nothing is predicted positive (or nothing is), precision (recall) and F1 are 0.0.
+    """
+
+    NAME = "acc_and_f1"
+
+    def _results(self, preds: np.ndarray, labels: np.ndarray) -> Dict[str, float]:
+        from sklearn.metrics import precision_recall_fscore_support
+
+        precision, recall, f1, _ = precision_recall_fscore_support(
+            labels, preds, average="binary", pos_label=1, zero_division=0
+        )
+        acc = float(np.mean(preds == labels))
+        return {
+            "acc": acc,
+            "precision": float(precision),
+            "recall": float(recall),
+            "f1": float(f1),
+            "acc_and_f1": (acc + float(f1)) / 2,
+        }
+
+
+class Mcc(GlueMetric):
+    """Matthews correlation coefficient: {"mcc"}; 0.0 where predictions or labels are constant."""
+
+    NAME = "mcc"
+
+    def _results(self, preds: np.ndarray, labels: np.ndarray) -> Dict[str, float]:
+        from sklearn.metrics import matthews_corrcoef
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # one single class: the result is 0.0, as documented
+            return {"mcc": float(matthews_corrcoef(labels, preds))}
+
+
+class PearsonAndSpearman(GlueMetric):
+    """Correlations of scores: {"pearson", "spearman", "corr"}; "corr" is the mean of the two.
+
+    Ties get their mean rank. A correlation is undefined for fewer than two examples, constant
+    predictions or nan; it is then 0.0: such a model knows nothing about the order, and a nan would
+    compare false with every later result when the best checkpoint is chosen.
+    """
+
+    NAME = "pearson_and_spearman"
+
+    def compute(self, logits: Any, labels: Any) -> Tuple[np.ndarray, np.ndarray]:
+        """Return (scores [B], labels [B]) from logits [B, 1] or [B], and labels [B] or [B, 1]."""
+        scores = _to_numpy(logits)
+        if scores.ndim == 2 and scores.shape[1] != 1:
+            raise ValueError(f"a regression model gives [B, 1], got shape {scores.shape}")
+        return scores.reshape(-1), _to_numpy(labels).reshape(-1)
+
+    def _results(self, preds: np.ndarray, labels: np.ndarray) -> Dict[str, float]:
+        from scipy import stats
+
+        preds, labels = preds.astype(np.float64), labels.astype(np.float64)
+        pearson = _defined(stats.pearsonr, preds, labels)
+        spearman = _defined(stats.spearmanr, preds, labels)
+        return {"pearson": pearson, "spearman": spearman, "corr": (pearson + spearman) / 2}
+
+
+def _defined(correlation, preds: np.ndarray, labels: np.ndarray) -> float:
+    if preds.size < 2:
+        return 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # constant input: answered below
+        value = float(correlation(preds, labels)[0])
+    return value if math.isfinite(value) else 0.0
+
+
+def _join(parts: List[np.ndarray]) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
+def _to_numpy(values: Any) -> np.ndarray:
+    """Turn a Paddle tensor, array or list into an array, without importing Paddle."""
+    if "bfloat16" in str(getattr(values, "dtype", "")):
+        values = values.astype("float32")  # Paddle hands bfloat16 out as raw 16-bit integers
+    return np.asarray(values)
