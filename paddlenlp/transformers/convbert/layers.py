@@ -14,11 +14,10 @@ from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 
 
 def axis_size(x: paddle.Tensor, axis: int):
-    """Size of one axis: an int in dygraph, a tensor in a program whose axis is dynamic."""
-    size = x.shape[axis]
-    if paddle.in_dynamic_mode() or size >= 0:
-        return size
-    return paddle.shape(x)[axis]
+    """Size of one axis: an int in dygraph, a tensor in a program."""
+    # No test on the size itself: to_static would export it as a conditional block per call, which
+    # quantization, ONNX and the graph passes cannot read.
+    return x.shape[axis] if paddle.in_dynamic_mode() else paddle.shape(x)[axis]
 
 
 def normal_attr(config: ConvBertConfig) -> paddle.ParamAttr:
