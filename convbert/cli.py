@@ -109,6 +109,28 @@ def exit_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, terminate)
 
 
+def add_device_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--device gpu|cpu``; without it the GPU is taken where Paddle sees one."""
+    parser.add_argument(
+        "--device", choices=("gpu", "cpu"), help="default: gpu where Paddle sees one, else cpu"
+    )
+
+
+def use_device(device: Optional[str]) -> str:
+    """Select the device for dygraph and return its name as Paddle gives it, ``cpu`` or ``gpu:0``.
+
+    Raises:
+        UserError: a GPU is asked for where there is none.
+    """
+    import paddle
+
+    usable = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
+    if device == "gpu" and not usable:
+        reason = "none is visible" if paddle.is_compiled_with_cuda() else "this Paddle has none"
+        raise UserError(f"--device gpu: {reason}; use --device cpu or install paddlepaddle-gpu")
+    return str(paddle.set_device(device or ("gpu" if usable else "cpu")))
+
+
 def run_main(main: Callable[[Optional[Sequence[str]]], Optional[int]]) -> None:
     """Run ``main(argv)`` and exit: its status, 2 after a `UserError`, 130 after Ctrl-C."""
     program = os.path.basename(sys.argv[0])

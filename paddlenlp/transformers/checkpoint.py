@@ -1,11 +1,14 @@
-"""The checkpoint format: a directory with a JSON configuration and a file of named weights."""
+"""The checkpoint format: a directory with a JSON configuration and a file of named weights.
+
+Paddle is never imported here.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import pickle
-from typing import Any, Dict, List, Mapping
+from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 import numpy as np
 
@@ -13,12 +16,16 @@ from paddlenlp.utils.errors import UserError
 
 CONFIG_FILE = "model_config.json"
 WEIGHTS_FILE = "model_state.pdparams"
+# The layout of transformers, which is read as well.
+HF_CONFIG_FILE = "config.json"
+HF_WEIGHTS_FILE = "model.safetensors"
+HF_TORCH_FILE = "pytorch_model.bin"
 # Paddle writes this table of internal names beside the weights.
 _NAME_TABLE = "StructuredToParameterName@@"
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Reads the pickles that ``paddle.save`` writes for a state dict, and nothing that runs code."""
+    """Reads the pickles that ``paddle.save`` writes for a state dict; nothing in them is run."""
 
     ALLOWED = {
         ("collections", "OrderedDict"),
@@ -77,18 +84,47 @@ def require_files(directory: str, names: List[str], what: str) -> None:
         raise UserError(f"{what} '{directory}' lacks {', '.join(missing)}")
 
 
+def find_files(directory: str, config_optional: bool = False) -> Tuple[str, str]:
+    """Return the names of a checkpoint's configuration and weights: our layout or transformers'.
+
+    Args:
+        directory: the checkpoint.
+        config_optional: our layout may lack the configuration (a published size).
+
+    Raises:
+        UserError: no directory, or files are missing (named).
+    """
+    present = set(os.listdir(directory)) if os.path.isdir(directory) else set()
+    if HF_CONFIG_FILE in present and not present & {CONFIG_FILE, WEIGHTS_FILE}:
+        for name in (HF_WEIGHTS_FILE, HF_TORCH_FILE):
+            if name in present:
+                return HF_CONFIG_FILE, name
+        raise UserError(f"checkpoint '{directory}' lacks {HF_WEIGHTS_FILE} (or {HF_TORCH_FILE})")
+    required = [WEIGHTS_FILE] if config_optional else [CONFIG_FILE, WEIGHTS_FILE]
+    require_files(directory, required, "checkpoint")
+    return CONFIG_FILE, WEIGHTS_FILE
+
+
 def read_weights(path: str) -> Dict[str, np.ndarray]:
-    """Read a ``.pdparams`` file into arrays without running any code from it.
+    """Read a file of weights into arrays without running any code from it.
+
+    Args:
+        path: ``.pdparams``, ``.safetensors``, or ``.bin`` (which needs torch).
+
+    Returns:
+        Arrays by name; half, double and brain floats become float32.
 
     Raises:
         UserError: the file is missing, truncated, or not a file of weights.
     """
+    read = _READERS.get(os.path.splitext(path)[1], _read_pdparams)
     try:
-        with open(path, "rb") as file:
-            content = _ArrayUnpickler(file, encoding="latin1").load()
+        content = read(path)
+    except UserError:
+        raise
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+    except Exception as error:  # a damaged file can raise nearly anything
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"{path} is damaged or no file of weights ({detail}): save or download it again"
@@ -96,10 +132,51 @@ def read_weights(path: str) -> Dict[str, np.ndarray]:
     if not isinstance(content, Mapping):
         raise UserError(f"{path} holds no named weights")
     weights = {name: value for name, value in content.items() if name != _NAME_TABLE}
-    wrong = [name for name, value in weights.items() if not isinstance(value, np.ndarray)]
+    wrong = [str(name) for name, value in weights.items() if not isinstance(value, np.ndarray)]
     if wrong:
         raise UserError(f"{path} holds entries that are no arrays: {', '.join(wrong[:5])}")
-    return weights
+    return {name: _single_precision(value) for name, value in weights.items()}
+
+
+def _read_pdparams(path: str) -> Any:
+    with open(path, "rb") as file:
+        return _ArrayUnpickler(file, encoding="latin1").load()
+
+
+def _read_safetensors(path: str) -> Dict[str, np.ndarray]:
+    from safetensors.numpy import load_file
+
+    open(path, "rb").close()  # a plain OSError where it cannot be read
+    return load_file(path)
+
+
+def _read_torch(path: str) -> Any:
+    try:
+        import torch
+    except ImportError:
+        raise UserError(
+            f"{path} needs torch to be read: install it, or save the checkpoint as "
+            f"{HF_WEIGHTS_FILE}"
+        ) from None
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(content, Mapping):
+        return content
+    return {
+        name: (value.float() if value.is_floating_point() else value).numpy()
+        if isinstance(value, torch.Tensor)
+        else value
+        for name, value in content.items()
+    }
+
+
+_READERS: Dict[str, Callable[[str], Any]] = {
+    ".safetensors": _read_safetensors,
+    ".bin": _read_torch,
+}
+
+
+def _single_precision(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float32) if array.dtype in (np.float16, np.float64) else array
 
 
 def shorten(names: List[str], most: int = 6) -> str:

@@ -1,0 +1,184 @@
+"""A Paddle Inference session over an exported ConvBERT: open a directory, run ids, get logits."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Optional, Tuple
+
+import numpy as np
+
+from convbert.cli import default_threads
+from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.log import get_logger
+
+PROGRAM_FILES = ("inference.pdmodel", "inference.json")  # written by Paddle 2.x, by 3.x
+PARAMS_FILE = "inference.pdiparams"
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+# Memory Paddle Inference reserves at start on a GPU, in MB; it grows on demand.
+GPU_POOL_MB = 1000
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How the program is run.
+
+    ``precision`` is "fp32", "bf16" (oneDNN), "fp16" (GPU) or "int8" (a quantised program, oneDNN).
+    ``cpu_threads`` None takes every core this process may use.
+    """
+
+    use_gpu: bool = False
+    gpu_id: int = 0
+    use_mkldnn: bool = True
+    cpu_threads: Optional[int] = None
+    precision: str = "fp32"
+
+    def __post_init__(self):
+        if self.precision not in PRECISIONS:
+            raise UserError(
+                f"precision '{self.precision}' is unknown: one of {', '.join(PRECISIONS)}"
+            )
+        if self.precision in ("bf16", "int8") and (self.use_gpu or not self.use_mkldnn):
+            raise UserError(f"precision {self.precision} runs on the CPU with --use_mkldnn True")
+        if self.precision == "fp16" and not self.use_gpu:
+            raise UserError("precision fp16 needs --use_gpu True; on a CPU use fp32")
+
+
+def find_program(model_dir: str) -> Tuple[str, str]:
+    """Return the program and parameter files of an exported directory.
+
+    Raises:
+        UserError: the directory or a file is missing, or this Paddle cannot read the program.
+    """
+    if not os.path.isdir(model_dir):
+        raise UserError(f"'{model_dir}' is no directory: export a model with tools/export_model.py")
+    found = [name for name in PROGRAM_FILES if os.path.isfile(os.path.join(model_dir, name))]
+    missing = [] if found else [" or ".join(PROGRAM_FILES)]
+    if not os.path.isfile(os.path.join(model_dir, PARAMS_FILE)):
+        missing.append(PARAMS_FILE)
+    if missing:
+        raise UserError(f"exported model '{model_dir}' lacks {', '.join(missing)}: export it again")
+    program = os.path.join(model_dir, found[0])
+    if program.endswith(".json") and _paddle_major() < 3:
+        raise UserError(
+            f"{program} was exported by Paddle 3.x and cannot be read by 2.x: export it again here"
+        )
+    return program, os.path.join(model_dir, PARAMS_FILE)
+
+
+def _paddle_major() -> int:
+    import paddle
+
+    return int(paddle.__version__.split(".")[0])
+
+
+class Predictor:
+    """Runs an exported program. Not thread-safe: use one per thread or a lock (Paddle#56524).
+
+    Args:
+        model_dir: what ``tools/export_model.py`` wrote.
+        options: device, oneDNN, threads, precision.
+
+    Raises:
+        UserError: missing or damaged files, or a device that is not there.
+    """
+
+    def __init__(self, model_dir: str, options: Optional[EngineOptions] = None):
+        self.files = find_program(model_dir)
+        self.options = options or EngineOptions()
+        self.use_mkldnn = self.options.use_mkldnn and not self.options.use_gpu
+        self._open()
+        self._probe()
+
+    @property
+    def device(self) -> str:
+        """The device in use, as printed: ``cpu`` or ``gpu:0``."""
+        return f"gpu:{self.options.gpu_id}" if self.options.use_gpu else "cpu"
+
+    def run(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> np.ndarray:
+        """Run one batch: two [B, L] int64 arrays in, logits [B, C] float32 out."""
+        for handle, array in zip(self._inputs, (input_ids, token_type_ids)):
+            handle.copy_from_cpu(np.ascontiguousarray(array, dtype=np.int64))
+        self._predictor.run()
+        return self._output.copy_to_cpu()
+
+    def _open(self) -> None:
+        from paddle import inference
+
+        try:
+            predictor = inference.create_predictor(self._config())
+        except Exception as error:  # Paddle raises several types for a damaged program
+            reason = str(error).strip().splitlines()[-1]
+            raise UserError(
+                f"Paddle Inference cannot open {self.files[0]} ({reason}): export it again"
+            ) from None
+        names = predictor.get_input_names()
+        if sorted(names) != ["input_ids", "token_type_ids"]:
+            raise UserError(
+                f"{self.files[0]} takes {', '.join(names)} instead of input_ids, token_type_ids: "
+                "export it with tools/export_model.py"
+            )
+        self._predictor = predictor
+        self._inputs = [predictor.get_input_handle(n) for n in ("input_ids", "token_type_ids")]
+        self._output = predictor.get_output_handle(predictor.get_output_names()[0])
+
+    def _config(self):
+        from paddle import inference
+
+        options = self.options
+        config = inference.Config(*self.files)
+        config.disable_glog_info()
+        config.switch_ir_optim(True)
+        if self.files[0].endswith(".pdmodel"):
+            # With a 3.x json program create_predictor fails on the memory pass (3.3.1).
+            config.enable_memory_optim()
+        if options.use_gpu:
+            _require_gpu()
+            config.enable_use_gpu(GPU_POOL_MB, options.gpu_id, _gpu_precision(options.precision))
+            return config
+        config.disable_gpu()
+        config.set_cpu_math_library_num_threads(options.cpu_threads or default_threads())
+        self._set_onednn(config)
+        return config
+
+    def _set_onednn(self, config) -> None:
+        if not self.use_mkldnn:
+            config.disable_mkldnn()  # optimised programs would use it unasked
+            return
+        config.enable_mkldnn()
+        if self.options.precision == "bf16":
+            config.enable_mkldnn_bfloat16()
+        elif self.options.precision == "int8":
+            config.enable_mkldnn_int8()
+
+    def _probe(self) -> None:
+        """Run once; some 3.x releases cannot run this program under oneDNN (Paddle#77340)."""
+        ids = np.ones((1, 3), dtype=np.int64)
+        try:
+            self.run(ids, np.zeros_like(ids))
+        except Exception as error:
+            if not self.use_mkldnn or self.options.precision != "fp32":
+                raise
+            reason = str(error).strip().splitlines()[-1]
+            get_logger().warning("oneDNN is off: this Paddle cannot run it (%s)", reason)
+            self.use_mkldnn = False
+            self._open()
+            self.run(ids, np.zeros_like(ids))
+
+
+def _require_gpu() -> None:
+    import paddle
+
+    if not paddle.is_compiled_with_cuda():
+        raise UserError(
+            "a GPU is asked for, but this Paddle has no GPU support: install paddlepaddle-gpu "
+            "or drop --use_gpu"
+        )
+    if paddle.device.cuda.device_count() == 0:
+        raise UserError("a GPU is asked for, but none is visible: drop --use_gpu")
+
+
+def _gpu_precision(precision: str):
+    from paddle import inference
+
+    return inference.PrecisionType.Half if precision == "fp16" else inference.PrecisionType.Float32

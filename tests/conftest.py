@@ -1,0 +1,125 @@
+"""Shared fixtures: tiny models made once, real processes, free ports, the real data if present."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from convbert.cli import set_cpu_environment
+
+REPO_ROOT = Path(__file__).resolve().parents[1]
+set_cpu_environment()
+
+TINY_WORDS = (
+    "[PAD] [UNK] [CLS] [SEP] [MASK] . , ! ' a an the it is was this that with of and not "
+    "movie film story script problem things most these good great fine bad dull awful "
+    "##s ##ing ##ed un ##able i we you act plot very never"
+).split()
+
+
+@pytest.fixture(scope="session")
+def repo_root() -> Path:
+    """Root of the checkout."""
+    return REPO_ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The real SST-2 and vocabulary beside the checkout; the test is skipped without them."""
+    folder = REPO_ROOT.parent / "shared" / "data"
+    if not (folder / "SST-2" / "dev.tsv").is_file():
+        pytest.skip("the real SST-2 is not beside this checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_vocab(tmp_path_factory) -> Path:
+    """A vocabulary of some fifty words."""
+    path = tmp_path_factory.mktemp("vocab") / "vocab.txt"
+    path.write_text("\n".join(TINY_WORDS) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    """A ConvBERT of two layers with embedding projection and grouped feed-forward layers."""
+    from paddlenlp.transformers import ConvBertConfig
+
+    return ConvBertConfig(
+        vocab_size=len(TINY_WORDS),
+        embedding_size=12,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=32,
+        num_groups=2,
+        max_position_embeddings=64,
+        initializer_range=0.3,  # answers far from 0.5
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory, tiny_config, tiny_vocab) -> Path:
+    """A checkpoint directory with random weights, tokenizer and label names."""
+    import paddle
+
+    from paddlenlp.transformers import ConvBertForSequenceClassification, ConvBertTokenizer
+
+    paddle.seed(7)
+    directory = tmp_path_factory.mktemp("checkpoint") / "best.pdparams"
+    ConvBertForSequenceClassification(tiny_config).save_pretrained(str(directory))
+    tokenizer = ConvBertTokenizer(str(tiny_vocab), label_names=["negative", "positive"])
+    tokenizer.save_pretrained(str(directory))
+    return directory
+
+
+@pytest.fixture(scope="session")
+def tiny_export(tmp_path_factory, tiny_checkpoint) -> Path:
+    """The exported program of `tiny_checkpoint`."""
+    from convbert.export import export_checkpoint
+
+    directory = tmp_path_factory.mktemp("export") / "convbert_infer"
+    export_checkpoint(str(tiny_checkpoint), str(directory))
+    return directory
+
+
+@pytest.fixture
+def free_port():
+    """Return a function that names a free port on the loopback address."""
+
+    def pick() -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return probe.getsockname()[1]
+
+    return pick
+
+
+@pytest.fixture
+def run_script(tmp_path):
+    """Return ``run(*args)``: run an entry script of the checkout as a user would, elsewhere.
+
+    The finished process has ``returncode``, ``stdout`` and ``stderr`` (text). Give ``cwd`` (default
+    a temporary directory), ``env`` (extra variables), ``stdin`` (text), ``timeout`` (seconds).
+    """
+
+    def run(*args, cwd=None, env=None, stdin=None, timeout=300):
+        script, *rest = [str(arg) for arg in args]
+        return subprocess.run(
+            [sys.executable, str(REPO_ROOT / script), *rest],
+            cwd=str(cwd or tmp_path),
+            env={**os.environ, **(env or {})},
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=timeout,
+        )
+
+    return run

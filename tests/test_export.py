@@ -1,0 +1,76 @@
+"""The exported program equals the model, at every published shape of the layers."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import paddle
+import pytest
+
+from convbert import export
+from convbert.classifier import dygraph_runner
+from convbert.predictor import EngineOptions, Predictor
+from paddlenlp.transformers import ConvBertConfig, ConvBertForSequenceClassification
+from paddlenlp.transformers.convbert.configuration import PRESETS
+from paddlenlp.utils.errors import UserError
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_two_layers_of_every_size_export(name, tmp_path):
+    paddle.seed(3)
+    config = ConvBertConfig.preset(name, num_hidden_layers=2, vocab_size=100)
+    model = ConvBertForSequenceClassification(config)
+    model.eval()
+    export.save_program(model, str(tmp_path / "inference"))
+    rows = export.compare_with_model(model, str(tmp_path))
+    assert len(rows) == 2 * len(export.CHECK_SHAPES)
+    assert max(row[2] for row in rows) <= 1e-5
+
+
+def test_random_shapes_plain_and_onednn(tiny_checkpoint, tiny_export, tiny_config):
+    model = ConvBertForSequenceClassification.from_pretrained(str(tiny_checkpoint))
+    model.eval()
+    run, rng = dygraph_runner(model), np.random.RandomState(1)
+    for use_mkldnn in (False, True):
+        engine = Predictor(str(tiny_export), EngineOptions(use_mkldnn=use_mkldnn, cpu_threads=1))
+        for _ in range(25):
+            shape = (rng.randint(1, 9), rng.randint(1, 65))
+            ids = rng.randint(0, tiny_config.vocab_size, shape).astype(np.int64)
+            ids[:, 0] = 2
+            types = rng.randint(0, 2, shape).astype(np.int64)
+            np.testing.assert_allclose(engine.run(ids, types), run(ids, types), atol=1e-5)
+
+
+def test_export_refuses_a_program_that_differs(tiny_checkpoint, tmp_path, monkeypatch):
+    def save_another(model, prefix):
+        other = ConvBertForSequenceClassification(model.config)
+        other.eval()
+        save(other, prefix)
+
+    save = export.save_program
+    monkeypatch.setattr(export, "save_program", save_another)
+    with pytest.raises(UserError, match="differs from the model"):
+        export.export_checkpoint(str(tiny_checkpoint), str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_failed_export_keeps_the_earlier_one(tiny_checkpoint, tiny_export, tmp_path, monkeypatch):
+    target = tmp_path / "out"
+    export.export_checkpoint(str(tiny_checkpoint), str(target))
+    before = sorted(path.name for path in target.iterdir())
+    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    with pytest.raises(UserError):
+        export.export_checkpoint(str(tiny_checkpoint), str(target))
+    assert sorted(path.name for path in target.iterdir()) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_model_stays_dygraph_after_export(tiny_checkpoint, tmp_path):
+    model = ConvBertForSequenceClassification.from_pretrained(str(tiny_checkpoint))
+    model.eval()
+    ids = np.array([[2, 5, 6, 3]], dtype=np.int64)
+    before = dygraph_runner(model)(ids, np.zeros_like(ids))
+    export.save_program(model, str(tmp_path / "inference"))
+    np.testing.assert_array_equal(dygraph_runner(model)(ids, np.zeros_like(ids)), before)
+    assert dataclasses.asdict(model.config)["num_groups"] == 2

@@ -1,0 +1,43 @@
+"""Export a trained checkpoint to a static program and prove that both give the same logits."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from convbert.cli import run_main, set_cpu_environment
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model_path", required=True, help="checkpoint directory (best.pdparams)")
+    parser.add_argument(
+        "--save_inference_dir",
+        default="./convbert_infer",
+        help="directory to write, replaced as a whole (%(default)s)",
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv=None) -> None:
+    """Export, check, print the differences."""
+    args = parse_args(argv)
+    set_cpu_environment()
+    import paddle
+
+    paddle.set_device("cpu")  # the program runs anywhere; the check runs everywhere
+    from convbert.export import TOLERANCE, export_checkpoint
+
+    rows = export_checkpoint(args.model_path, args.save_inference_dir)
+    for engine, shape, difference in rows:
+        print(f"check {engine:<6} {shape:>8}: largest difference of the logits {difference:.1e}")
+    print(f"all within {TOLERANCE:.0e} of the dygraph model")
+    print(f"inference model and tokenizer have been saved into {args.save_inference_dir}")
+
+
+if __name__ == "__main__":
+    run_main(main)

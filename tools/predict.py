@@ -1,0 +1,40 @@
+"""Classify sentences with a trained checkpoint in dygraph mode, one printed line each."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from convbert.classify import add_text_flags, check_text_flags, classify, read_rows, report_answers
+from convbert.cli import add_device_flag, run_main, set_cpu_environment, use_device
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model_path", required=True, help="checkpoint directory (best.pdparams)")
+    add_device_flag(parser)
+    add_text_flags(parser, npy="output_predict_engine.npy")
+    return parser.parse_args(argv)
+
+
+def main(argv=None) -> None:
+    """Predict and print."""
+    args = parse_args(argv)
+    check_text_flags(args)
+    set_cpu_environment()
+    use_device(args.device)
+    from convbert.classifier import dygraph_runner, load_classifier
+
+    model, processor = load_classifier(args.model_path, args.max_seq_len)
+    answers = classify(read_rows(args), processor, dygraph_runner(model), args.batch_size)
+    report_answers(
+        answers, args, lambda _, answer: f"label_id: {answer.label_id}, prob: {answer.prob}"
+    )
+
+
+if __name__ == "__main__":
+    run_main(main)
