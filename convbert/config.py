@@ -33,7 +33,7 @@ class TrainConfig:
     """
 
     # data
-    task_name: str = flag("sst-2", "GLUE task", choices=sorted(TASKS))
+    task_name: str = flag("sst-2", "GLUE task", choices=list(TASKS))
     data_dir: Optional[str] = flag(
         None, "folder with the task's official files (default: download them)", metavar="DIR"
     )
@@ -95,7 +95,7 @@ class TrainConfig:
     save_steps: int = flag(400, "steps between two evaluations", type=int_at_least(1))
     seed: int = flag(42, "fixes weights, order and dropout", type=int_at_least(0))
     device: Optional[str] = flag(
-        None, "default: gpu where Paddle sees one, else cpu", choices=["gpu", "cpu"]
+        None, "gpu or cpu (default: gpu where Paddle sees one, else cpu)", choices=["gpu", "cpu"]
     )
     cpu_threads: Optional[int] = flag(
         None, "threads per process (default: the cores at hand)", type=int_at_least(1)

@@ -64,8 +64,12 @@ class TextProcessor:
         kwargs.setdefault("label_names", tokenizer.label_names)
         return cls(tokenizer, **kwargs)
 
-    def encode(self, texts: Sequence[Text]) -> List[Features]:
+    def encode(self, texts: Sequence[Text], allow_empty: bool = False) -> List[Features]:
         """Encode sentences, or (sentence, sentence) pairs, as ``[CLS] a [SEP] (b [SEP])``.
+
+        Args:
+            texts: what to encode.
+            allow_empty: take an empty text for what it is (data) and not for a mistake.
 
         Raises:
             UserError: a text is not a string or is empty.
@@ -74,7 +78,7 @@ class TextProcessor:
             parts = (text,) if isinstance(text, str) else tuple(text)
             if not parts or not all(isinstance(part, str) for part in parts):
                 raise UserError(f"text {number} is not a string: give one sentence or a pair")
-            if not all(part.strip() for part in parts):
+            if not allow_empty and not all(part.strip() for part in parts):
                 raise UserError(f"text {number} is empty: give at least one word")
         encoded = self.tokenizer.batch_encode(texts, max_seq_len=self.max_seq_len)
         return [

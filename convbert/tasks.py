@@ -7,7 +7,9 @@ is done with them.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, List, Optional, Tuple
+
+from paddlenlp.datasets import GLUE_TASKS
 
 
 @dataclass(frozen=True)
@@ -15,41 +17,60 @@ class Task:
     """One GLUE task.
 
     Attributes:
-        fields: keys of an example that hold its text: one sentence or two.
+        name: key of `TASKS` and of ``GLUE_TASKS``.
         metric: class name in ``paddlenlp.metrics``.
         selection: the result of that metric by which the best checkpoint is chosen, the one the
             ELECTRA and ConvBERT papers report (arXiv 2003.10555, section 3.1).
-        dev_splits: evaluated in this order; the first one chooses the checkpoint.
-        regression: the label is a float and the model has one output.
         defaults: values of `TrainConfig` that suit this task better than the general ones.
     """
 
-    fields: Tuple[str, ...]
-    metric: str = "AccuracyAndF1"
+    name: str
+    metric: str = "Accuracy"
     selection: str = "acc"
-    dev_splits: Tuple[str, ...] = ("dev",)
-    regression: bool = False
     defaults: Dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> Optional[List[str]]:
+        """Label texts by id; None for regression."""
+        labels = GLUE_TASKS[self.name].labels
+        return list(labels) if labels else None
+
+    @property
+    def regression(self) -> bool:
+        """Whether the label is a score and the model has one output."""
+        return self.labels is None
+
+    @property
+    def num_classes(self) -> int:
+        """C: outputs of the model."""
+        return len(self.labels or [None])
+
+    @property
+    def dev_splits(self) -> Tuple[str, ...]:
+        """The splits to evaluate; the first one chooses the checkpoint."""
+        return tuple(name for name in GLUE_TASKS[self.name].splits if name.startswith("dev"))
 
     def text(self, example: Dict[str, Any]):
         """Return the text of an example: a string, or a pair of strings."""
-        parts = tuple(example[name] for name in self.fields)
-        return parts if len(parts) == 2 else parts[0]
+        if GLUE_TASKS[self.name].pair:
+            return example["sentence1"], example["sentence2"]
+        return example["sentence"]
 
 
-ONE = ("sentence",)
-TWO = ("sentence1", "sentence2")
-# ELECTRA's setting for these two (arXiv 2003.10555, appendix B): 10 epochs instead of 3.
+# ELECTRA's setting for the two small tasks (arXiv 2003.10555, appendix B): 10 epochs, not 3.
 LONGER = {"num_train_epochs": 10}
 
 TASKS: Dict[str, Task] = {
-    "cola": Task(ONE, "Mcc", "mcc"),
-    "sst-2": Task(ONE, "Accuracy"),
-    "mrpc": Task(TWO),
-    "sts-b": Task(TWO, "PearsonAndSpearman", "spearman", regression=True, defaults=LONGER),
-    "qqp": Task(TWO),
-    "mnli": Task(TWO, "Accuracy", dev_splits=("dev_matched", "dev_mismatched")),
-    "qnli": Task(TWO, "Accuracy"),
-    "rte": Task(TWO, "Accuracy", defaults=LONGER),
-    "wnli": Task(TWO, "Accuracy"),
+    task.name: task
+    for task in (
+        Task("cola", "Mcc", "mcc"),
+        Task("sst-2"),
+        Task("mrpc", "AccuracyAndF1"),
+        Task("sts-b", "PearsonAndSpearman", "spearman", LONGER),
+        Task("qqp", "AccuracyAndF1"),
+        Task("mnli"),
+        Task("qnli"),
+        Task("rte", defaults=LONGER),
+        Task("wnli"),
+    )
 }
