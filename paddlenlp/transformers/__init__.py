@@ -8,10 +8,19 @@ from __future__ import annotations
 import importlib
 
 _HOME = {
+    "ConvBertClassificationHead": "convbert.modeling",
     "ConvBertConfig": "convbert.configuration",
+    "ConvBertDiscriminator": "convbert.pretraining",
+    "ConvBertForMultipleChoice": "convbert.heads",
+    "ConvBertForPretraining": "convbert.pretraining",
+    "ConvBertForQuestionAnswering": "convbert.heads",
     "ConvBertForSequenceClassification": "convbert.modeling",
+    "ConvBertForTokenClassification": "convbert.heads",
+    "ConvBertForTotalPretraining": "convbert.pretraining",
+    "ConvBertGenerator": "convbert.pretraining",
     "ConvBertModel": "convbert.modeling",
     "ConvBertPretrainedModel": "convbert.modeling",
+    "ConvBertPretrainingCriterion": "convbert.pretraining",
     "ConvBertTokenizer": "convbert.tokenizer",
     "CosineDecayWithWarmup": "optimization",
     "LinearDecayWithWarmup": "optimization",

@@ -11,6 +11,7 @@ import paddle
 from paddle import nn
 
 from paddlenlp.transformers import checkpoint
+from paddlenlp.transformers.convbert import weight_names
 from paddlenlp.transformers.convbert.configuration import PRESETS, ConvBertConfig
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_directory
@@ -49,7 +50,9 @@ class PretrainedModel(nn.Layer):
         """Build the model of a checkpoint and fill it.
 
         Args:
-            name_or_dir: a published name or a checkpoint directory.
+            name_or_dir: a published name, or a checkpoint directory: ours, upstream's, or
+                transformers' (``config.json`` beside ``model.safetensors`` or, where torch is
+                installed, ``pytorch_model.bin``).
             new_head: a checkpoint without this model's head (a pretrained body) starts with a
                 random one and says so; False: that is an error.
             overrides: configuration fields that replace the checkpoint's.
@@ -65,15 +68,19 @@ class PretrainedModel(nn.Layer):
 
     @classmethod
     def _read(cls, name: str, directory: str, overrides: Dict[str, Any]):
-        config_path = os.path.join(directory, checkpoint.CONFIG_FILE)
-        if name in PRESETS and not os.path.exists(config_path):
-            config = cls.config_class.preset(name, **overrides)  # upstream publishes weights only
+        config_file, weights_file = checkpoint.find_files(
+            directory, config_optional=name in PRESETS
+        )
+        config_path = os.path.join(directory, config_file)
+        if not os.path.exists(config_path):  # upstream publishes weights without a configuration
+            raw, config = {}, cls.config_class.preset(name, **overrides)
         else:
-            required = [checkpoint.CONFIG_FILE, checkpoint.WEIGHTS_FILE]
-            checkpoint.require_files(directory, required, "checkpoint")
-            config = cls.config_class.from_dict(checkpoint.read_json(config_path), **overrides)
-        path = os.path.join(directory, checkpoint.WEIGHTS_FILE)
-        return config, checkpoint.read_weights(path)
+            raw = checkpoint.read_json(config_path)
+            config = cls.config_class.from_dict(raw, **overrides)
+        weights = checkpoint.read_weights(os.path.join(directory, weights_file))
+        if config_file == checkpoint.HF_CONFIG_FILE:
+            weights = weight_names.to_paddle(weights, config, cls.__name__, raw)
+        return config, weights
 
     def load_weights(
         self, weights: Dict[str, np.ndarray], source: str, new_head: bool = False
@@ -94,7 +101,8 @@ class PretrainedModel(nn.Layer):
         extra = [name for name in weights if name not in target]
         body = self.base_model_prefix + "."
         head = [name for name in target if not name.startswith(body)]
-        if new_head and head and set(missing) == set(head):
+        has_both = 0 < len(head) < len(target)
+        if new_head and has_both and set(missing) == set(head):
             get_logger().info(
                 "%s has no head for %s: it starts random", source, type(self).__name__
             )

@@ -99,19 +99,20 @@ class ConvBertConfig:
     def from_dict(cls, raw: Dict[str, Any], **overrides: Any) -> ConvBertConfig:
         """Read a configuration in our form, upstream's nested form, or the HF form.
 
-        Upstream nests the body's arguments: ``{"init_args": [{...}], "num_classes": 3, ...}``.
-        Keys of other tools that do not shape the model are ignored.
+        Upstream nests the body's arguments: ``{"init_args": [{...}], "num_classes": 3, ...}``,
+        and arguments given by position follow the body in that list. Keys of other tools that do
+        not shape the model are ignored.
         """
-        flat = _flatten(raw)
+        flat = {key: value for key, value in _flatten(raw).items() if value is not None}
+        if "id2label" in flat:
+            flat.setdefault("num_labels", len(flat["id2label"]))
+        for theirs, ours in _ALIASES.items():
+            if theirs in flat:
+                flat.setdefault(ours, flat[theirs])
         names = {field.name for field in dataclasses.fields(cls)}
         fields = {key: value for key, value in flat.items() if key in names}
         if "num_hidden_layers" not in fields or "hidden_size" not in fields:
             raise UserError("the model configuration names no hidden_size or num_hidden_layers")
-        if "num_classes" not in fields:
-            if "num_labels" in flat:
-                fields["num_classes"] = flat["num_labels"]
-            elif flat.get("id2label"):
-                fields["num_classes"] = len(flat["id2label"])
         return cls(**{**fields, **overrides})
 
     def to_dict(self) -> Dict[str, Any]:
@@ -121,13 +122,16 @@ class ConvBertConfig:
 
 def _flatten(raw: Dict[str, Any]) -> Dict[str, Any]:
     flat: Dict[str, Any] = {}
-    inner = raw.get("init_args", [])
-    for part in inner if isinstance(inner, (list, tuple)) else [inner]:
-        if isinstance(part, dict):
-            flat.update(_flatten(part))
+    inner = raw.get("init_args") or []
+    inner = list(inner) if isinstance(inner, (list, tuple)) else [inner]
+    for name, value in zip(("body", "num_classes", "dropout"), inner):
+        flat.update(_flatten(value) if isinstance(value, dict) else {name: value})
     flat.update({key: value for key, value in raw.items() if key != "init_args"})
     return flat
 
+
+# Names of transformers and of upstream's heads for fields of ours.
+_ALIASES = {"num_labels": "num_classes", "dropout": "classifier_dropout"}
 
 ACTIVATIONS: List[str] = ["gelu", "relu", "tanh"]
 

@@ -143,14 +143,19 @@ class ConvBertModel(ConvBertPretrainedModel):
         return (x, states) if output_hidden_states else x
 
 
+def head_dropout(config: ConvBertConfig) -> nn.Dropout:
+    """Dropout of a head: ``classifier_dropout``, or the body's where that is None."""
+    dropout = config.classifier_dropout
+    return nn.Dropout(config.hidden_dropout_prob if dropout is None else dropout)
+
+
 class ConvBertClassificationHead(nn.Layer):
     """Dropout, dense, activation, dropout, projection on the first token, as in ELECTRA."""
 
     def __init__(self, config: ConvBertConfig):
         super().__init__()
-        dropout = config.classifier_dropout
         self.dense = linear(config, config.hidden_size, config.hidden_size)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob if dropout is None else dropout)
+        self.dropout = head_dropout(config)
         self.out_proj = linear(config, config.hidden_size, config.num_classes)
         self.activation = getattr(F, config.hidden_act)
 

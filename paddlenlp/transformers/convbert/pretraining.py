@@ -1,0 +1,231 @@
+"""Replaced-token detection, the pretraining of ConvBERT (ELECTRA, arXiv 2003.10555).
+
+A small generator fills masked positions with samples; the discriminator tells, for every token,
+whether it was replaced. Shapes: B batch, L length, E embedding, H hidden, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Optional, Tuple
+
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+
+from paddlenlp.transformers.convbert.configuration import ConvBertConfig
+from paddlenlp.transformers.convbert.layers import linear
+from paddlenlp.transformers.convbert.modeling import (
+    ConvBertModel,
+    ConvBertPretrainedModel,
+    layer_norm,
+)
+
+IGNORED = -100  # generator label of a position that is not masked
+
+
+def generator_config(config: ConvBertConfig, share: int = 4) -> ConvBertConfig:
+    """Return the configuration of a generator ``share`` times narrower than the discriminator.
+
+    Upstream's generators have share 3 for convbert-base and 4 for the two smaller sizes. (Its
+    generator of convbert-small has a single head and so no convolution; here it has two.)
+
+    Raises:
+        UserError: the sizes cannot be divided so.
+    """
+    return dataclasses.replace(
+        config,
+        hidden_size=config.hidden_size // share,
+        intermediate_size=config.intermediate_size // share,
+        num_attention_heads=max(2, config.num_attention_heads // share),
+    )
+
+
+class ConvBertGeneratorPredictions(nn.Layer):
+    """Dense, activation and normalisation down to the width of the embeddings."""
+
+    def __init__(self, config: ConvBertConfig):
+        super().__init__()
+        self.dense = linear(config, config.hidden_size, config.embedding_size)
+        self.layer_norm = layer_norm(config, config.embedding_size)
+        self.activation = getattr(F, config.hidden_act)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Map [B, L, H] to [B, L, E]."""
+        return self.layer_norm(self.activation(self.dense(x)))
+
+
+class ConvBertGenerator(ConvBertPretrainedModel):
+    """ConvBERT as a masked language model; its output words are its input embeddings."""
+
+    def __init__(self, config: ConvBertConfig):
+        super().__init__(config)
+        self.convbert = ConvBertModel(config)
+        self.generator_predictions = ConvBertGeneratorPredictions(config)
+        self.generator_lm_head_bias = self.create_parameter([config.vocab_size], is_bias=True)
+
+    def forward(self, input_ids, token_type_ids=None, position_ids=None, attention_mask=None):
+        """Return logits over the vocabulary [B, L, V]; arguments as in `ConvBertModel.forward`."""
+        x = self.convbert(input_ids, token_type_ids, position_ids, attention_mask)
+        words = self.convbert.embeddings.word_embeddings.weight  # [V, E]
+        x = paddle.matmul(self.generator_predictions(x), words, transpose_y=True)
+        return x + self.generator_lm_head_bias
+
+
+class ConvBertDiscriminatorPredictions(nn.Layer):
+    """Dense, activation and one score per token."""
+
+    def __init__(self, config: ConvBertConfig):
+        super().__init__()
+        self.dense = linear(config, config.hidden_size, config.hidden_size)
+        self.dense_prediction = linear(config, config.hidden_size, 1)
+        self.activation = getattr(F, config.hidden_act)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Map [B, L, H] to [B, L]."""
+        return self.dense_prediction(self.activation(self.dense(x))).squeeze(-1)
+
+
+class ConvBertDiscriminator(ConvBertPretrainedModel):
+    """ConvBERT with one logit per token: was it replaced?"""
+
+    def __init__(self, config: ConvBertConfig):
+        super().__init__(config)
+        self.convbert = ConvBertModel(config)
+        self.discriminator_predictions = ConvBertDiscriminatorPredictions(config)
+
+    def forward(self, input_ids, token_type_ids=None, position_ids=None, attention_mask=None):
+        """Return logits [B, L], positive for replaced; arguments as in `ConvBertModel.forward`."""
+        x = self.convbert(input_ids, token_type_ids, position_ids, attention_mask)
+        return self.discriminator_predictions(x)
+
+
+def sample_tokens(logits: paddle.Tensor) -> paddle.Tensor:
+    """Draw one token per position from softmax(logits) by the Gumbel-max trick.
+
+    Args:
+        logits: [..., V] float.
+
+    Returns:
+        [...] int64, without gradient.
+    """
+    uniform = paddle.rand(logits.shape).clip(1e-9, 1.0 - 1e-7)
+    return paddle.argmax(logits.detach() - paddle.log(-paddle.log(uniform)), axis=-1)
+
+
+class ConvBertForTotalPretraining(nn.Layer):
+    """Generator and discriminator, sharing the word embeddings, for replaced-token detection.
+
+    Args:
+        generator, discriminator: with equal ``vocab_size`` and ``embedding_size``. The generator
+            takes over the discriminator's word embeddings (ELECTRA, section 3.2).
+    """
+
+    def __init__(self, generator: ConvBertGenerator, discriminator: ConvBertDiscriminator):
+        super().__init__()
+        self.generator = generator
+        self.discriminator = discriminator
+        shared = discriminator.convbert.embeddings.word_embeddings
+        own = generator.convbert.embeddings.word_embeddings
+        if own.weight.shape != shared.weight.shape:
+            raise ValueError(
+                f"generator and discriminator share their word embeddings, which are "
+                f"{own.weight.shape} and {shared.weight.shape}"
+            )
+        generator.convbert.embeddings.word_embeddings = shared
+
+    def forward(
+        self,
+        input_ids,
+        token_type_ids=None,
+        position_ids=None,
+        attention_mask=None,
+        raw_input_ids=None,
+        gen_labels=None,
+    ) -> Tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor, paddle.Tensor]:
+        """Run both models.
+
+        Args:
+            input_ids: [B, L] int64 with masked positions.
+            token_type_ids, position_ids, attention_mask: as in `ConvBertModel.forward`.
+            raw_input_ids: [B, L] int64, the original tokens.
+            gen_labels: [B, L] int64, the original token at masked positions, -100 elsewhere.
+
+        Returns:
+            Generator logits [B, L, V] and discriminator logits [B, L], float; discriminator
+            labels [B, L] int64, 1 where the sampled token is not the original one; attention
+            mask [B, L] bool.
+        """
+        gen_logits = self.generator(input_ids, token_type_ids, position_ids, attention_mask)
+        masked = gen_labels != IGNORED
+        disc_inputs = paddle.where(masked, sample_tokens(gen_logits), input_ids)
+        disc_labels = (masked & (disc_inputs != raw_input_ids)).astype("int64")
+        if attention_mask is None:
+            attention_mask = input_ids != self.discriminator.config.pad_token_id
+        disc_logits = self.discriminator(disc_inputs, token_type_ids, position_ids, attention_mask)
+        return gen_logits, disc_logits, disc_labels, attention_mask.astype("bool")
+
+
+ConvBertForPretraining = ConvBertForTotalPretraining  # upstream's second name
+
+
+class ConvBertPretrainingCriterion(nn.Layer):
+    """The loss of both models: ``gen_weight`` x cross entropy + ``disc_weight`` x binary one.
+
+    The weights are ELECTRA's (section 3.1); the generator's loss is the mean over masked
+    positions, the discriminator's the mean over real ones.
+    """
+
+    def __init__(self, vocab_size: int, gen_weight: float = 1.0, disc_weight: float = 50.0):
+        super().__init__()
+        self.vocab_size = vocab_size
+        self.gen_weight = gen_weight
+        self.disc_weight = disc_weight
+
+    def forward(
+        self,
+        generator_prediction_scores: paddle.Tensor,
+        discriminator_prediction_scores: paddle.Tensor,
+        generator_labels: paddle.Tensor,
+        discriminator_labels: paddle.Tensor,
+        attention_mask: Optional[paddle.Tensor] = None,
+    ) -> paddle.Tensor:
+        """Return the weighted sum (a scalar); arguments are what the model returns and its labels.
+
+        Args:
+            generator_prediction_scores: [B, L, V] float.
+            discriminator_prediction_scores: [B, L] float.
+            generator_labels: [B, L] int64, -100 where not masked.
+            discriminator_labels: [B, L] int64, 0 or 1.
+            attention_mask: [B, L], true at real tokens; None: all are real.
+        """
+        generator_loss = self.generator_loss(generator_prediction_scores, generator_labels)
+        discriminator_loss = self.discriminator_loss(
+            discriminator_prediction_scores, discriminator_labels, attention_mask
+        )
+        return self.gen_weight * generator_loss + self.disc_weight * discriminator_loss
+
+    def generator_loss(self, scores: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
+        """Mean cross entropy over masked positions; 0 where none is masked."""
+        total = F.cross_entropy(
+            scores.reshape([-1, self.vocab_size]),
+            labels.flatten(),
+            ignore_index=IGNORED,
+            reduction="sum",
+        )
+        return total / (labels != IGNORED).astype(total.dtype).sum().clip(min=1.0)
+
+    def discriminator_loss(
+        self,
+        scores: paddle.Tensor,
+        labels: paddle.Tensor,
+        attention_mask: Optional[paddle.Tensor] = None,
+    ) -> paddle.Tensor:
+        """Mean binary cross entropy over real tokens."""
+        losses = F.binary_cross_entropy_with_logits(
+            scores, labels.astype(scores.dtype), reduction="none"
+        )
+        if attention_mask is None:
+            return losses.mean()
+        mask = attention_mask.astype(losses.dtype)
+        return (losses * mask).sum() / mask.sum()
