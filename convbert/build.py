@@ -7,7 +7,6 @@ from typing import List, Optional
 
 import paddle
 
-from convbert.classifier import check_length, check_vocabulary
 from convbert.cli import use_device
 from convbert.config import TrainConfig
 from convbert.distributed import join_ranks
@@ -91,8 +90,7 @@ def build_model(
     else:
         source = config.model_name_or_path
         model = ConvBertForSequenceClassification.from_pretrained(source, **overrides)
-    check_vocabulary(processor, model.config.vocab_size, config.model_name_or_path)
-    check_length(config.max_seq_length, model.config.max_position_embeddings)
+    processor.check_fits(model.config, config.vocab_file or config.model_name_or_path)
     return model
 
 

@@ -9,7 +9,6 @@ import paddle
 
 from convbert.processing import TextProcessor
 from paddlenlp.transformers import ConvBertForSequenceClassification
-from paddlenlp.utils.errors import UserError
 
 
 def load_classifier(
@@ -26,30 +25,8 @@ def load_classifier(
     """
     model = ConvBertForSequenceClassification.from_pretrained(checkpoint_dir, new_head=False)
     model.eval()
-    positions = model.config.max_position_embeddings
-    length = max_seq_len or min(128, positions)
-    processor = TextProcessor.from_dir(checkpoint_dir, max_seq_len=length)
-    check_vocabulary(processor, model.config.vocab_size, checkpoint_dir)
-    check_length(length, positions)
+    processor = TextProcessor.from_dir(checkpoint_dir, max_seq_len, config=model.config)
     return model, processor
-
-
-def check_vocabulary(processor: TextProcessor, expected: int, source: str) -> None:
-    """Raise `UserError` unless the vocabulary has as many words as the embedding table."""
-    size = processor.tokenizer.vocab_size
-    if size != expected:
-        raise UserError(
-            f"the vocabulary in '{source}' has {size} words but the model was built for "
-            f"{expected}: use the vocab.txt the model was trained with"
-        )
-
-
-def check_length(max_seq_len: int, positions: int) -> None:
-    """Raise `UserError` if sequences could outgrow the position table."""
-    if max_seq_len > positions:
-        raise UserError(
-            f"max_seq_len {max_seq_len} is more than the model's {positions} positions: lower it"
-        )
 
 
 def dygraph_runner(model) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import signal
 import sys
@@ -85,7 +87,7 @@ def default_threads() -> int:
 
 
 def set_cpu_environment(threads: Optional[int] = None) -> None:
-    """Set Paddle's CPU defaults; call it before the first ``import paddle``.
+    """Set Paddle's CPU defaults and import it; call this before anything else imports Paddle.
 
     Paddle pins ``OMP_NUM_THREADS`` to 1, which halves the GEMM rate on two cores, and its strided
     CPU views copy about 30x too slowly up to 3.2. A value the user exported wins over the default,
@@ -95,6 +97,11 @@ def set_cpu_environment(threads: Optional[int] = None) -> None:
         os.environ["OMP_NUM_THREADS"] = str(threads)
     os.environ.setdefault("OMP_NUM_THREADS", str(default_threads()))
     os.environ.setdefault("FLAGS_use_stride_kernel", "0")
+    # Paddle warns at import about the thread count that was chosen above on purpose.
+    with contextlib.redirect_stderr(io.StringIO()) as warnings:
+        import paddle  # noqa: F401
+    kept = [line for line in warnings.getvalue().splitlines(True) if "OMP_NUM_THREADS" not in line]
+    sys.stderr.write("".join(kept))
 
 
 def exit_on_sigterm() -> None:
@@ -144,5 +151,8 @@ def run_main(main: Callable[[Optional[Sequence[str]]], Optional[int]]) -> None:
         status = EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of our output (head, a closed terminal) went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = EXIT_USER_ERROR
+    except OSError as error:  # a full disk, a file taken away: the system's words are the mend
+        print(f"{program}: error: {error}", file=sys.stderr)
         status = EXIT_USER_ERROR
     sys.exit(status or 0)

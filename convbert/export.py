@@ -57,6 +57,7 @@ def export_checkpoint(checkpoint_dir: str, export_dir: str) -> List[Tuple[str, s
     with atomic_directory(export_dir) as work:
         save_program(model, os.path.join(work, "inference"))
         processor.tokenizer.save_pretrained(work)
+        model.save_config(str(work))
         return compare_with_model(model, str(work))
 
 

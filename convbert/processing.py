@@ -5,14 +5,18 @@ NumPy and the tokenizer only; Paddle is never imported here, so an HTTP worker c
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
+from paddlenlp.transformers.checkpoint import CONFIG_FILE, read_json
+from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.transformers.convbert.tokenizer import ConvBertTokenizer
 from paddlenlp.utils.errors import UserError
 
+DEFAULT_MAX_SEQ_LEN = 128
 Text = Union[str, Tuple[str, str]]
 
 
@@ -48,7 +52,7 @@ class TextProcessor:
     def __init__(
         self,
         tokenizer: ConvBertTokenizer,
-        max_seq_len: int = 128,
+        max_seq_len: int = DEFAULT_MAX_SEQ_LEN,
         label_names: Optional[Sequence[str]] = None,
         pad_multiple: int = 1,
     ):
@@ -58,11 +62,52 @@ class TextProcessor:
         self.pad_multiple = pad_multiple
 
     @classmethod
-    def from_dir(cls, path: str, **kwargs) -> TextProcessor:
-        """Open the tokenizer and label names of a checkpoint, exported or served directory."""
+    def from_dir(
+        cls,
+        path: str,
+        max_seq_len: Optional[int] = None,
+        pad_multiple: int = 1,
+        config: Optional[ConvBertConfig] = None,
+    ) -> TextProcessor:
+        """Open the tokenizer and label names of a checkpoint, exported or served directory.
+
+        Args:
+            path: the directory.
+            max_seq_len: as in the class; None: 128, or less if the model has fewer positions.
+            pad_multiple: as in the class.
+            config: the model's configuration; None: the ``model_config.json`` in ``path``, if any.
+
+        Raises:
+            UserError: files are missing or damaged, or the model and these texts do not fit.
+        """
         tokenizer = ConvBertTokenizer.from_pretrained(path)
-        kwargs.setdefault("label_names", tokenizer.label_names)
-        return cls(tokenizer, **kwargs)
+        config_file = os.path.join(path, CONFIG_FILE)
+        if config is None and os.path.isfile(config_file):
+            config = ConvBertConfig.from_dict(read_json(config_file))
+        positions = config.max_position_embeddings if config else DEFAULT_MAX_SEQ_LEN
+        length = max_seq_len or min(DEFAULT_MAX_SEQ_LEN, positions)
+        processor = cls(tokenizer, length, tokenizer.label_names, pad_multiple)
+        if config is not None:
+            processor.check_fits(config, path)
+        return processor
+
+    def check_fits(self, config: ConvBertConfig, source: str) -> None:
+        """Check that no id and no position can fall outside the model's tables.
+
+        Raises:
+            UserError: the vocabulary has another size, or sequences could be too long.
+        """
+        words, positions = self.tokenizer.vocab_size, config.max_position_embeddings
+        if words != config.vocab_size:
+            raise UserError(
+                f"the vocabulary of '{source}' has {words} words but the model was built for "
+                f"{config.vocab_size}: use the vocab.txt the model was trained with"
+            )
+        if self.max_seq_len > positions:
+            raise UserError(
+                f"a sequence length of {self.max_seq_len} is more than the model's {positions} "
+                "positions: lower it"
+            )
 
     def encode(self, texts: Sequence[Text], allow_empty: bool = False) -> List[Features]:
         """Encode sentences, or (sentence, sentence) pairs, as ``[CLS] a [SEP] (b [SEP])``.

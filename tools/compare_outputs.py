@@ -11,13 +11,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from convbert.cli import float_in, run_main
+from convbert.cli import float_in, make_parser, run_main
 from paddlenlp.utils.errors import UserError
 
 
 def parse_args(argv=None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("first", nargs="?", default="output_predict_engine.npy", help="(%(default)s)")
     add("second", nargs="?", default="output_inference_engine.npy", help="(%(default)s)")

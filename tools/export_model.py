@@ -8,12 +8,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from convbert.cli import run_main, set_cpu_environment
+from convbert.cli import make_parser, run_main, set_cpu_environment
 
 
 def parse_args(argv=None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__)
     parser.add_argument("--model_path", required=True, help="checkpoint directory (best.pdparams)")
     parser.add_argument(
         "--save_inference_dir",

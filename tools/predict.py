@@ -9,12 +9,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from convbert.classify import add_text_flags, check_text_flags, classify, read_rows, report_answers
-from convbert.cli import add_device_flag, run_main, set_cpu_environment, use_device
+from convbert.cli import add_device_flag, make_parser, run_main, set_cpu_environment, use_device
 
 
 def parse_args(argv=None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__)
     parser.add_argument("--model_path", required=True, help="checkpoint directory (best.pdparams)")
     add_device_flag(parser)
     add_text_flags(parser, npy="output_predict_engine.npy")

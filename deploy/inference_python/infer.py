@@ -22,7 +22,14 @@ from convbert.classify import (
     read_rows,
     report_answers,
 )
-from convbert.cli import add_bool_flag, default_threads, int_at_least, run_main, set_cpu_environment
+from convbert.cli import (
+    add_bool_flag,
+    default_threads,
+    int_at_least,
+    make_parser,
+    run_main,
+    set_cpu_environment,
+)
 from convbert.predictor import PRECISIONS, EngineOptions, Predictor
 from convbert.processing import TextProcessor
 from paddlenlp.utils.files import atomic_write
@@ -32,7 +39,7 @@ WARMUP_SHAPE = (4, 32)
 
 def parse_args(argv=None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--model_dir", required=True, help="exported directory (convbert_infer)")
     add_text_flags(parser, npy="output_inference_engine.npy")
@@ -58,7 +65,7 @@ def main(argv=None) -> None:
     )
     predictor = Predictor(args.model_dir, options)
     processor = TextProcessor.from_dir(
-        args.model_dir, max_seq_len=args.max_seq_len or 128, pad_multiple=PAD_MULTIPLE
+        args.model_dir, max_seq_len=args.max_seq_len, pad_multiple=PAD_MULTIPLE
     )
     warm_up(predictor, args.warmup)
     timings = Timings()

@@ -147,10 +147,14 @@ class PretrainedModel(nn.Layer):
             UserError: the directory cannot be written.
         """
         with atomic_directory(directory) as work:
-            config = {"architecture": type(self).__name__, **self.config.to_dict()}
-            with open(os.path.join(work, checkpoint.CONFIG_FILE), "w", encoding="utf-8") as file:
-                json.dump(config, file, indent=2)
-                file.write("\n")
+            self.save_config(str(work))
             paddle.save(self.state_dict(), os.path.join(work, checkpoint.WEIGHTS_FILE))
             for name, write in (extra_files or {}).items():
                 write(os.path.join(work, name))
+
+    def save_config(self, directory: str) -> None:
+        """Write ``model_config.json`` into an existing directory."""
+        config = {"architecture": type(self).__name__, **self.config.to_dict()}
+        with open(os.path.join(directory, checkpoint.CONFIG_FILE), "w", encoding="utf-8") as file:
+            json.dump(config, file, indent=2)
+            file.write("\n")

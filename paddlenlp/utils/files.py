@@ -56,7 +56,7 @@ def atomic_write(path: PathLike, mode: str = "w") -> Iterator[IO]:
         with open(target, mode, **text) as file:  # replacing /dev/stdout would be a mishap
             yield file
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
+    ensure_writable_dir(target.parent)
     temporary = _beside(target)
     try:
         with open(temporary, mode.replace("w", "x"), **text) as file:

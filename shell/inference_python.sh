@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Classify with an exported model; all flags of infer.py can be added and win.
+set -euo pipefail
+# shellcheck source=shell/_env.sh
+source "$(dirname "${BASH_SOURCE[0]}")/_env.sh"
+
+python="$(project_python)"
+exec "$python" "$ROOT/deploy/inference_python/infer.py" --model_dir ./convbert_infer "$@"

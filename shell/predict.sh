@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Classify with a checkpoint; all flags of tools/predict.py can be added and win.
+set -euo pipefail
+# shellcheck source=shell/_env.sh
+source "$(dirname "${BASH_SOURCE[0]}")/_env.sh"
+
+python="$(project_python)"
+exec "$python" "$ROOT/tools/predict.py" --model_path ./convbert_base_outputs/best.pdparams "$@"

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Set up .venv, then train, evaluate, export, infer, predict and compare. On a fresh machine with only
+# Python and the package registries it takes some minutes. Flags: see tools/quickstart.py --help.
+set -euo pipefail
+# shellcheck source=shell/_env.sh
+source "$(dirname "${BASH_SOURCE[0]}")/_env.sh"
+
+python="$(find_python "${PYTHONS[@]}")"
+make_venv "$ROOT/.venv" "$python" "$ROOT/requirements.txt"
+exec "$ROOT/.venv/bin/python" "$ROOT/tools/quickstart.py" "$@"

@@ -1,0 +1,178 @@
+"""Run the whole chain once: train, evaluate, export, predict, infer, compare; end with a table.
+
+Takes the real SST-2 and convbert-base where they are given or can be downloaded. Otherwise it says
+so and trains a tiny ConvBERT from scratch on the small review data set of this repository.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import List, Tuple
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from convbert.cli import DEFAULT_SENTENCE, add_device_flag, make_parser, run_main
+from paddlenlp.utils.errors import UserError
+
+REVIEWS = ROOT / "data" / "reviews"
+PRETRAINED = "convbert-base"
+# A CPU fine-tunes convbert-base at some seconds a step: enough steps to see every part work.
+CPU_STEPS = 20
+FROM_SCRATCH = shlex.split(
+    "--from_scratch --model_name_or_path convbert-small --layer_lr_decay 1.0 --group_by_length "
+    "--num_hidden_layers 2 --hidden_size 64 --num_attention_heads 4 --intermediate_size 128 "
+    "--embedding_size 64"
+)
+# The review sentences are few: many passes; the real SST-2 is large: one pass.
+FROM_SCRATCH_REVIEWS = shlex.split(
+    "--batch_size 16 --learning_rate 2e-3 --num_train_epochs 20 --save_steps 60 --logging_steps 60"
+)
+FROM_SCRATCH_REAL = shlex.split(
+    "--batch_size 64 --learning_rate 1e-3 --num_train_epochs 1 --save_steps 500 --logging_steps 250"
+)
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = make_parser(__doc__)
+    add = parser.add_argument
+    add("--data_dir", help="folder with the official SST-2 files (default: download)")
+    add("--model_name_or_path", help=f"checkpoint directory (default: download {PRETRAINED})")
+    add("--vocab_file", help="vocab.txt, where --data_dir is given and no model can be had")
+    add("--output_dir", default="./quickstart_outputs", help="where all products go (%(default)s)")
+    add_device_flag(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv=None) -> None:
+    """Run the chain; stops at the first command that fails."""
+    args = parse_args(argv)
+    started = time.perf_counter()
+    output = Path(args.output_dir)
+    checkpoint, exported = output / "checkpoint", output / "convbert_infer"
+    best = checkpoint / "best.pdparams"
+    device = ["--device", args.device] if args.device else []
+
+    python("train.py", *training_flags(args), *device, "--output_dir", str(checkpoint))
+    python("tools/export_model.py", "--model_path", best, "--save_inference_dir", exported)
+    answers = {
+        "dygraph": predict(output, best, device),
+        "Paddle Inference": infer(output, exported, use_mkldnn=False),
+        "Paddle Inference, oneDNN": infer(output, exported, use_mkldnn=True),
+    }
+    for engine in ("plain", "onednn"):
+        python("tools/compare_outputs.py", output / "predict.npy", output / f"infer_{engine}.npy")
+    print_table(checkpoint, answers, time.perf_counter() - started)
+
+
+def python(script: str, *flags) -> None:
+    """Run a script of this repository and show the command.
+
+    Raises:
+        UserError: the command failed.
+    """
+    words = [script, *map(str, flags)]
+    print(f"\n$ python {' '.join(map(shlex.quote, words))}", flush=True)
+    status = subprocess.call([sys.executable, str(ROOT / script), *words[1:]])
+    if status:
+        raise UserError(f"{script} failed with status {status}: see the lines above")
+
+
+def training_flags(args: argparse.Namespace) -> List[str]:
+    """Choose data and model: given, else downloaded, else what this repository brings."""
+    model = args.model_name_or_path or reachable("weights", PRETRAINED, _fetch_model)
+    data = args.data_dir or (reachable("data", "SST-2", _fetch_data) and "")
+    flags = ["--data_dir", data] if data else []
+    if model and data is not None:
+        limit = (
+            [] if _has_gpu(args.device) else ["--max_steps", str(CPU_STEPS), "--save_steps", "20"]
+        )
+        return [*flags, "--model_name_or_path", model, "--logging_steps", "5", *limit]
+    vocabulary = args.vocab_file or _downloaded_vocabulary()
+    if data is not None and vocabulary:
+        print("going on with a tiny ConvBERT from scratch on SST-2")
+        return [*flags, "--vocab_file", vocabulary, *FROM_SCRATCH, *FROM_SCRATCH_REAL]
+    print("going on with a tiny ConvBERT from scratch on the review sentences in data/reviews")
+    embedded = ["--data_dir", str(REVIEWS), "--vocab_file", str(REVIEWS / "vocab.txt")]
+    return [*embedded, *FROM_SCRATCH, *FROM_SCRATCH_REVIEWS]
+
+
+def reachable(kind: str, name: str, fetch):
+    """Return ``name`` after ``fetch()``, or None after one line on what could not be reached."""
+    try:
+        fetch()
+    except UserError as error:
+        print(f"{kind} {name} not reached: {error}")
+        return None
+    return name
+
+
+def _fetch_model() -> None:
+    from paddlenlp.utils.hub import pretrained_file
+
+    pretrained_file(PRETRAINED, "vocab.txt")
+    pretrained_file(PRETRAINED, "model_state.pdparams")
+
+
+def _fetch_data() -> None:
+    from paddlenlp.datasets import load_dataset
+
+    load_dataset("glue", "sst-2", splits=["train", "dev"])
+
+
+def _downloaded_vocabulary():
+    from paddlenlp.utils.env import model_home
+
+    path = model_home() / PRETRAINED / "vocab.txt"
+    return str(path) if path.is_file() else None
+
+
+def _has_gpu(device) -> bool:
+    import paddle
+
+    return device != "cpu" and paddle.is_compiled_with_cuda()
+
+
+def predict(output: Path, best: Path, device: List[str]) -> Tuple[int, float]:
+    """Run tools/predict.py on the default sentence; return label id and probability."""
+    answer, npy = output / "predict.jsonl", output / "predict.npy"
+    flags = ["--model_path", best, "--output_file", answer, "--output_npy", npy]
+    python("tools/predict.py", *flags, *device)
+    return _read_answer(answer)
+
+
+def infer(output: Path, exported: Path, use_mkldnn: bool) -> Tuple[int, float]:
+    """Run infer.py on the default sentence; return label id and probability."""
+    stem = output / ("infer_onednn" if use_mkldnn else "infer_plain")
+    files = ["--output_file", f"{stem}.jsonl", "--output_npy", f"{stem}.npy"]
+    flags = ["--model_dir", exported, "--use_mkldnn", use_mkldnn]
+    python("deploy/inference_python/infer.py", *flags, *files)
+    return _read_answer(Path(f"{stem}.jsonl"))
+
+
+def _read_answer(path: Path) -> Tuple[int, float]:
+    answer = json.loads(path.read_text(encoding="utf-8"))
+    return answer["label_id"], answer["prob"]
+
+
+def print_table(checkpoint: Path, answers: dict, seconds: float) -> None:
+    """Print accuracy and the answers side by side."""
+    summary = json.loads((checkpoint / "metrics.json").read_text(encoding="utf-8"))
+    best = summary["best"]
+    accuracy = best["dev"]["dev"][summary["selection"]]
+    print(f"\n{'dev accuracy':<26} {accuracy:.4f} (step {best['step']})")
+    print(f"sentence: {DEFAULT_SENTENCE}")
+    for engine, (label_id, prob) in answers.items():
+        print(f"{engine:<26} label_id {label_id}, prob {prob:.7f}")
+    print(f"everything ran and agrees; {seconds:.0f} s; products in {checkpoint.parent}")
+
+
+if __name__ == "__main__":
+    run_main(main)
