@@ -1,0 +1,72 @@
+"""Every entry script runs this checkout's packages, from anywhere, and explains its flags."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import REPO_ROOT
+
+# Every script for users; one that forgets run_main is caught by the tests of its own.
+SCRIPTS = sorted(
+    str(path.relative_to(REPO_ROOT))
+    for folder in ("", "tools", "deploy/inference_python", "deploy/serving_python")
+    for path in (REPO_ROOT / folder).glob("*.py")
+    if "run_main(main)" in path.read_text(encoding="utf-8")
+)
+REPORT_ORIGIN = """
+import atexit, sys
+def report():
+    module = sys.modules.get("paddlenlp")
+    print("paddlenlp from", module and module.__file__, file=sys.stderr)
+atexit.register(report)
+"""
+
+
+def test_the_scripts_are_found():
+    assert {"train.py", "tools/predict.py", "deploy/inference_python/infer.py"} <= set(SCRIPTS)
+
+
+@pytest.fixture
+def rival(tmp_path):
+    """A directory like site-packages with another paddlenlp, and a hook that reports which won."""
+    package = tmp_path / "rival" / "paddlenlp"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise ImportError('the rival paddlenlp was imported')\n")
+    (tmp_path / "rival" / "sitecustomize.py").write_text(REPORT_ORIGIN)
+    return tmp_path / "rival"
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_own_paddlenlp_wins_from_any_directory(run_script, repo_root, rival, script):
+    # The rival also lies in the working directory, as in a checkout of PaddleNLP.
+    run = run_script(script, "--help", cwd=rival, env={"PYTHONPATH": str(rival)})
+    assert run.returncode == 0, run.stderr
+    assert f"paddlenlp from {repo_root / 'paddlenlp' / '__init__.py'}" in run.stderr
+    assert run.stdout.startswith("usage: ")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_unknown_flag_is_one_line(run_script, script):
+    run = run_script(script, "--no_such_flag", "1")
+    assert run.returncode == 2
+    assert len(run.stderr.strip().splitlines()) == 1
+    assert "no_such_flag" in run.stderr or "required" in run.stderr
+
+
+def test_tokenizer_does_not_import_paddle(repo_root):
+    code = (
+        "import sys, convbert.processing; from paddlenlp.transformers import ConvBertTokenizer;"
+        "sys.exit('paddle' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=str(repo_root)).returncode == 0
+
+
+def test_import_makes_no_files(repo_root, tmp_path):
+    code = "import paddlenlp.transformers, paddlenlp.datasets, paddlenlp.metrics, paddlenlp.data"
+    env = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run([sys.executable, "-B", "-c", code], cwd=str(repo_root), env=env)
+    assert done.returncode == 0
+    assert not (tmp_path / ".paddlenlp").exists()
