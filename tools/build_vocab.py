@@ -1,0 +1,54 @@
+"""Build a WordPiece vocabulary from the sentences of a training file (SST-2 format)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import List, Optional, Sequence
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from convbert.cli import int_at_least, make_parser, run_main
+from paddlenlp.datasets import load_dataset
+from paddlenlp.transformers.tokenizer_utils import SPECIAL_TOKENS
+from paddlenlp.utils.files import atomic_write
+
+
+def build_vocab(sentences: Sequence[str], vocab_size: int, min_frequency: int) -> List[str]:
+    """Train WordPiece and return its tokens in the order of their ids; [PAD] is 0.
+
+    The trainer numbers the inner characters ("##a") in the order of a hash table and breaks ties
+    between equally frequent pairs by those numbers. Naming them up front makes it repeatable.
+    """
+    from tokenizers import BertWordPieceTokenizer
+
+    trainer = BertWordPieceTokenizer(lowercase=True)
+    alphabet = sorted(set("".join(map(trainer.normalizer.normalize_str, sentences))) - {" "})
+    first = [*SPECIAL_TOKENS.values(), *(f"##{character}" for character in alphabet)]
+    trainer.train_from_iterator(
+        sentences,
+        vocab_size=vocab_size,
+        min_frequency=min_frequency,
+        special_tokens=first,
+        show_progress=False,
+    )
+    return [trainer.id_to_token(index) for index in range(trainer.get_vocab_size())]
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument("--data_dir", default="data/reviews", help="folder with train.tsv")
+    parser.add_argument("--output", default="data/reviews/vocab.txt", help="file to write")
+    parser.add_argument("--vocab_size", type=int_at_least(100), default=2000, help="upper bound")
+    parser.add_argument("--min_frequency", type=int_at_least(1), default=1, help="of a merged pair")
+    args = parser.parse_args(argv)
+    train = load_dataset("glue", "sst-2", splits="train", data_dir=args.data_dir)
+    sentences = [example["sentence"] for example in train]
+    tokens = build_vocab(sentences, args.vocab_size, args.min_frequency)
+    with atomic_write(args.output) as file:
+        file.writelines(f"{token}\n" for token in tokens)
+    print(f"{args.output}: {len(tokens)} tokens from {len(sentences)} sentences")
+
+
+if __name__ == "__main__":
+    run_main(main)
