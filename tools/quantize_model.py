@@ -1,0 +1,77 @@
+"""Quantize an exported model to int8 (post-training, no labels needed) and check that it runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from itertools import islice
+from pathlib import Path
+from typing import List
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from convbert.classify import Row, read_rows
+from convbert.cli import int_at_least, make_parser, run_main, set_cpu_environment
+from convbert.quantization import ALGORITHMS
+from paddlenlp.utils.files import atomic_write
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = make_parser(__doc__)
+    add = parser.add_argument
+    add("--model_dir", required=True, help="exported directory (convbert_infer)")
+    add(
+        "--save_inference_dir",
+        default="./convbert_infer_int8",
+        help="directory to write, replaced as a whole (%(default)s)",
+    )
+    add("--calib_file", required=True, help="sentences like those to come, one a line")
+    add("--calib_column", metavar="NAME", help="the file is tab-separated: column of the text")
+    add(
+        "--calib_size",
+        type=int_at_least(1),
+        default=256,
+        help="sentences used, from the first on (%(default)s)",
+    )
+    add("--algo", choices=ALGORITHMS, default="KL", help="range of activations (%(default)s)")
+    add("--batch_size", type=int_at_least(1), default=8, help="sentences per run (%(default)s)")
+    add("--save_results", metavar="FILE", help="write what was done as JSON")
+    return parser.parse_args(argv)
+
+
+def main(argv=None) -> None:
+    """Quantize, check, print."""
+    args = parse_args(argv)
+    set_cpu_environment()
+    from convbert.quantization import quantize_export
+
+    texts = [row.text for row in calibration_rows(args)]
+    done = quantize_export(
+        args.model_dir, args.save_inference_dir, texts, args.algo, args.batch_size
+    )
+    size = done["params_bytes"]
+    print(
+        f"calibrated with {done['texts']} sentences ({done['algo']}), "
+        f"{done['quantized_ops']} matrix products quantized"
+    )
+    print(f"the int8 program gives the same label for {done['agreement']:.2%} of them")
+    print(f"weights: {size['before']} bytes before, {size['after']} after")
+    print(f"int8 model and tokenizer have been saved into {args.save_inference_dir}")
+    if args.save_results:
+        with atomic_write(args.save_results) as file:
+            json.dump(done, file, indent=2)
+            file.write("\n")
+
+
+def calibration_rows(args: argparse.Namespace) -> List[Row]:
+    """Read the first sentences of the calibration file."""
+    source = argparse.Namespace(
+        input_file=args.calib_file, input_column=args.calib_column, label_column=None
+    )
+    return list(islice(read_rows(source), args.calib_size))
+
+
+if __name__ == "__main__":
+    run_main(main)
