@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from dataclasses import dataclass, field
 from itertools import islice
@@ -17,6 +16,7 @@ import numpy as np
 
 from convbert.cli import DEFAULT_SENTENCE, int_at_least
 from convbert.processing import Prediction, Text, TextProcessor, length_sorted_batches
+from convbert.texts import read_lines, require_words
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_write
 from paddlenlp.utils.log import get_logger
@@ -85,40 +85,18 @@ def read_rows(args: argparse.Namespace) -> Iterator[Row]:
     """
     if not args.input_file:
         text = DEFAULT_SENTENCE if args.text is None else args.text
-        _require_words("--text", text)
+        require_words("--text", text)
         if args.text_pair is not None:
-            _require_words("--text_pair", args.text_pair)
+            require_words("--text_pair", args.text_pair)
         yield Row(text if args.text_pair is None else (text, args.text_pair))
         return
-    lines = _read_lines(args.input_file)
+    lines = read_lines(args.input_file)
     if args.input_column:
         yield from _read_columns(lines, args)
         return
     for where, line in lines:
-        _require_words(where, line)
+        require_words(where, line)
         yield Row(line)
-
-
-def _read_lines(path: str) -> Iterator[Tuple[str, str]]:
-    name = "standard input" if path == "-" else path
-    try:
-        file = sys.stdin.buffer if path == "-" else open(path, "rb")  # noqa: SIM115
-    except OSError as error:
-        raise UserError(f"cannot read --input_file {path}: {error.strerror}") from None
-    empty = True
-    with file:
-        for number, raw in enumerate(file, start=1):
-            where = f"{name}, line {number}"
-            try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise UserError(
-                    f"{where} is not UTF-8 (byte {error.start + 1}): convert the file"
-                ) from None
-            empty = False
-            yield where, line.rstrip("\r\n")
-    if empty:
-        raise UserError(f"{name} is empty: give one text a line")
 
 
 def _read_columns(lines: Iterator[Tuple[str, str]], args: argparse.Namespace) -> Iterator[Row]:
@@ -136,14 +114,9 @@ def _read_columns(lines: Iterator[Tuple[str, str]], args: argparse.Namespace) ->
             raise UserError(f"{where} has {len(cells)} columns instead of {len(columns)}")
         values = [cells[place] for place in places]
         for value in values[:texts]:
-            _require_words(where, value)
+            require_words(where, value)
         gold = values[texts] if args.label_column else None
         yield Row(values[0] if texts == 1 else (values[0], values[1]), gold)
-
-
-def _require_words(where: str, text: str) -> None:
-    if not text.strip():
-        raise UserError(f"{where} is empty: give at least one word")
 
 
 def classify(
