@@ -1,0 +1,136 @@
+"""What an exported program says about itself, read from its file without running it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Tuple
+
+from paddlenlp.utils.errors import UserError
+
+# Protobuf type number (framework.proto) and type name of a json program -> NumPy name.
+_PROTO_DTYPES = {
+    0: "bool",
+    1: "int16",
+    2: "int32",
+    3: "int64",
+    4: "float16",
+    5: "float32",
+    6: "float64",
+    20: "uint8",
+    21: "int8",
+    22: "bfloat16",
+}
+_PIR_DTYPES = {
+    "t_bool": "bool",
+    "t_i8": "int8",
+    "t_ui8": "uint8",
+    "t_i16": "int16",
+    "t_i32": "int32",
+    "t_i64": "int64",
+    "t_f16": "float16",
+    "t_bf16": "bfloat16",
+    "t_f32": "float32",
+    "t_f64": "float64",
+}
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A tensor at the border of a program; a free dimension is -1, ``dtype`` a NumPy name."""
+
+    name: str
+    dtype: str
+    shape: Tuple[int, ...]
+    lod_level: int = 0
+
+
+@dataclass(frozen=True)
+class ProgramInfo:
+    """Inputs and outputs of a program, and the rows of the table that ``input_ids`` indexes."""
+
+    feeds: List[Variable]
+    fetches: List[Variable]
+    vocab_size: Optional[int] = None
+
+
+def read_program(path: str) -> ProgramInfo:
+    """Read a program file of Paddle 2.x (.pdmodel, protobuf) or 3.x (.json).
+
+    Raises:
+        UserError: the file cannot be read or is no program.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        raise UserError(f"cannot read program {path}: {error.strerror}") from None
+    try:
+        info = _read_json(data) if path.endswith(".json") else _read_protobuf(data)
+    except Exception as error:  # protobuf and json raise several types for a damaged file
+        raise UserError(f"{path} is no Paddle program ({error}): export the model again") from None
+    if not info.feeds or not info.fetches:
+        raise UserError(f"{path} has no inputs or no outputs: export the model again")
+    return info
+
+
+def _read_protobuf(data: bytes) -> ProgramInfo:
+    from paddle.base.proto.framework_pb2 import ProgramDesc
+
+    block = ProgramDesc.FromString(data).blocks[0]
+    variables = {variable.name: _proto_variable(variable) for variable in block.vars}
+    feeds: Dict[int, Variable] = {}
+    fetches: Dict[int, Variable] = {}
+    vocab_size = None
+    for op in block.ops:
+        slots = {slot.parameter: slot.arguments for slot in [*op.inputs, *op.outputs]}
+        if op.type in ("feed", "fetch"):
+            column = next(attr.i for attr in op.attrs if attr.name == "col")
+            side, slot = (feeds, "Out") if op.type == "feed" else (fetches, "X")
+            side[column] = variables[slots[slot][0]]
+        elif op.type == "lookup_table_v2" and slots["Ids"][0] == "input_ids":
+            vocab_size = variables[slots["W"][0]].shape[0]
+    return ProgramInfo(_in_order(feeds), _in_order(fetches), vocab_size)
+
+
+def _proto_variable(variable) -> Variable:
+    lod_tensor = variable.type.lod_tensor
+    dtype = _PROTO_DTYPES.get(lod_tensor.tensor.data_type, "")
+    return Variable(variable.name, dtype, tuple(lod_tensor.tensor.dims), lod_tensor.lod_level)
+
+
+def _read_json(data: bytes) -> ProgramInfo:
+    ops = json.loads(data)["program"]["regions"][0]["blocks"][0]["ops"]
+    feeds, fetches, shapes, ids = [], {}, {}, None
+    vocab_size = None
+    for op in ops:
+        # A parameter is {"#": "p", "O": {...}}; every other op lists its results.
+        results = op["O"] if isinstance(op["O"], list) else [op["O"]]
+        for result in results:
+            shapes[result["%"]] = _pir_type(result)
+        kind = op["#"].split(".")[-1]
+        if kind == "data":
+            feeds.append(Variable(_pir_attribute(op, "name"), *_pir_type(results[0])))
+            ids = results[0]["%"] if feeds[-1].name == "input_ids" else ids
+        elif kind == "fetch":
+            name, column = _pir_attribute(op, "name"), _pir_attribute(op, "col")
+            fetches[column] = Variable(name, *_pir_type(results[0]))
+        elif kind == "embedding" and op["I"][0]["%"] == ids:
+            vocab_size = shapes[op["I"][1]["%"]][1][0]
+    return ProgramInfo(feeds, _in_order(fetches), vocab_size)
+
+
+def _pir_type(result: dict) -> Tuple[str, Tuple[int, ...]]:
+    kind = result["TT"]
+    if not kind["#"].endswith("t_dtensor"):
+        return "", ()
+    element, dims = kind["D"][0], kind["D"][1]
+    return _PIR_DTYPES.get(element["#"].split(".")[-1], ""), tuple(dims)
+
+
+def _pir_attribute(op: dict, name: str):
+    return next(attr["AT"]["D"] for attr in op["A"] if attr["N"] == name)
+
+
+def _in_order(columns: Dict[int, Variable]) -> List[Variable]:
+    return [columns[column] for column in sorted(columns)]

@@ -1,0 +1,72 @@
+"""What the HTTP and the RPC client share: flags, texts, and what becomes of answers."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Callable, Iterator, List
+
+from convbert.cli import DEFAULT_SENTENCE, float_in, make_parser
+from convbert.serving.requests import TEXT_KEY, Fields
+from convbert.texts import read_lines, require_words
+from paddlenlp.utils.errors import UserError
+
+FIRST_LOG_ID = 10000
+EXIT_FAILED = 1
+
+
+class CallError(Exception):
+    """No label came back; the message says why."""
+
+
+def client_parser(description: str) -> argparse.ArgumentParser:
+    """Return a parser with the flags of both clients."""
+    parser = make_parser(description)
+    parser.add_argument("--text", help=f"sentence to send (default: {DEFAULT_SENTENCE!r})")
+    parser.add_argument("--input_file", help="send each line of this file, '-' for standard input")
+    parser.add_argument(
+        "--timeout",
+        type=float_in(0.01, 3600),
+        default=30.0,
+        help="seconds to wait for an answer (%(default)s)",
+    )
+    return parser
+
+
+def read_texts(args: argparse.Namespace) -> Iterator[str]:
+    """Yield the sentences the flags name."""
+    if args.input_file and args.text is not None:
+        raise UserError("--input_file and --text exclude each other: give one of them")
+    if not args.input_file:
+        yield DEFAULT_SENTENCE if args.text is None else args.text
+        return
+    for where, line in read_lines(args.input_file):
+        require_words(where, line)
+        yield line
+
+
+def send_all(args: argparse.Namespace, send: Callable[[Fields], dict]) -> int:
+    """Send each text, print each answer, and return the exit status: 1 at the first error."""
+    for number, text in enumerate(read_texts(args)):
+        try:
+            print(check(send(Fields([TEXT_KEY], [text], FIRST_LOG_ID + number))), flush=True)
+        except CallError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return EXIT_FAILED
+    return 0
+
+
+def check(body: object) -> dict:
+    """Return an answer with labels.
+
+    Raises:
+        CallError: the answer carries an error or is not of Paddle Serving's form.
+    """
+    if not isinstance(body, dict) or "err_no" not in body:
+        raise CallError("the answer is not one of this service: check the address")
+    if body["err_no"] != 0:
+        raise CallError(f"err_no {body['err_no']}: {body.get('err_msg', '')}")
+    expected: List[str] = ["label_id", "prob"]
+    if body.get("key") != expected or len(body.get("value", ())) != len(expected):
+        raise CallError(f"the answer carries no label: {body}")
+    return body

@@ -1,0 +1,110 @@
+"""Turning an exported directory into what Paddle Serving reads, without paddle.fluid.
+
+The two folders and their files are those of ``python -m paddle_serving_client.convert`` 0.9.0:
+the model files plus a GeneralModelConfig as text and as binary. The tokenizer's files are added,
+so that the service needs nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Optional, Tuple
+
+from google.protobuf import text_format
+
+from convbert.predictor import find_program
+from convbert.program import ProgramInfo, Variable, read_program
+from convbert.serving.engine import SERVER_CONFIG
+from convbert.serving.messages import GeneralModelConfig
+from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.files import atomic_directory
+
+CLIENT_CONFIG = "serving_client_conf.prototxt"
+TOKENIZER_FILES = ("tokenizer_config.json", "vocab.txt")
+
+# Paddle Serving's numbers of the tensor types (paddle_serving_client/io).
+_TYPE_NUMBERS = {
+    name: number
+    for number, name in enumerate(
+        ("int64", "float32", "int32", "float64", "int16", "float16", "bfloat16", "uint8", "int8")
+        + ("bool", "complex64", "complex128")
+    )
+}
+
+
+def model_config(info: ProgramInfo):
+    """Return the GeneralModelConfig message of a program: inputs in order, outputs by name."""
+    config = GeneralModelConfig()
+    for variable in info.feeds:
+        _describe(config.feed_var.add(), variable, "feed_type")
+    for variable in sorted(info.fetches, key=lambda variable: variable.name):
+        _describe(config.fetch_var.add(), variable, "fetch_type")
+    return config
+
+
+def _describe(entry, variable: Variable, type_field: str) -> None:
+    """Fill a FeedVar or FetchVar; free dimensions are left out, a LoD tensor is [-1]."""
+    entry.name = entry.alias_name = variable.name
+    entry.is_lod_tensor = variable.lod_level >= 1
+    setattr(entry, type_field, _TYPE_NUMBERS.get(variable.dtype, -1))
+    fixed = [size for size in variable.shape if size >= 0]
+    entry.shape.extend([-1] if entry.is_lod_tensor else fixed)
+
+
+def convert(
+    dirname: str,
+    serving_server: str,
+    serving_client: str,
+    model_filename: Optional[str] = None,
+    params_filename: Optional[str] = None,
+):
+    """Write the server's and the client's folder; each appears whole, in place of an old one.
+
+    Returns:
+        The GeneralModelConfig message that was written.
+
+    Raises:
+        UserError: a file is missing or no program, or a target is a folder of something else.
+    """
+    program, params = _model_files(dirname, model_filename, params_filename)
+    missing = [n for n in TOKENIZER_FILES if not os.path.isfile(os.path.join(dirname, n))]
+    if missing:
+        raise UserError(f"'{dirname}' lacks {', '.join(missing)}: export it again")
+    config = model_config(read_program(program))
+    _check_target(serving_server, SERVER_CONFIG)
+    _check_target(serving_client, CLIENT_CONFIG)
+    with atomic_directory(serving_server) as server:
+        for path in [program, params, *(os.path.join(dirname, n) for n in TOKENIZER_FILES)]:
+            shutil.copyfile(path, server / os.path.basename(path))
+        _write_config(server / SERVER_CONFIG, config)
+    with atomic_directory(serving_client) as client:
+        _write_config(client / CLIENT_CONFIG, config)
+    return config
+
+
+def _model_files(
+    dirname: str, model_filename: Optional[str], params_filename: Optional[str]
+) -> Tuple[str, str]:
+    if model_filename is None and params_filename is None:
+        return find_program(dirname)
+    found = find_program(dirname) if None in (model_filename, params_filename) else ("", "")
+    names = (model_filename, params_filename)
+    paths = [os.path.join(dirname, n) if n else path for n, path in zip(names, found)]
+    for path in paths:
+        if not os.path.isfile(path):
+            raise UserError(f"there is no {path}: see --dirname, --model_filename")
+    return paths[0], paths[1]
+
+
+def _check_target(path: str, marker: str) -> None:
+    """Replacing a folder removes what is in it: only do so to an earlier conversion."""
+    target = Path(path)
+    if target.is_dir() and any(target.iterdir()) and not (target / marker).is_file():
+        raise UserError(f"'{path}' holds something else than a converted model: name another")
+
+
+def _write_config(path: Path, config) -> None:
+    path.write_text(text_format.MessageToString(config), encoding="utf-8")
+    path.with_suffix(".stream.prototxt").write_bytes(config.SerializeToString())

@@ -1,0 +1,151 @@
+"""What a worker of the pipeline computes with: the served program and its text processor."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any, Dict, List, Tuple
+
+import numpy as np
+
+from convbert.predictor import Predictor, find_program
+from convbert.processing import TextProcessor, length_sorted_batches
+from convbert.program import read_program
+from convbert.serving.settings import Settings
+from paddlenlp.utils.errors import UserError
+
+SERVER_CONFIG = "serving_server_conf.prototxt"
+
+
+class Engine:
+    """The served model: one predictor per worker (they are not thread-safe), one tokenizer.
+
+    Raises:
+        UserError: the directory is no served model, or its files do not fit together.
+    """
+
+    def __init__(self, settings: Settings):
+        self._settings = settings
+        self._predictors: Dict[int, Predictor] = {}
+        self._own = threading.local()
+        self._client_installed = False
+        check_served(settings.model_dir)
+        program, _ = find_program(settings.model_dir)
+        self._program = read_program(program)
+        service = settings.service
+        self.processor = TextProcessor.from_dir(
+            settings.model_dir,
+            max_seq_len=service["max_seq_len"],
+            pad_multiple=service["pad_multiple"],
+        )
+        self._check_vocabulary()
+
+    def _check_vocabulary(self) -> None:
+        """An id beyond the embedding table would be a segmentation fault."""
+        words, rows = self.processor.tokenizer.vocab_size, self._program.vocab_size
+        if rows is not None and words != rows:
+            raise UserError(
+                f"'{self._settings.model_dir}': vocab.txt has {words} words but the program was "
+                f"exported for {rows}: convert the exported directory again"
+            )
+
+    def open_all(self) -> None:
+        """Open the predictors of all workers, for worker threads of this process."""
+        for worker in range(self._settings.op["concurrency"]):
+            self._predictors[worker] = self._open(worker)
+
+    def open(self, worker: int) -> None:
+        """Give the calling worker its predictor."""
+        if worker not in self._predictors:
+            self._predictors[worker] = self._open(worker)
+        self._own.predictor = self._predictors[worker]
+
+    def _open(self, worker: int) -> Predictor:
+        predictor = Predictor(self._settings.model_dir, self._settings.engine_options(worker))
+        self._try_longest(predictor)
+        return predictor
+
+    def _try_longest(self, predictor: Predictor) -> None:
+        """Run the longest sequence once: too long for the position table fails here, not later."""
+        length = self._settings.service["max_seq_len"]
+        ids = np.full((1, length), self.processor.tokenizer.unk_token_id, dtype=np.int64)
+        try:
+            predictor.run(ids, np.zeros_like(ids))
+        except Exception as error:  # Paddle raises several types
+            reason = str(error).strip().splitlines()[-1]
+            raise UserError(
+                f"the served model cannot run max_seq_len {length} ({reason}): lower it in the "
+                "config's section 'service'"
+            ) from None
+
+    def install_client(self) -> None:
+        """Let Paddle Serving's local predictor compute with this engine.
+
+        Its own (paddle_serving_app.local_predict) reads .pdmodel only, opens the program without
+        the optimisations of ``convbert.predictor`` and falls back to the CPU without a word.
+        """
+        from paddle_serving_app import local_predict
+
+        if self._client_installed:
+            return
+        engine, self._client_installed = self, True
+
+        class EngineClient(local_predict.LocalPredictor):
+            def load_model_config(self, model_path, *args: Any, **kwargs: Any) -> None:
+                self.feed_names_ = [variable.name for variable in engine._program.feeds]
+                self.fetch_names_ = [variable.name for variable in engine._program.fetches[:1]]
+
+            def predict(self, feed=None, fetch=None, batch=False, log_id=0):
+                return {self.fetch_names_[0]: engine.run(feed)}
+
+        local_predict.LocalPredictor = EngineClient
+
+    def encode(self, texts: List[Any]) -> Dict[str, np.ndarray]:
+        """Encode texts into ``input_ids`` and ``token_type_ids``, each [B, L] int64.
+
+        Raises:
+            UserError: a token id lies outside the vocabulary.
+        """
+        input_ids, token_type_ids = self.processor.collate(self.processor.encode(texts))
+        if input_ids.min() < 0 or input_ids.max() >= self.processor.tokenizer.vocab_size:
+            raise UserError("a token id lies outside the vocabulary")
+        return {"input_ids": input_ids, "token_type_ids": token_type_ids}
+
+    def pad_together(self, feeds: List[Dict[str, np.ndarray]]) -> None:
+        """Widen feeds, each [B, L], in place to the longest L among them."""
+        width = max((feed["input_ids"].shape[1] for feed in feeds), default=0)
+        fill = {"input_ids": self.processor.tokenizer.pad_token_id, "token_type_ids": 0}
+        for feed in feeds:
+            missing = ((0, 0), (0, width - feed["input_ids"].shape[1]))
+            for name in feed:
+                feed[name] = np.pad(feed[name], missing, constant_values=fill[name])
+
+    def run(self, feed: Dict[str, np.ndarray]) -> np.ndarray:
+        """Run [B, L] int64 feeds in batches of similar length; logits [B, C] float32."""
+        input_ids, token_type_ids = feed["input_ids"], feed["token_type_ids"]
+        lengths = self._lengths(input_ids)
+        logits: List[Tuple[List[int], np.ndarray]] = []
+        for rows in length_sorted_batches(lengths, self._settings.service["run_texts"]):
+            width = self._width(max(lengths[row] for row in rows), input_ids.shape[1])
+            batch = self._own.predictor.run(input_ids[rows, :width], token_type_ids[rows, :width])
+            logits.append((rows, batch))
+        order = np.concatenate([rows for rows, _ in logits])
+        return np.concatenate([batch for _, batch in logits])[np.argsort(order)]
+
+    def _lengths(self, input_ids: np.ndarray) -> List[int]:
+        """Tokens of each row [B, L] up to the last that is no padding."""
+        places = np.arange(1, input_ids.shape[1] + 1)
+        return ((input_ids != self.processor.tokenizer.pad_token_id) * places).max(axis=1).tolist()
+
+    def _width(self, longest: int, available: int) -> int:
+        multiple = self._settings.service["pad_multiple"]
+        return min(available, -(-longest // multiple) * multiple)
+
+
+def check_served(model_dir: str) -> None:
+    """Raise `UserError` unless ``model_dir`` was written by tools/export_serving_model.py."""
+    if not os.path.isfile(os.path.join(model_dir, SERVER_CONFIG)):
+        raise UserError(
+            f"'{model_dir}' is no served model ({SERVER_CONFIG} is missing): "
+            "make one with shell/serving.sh convert"
+        )

@@ -1,0 +1,42 @@
+"""Start, stop or restart the service in the background, or say how it is.
+
+``start`` and ``restart`` take the flags of web_service.py and return when a text would be
+labelled. Exit status of ``status``: 0 ready, 1 not ready, 3 not running.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from convbert.cli import make_parser, run_main
+from convbert.serving import control
+
+HERE = Path(__file__).resolve().parent
+COMMANDS = ("start", "stop", "restart", "status")
+
+
+def main(argv=None) -> int:
+    """Run one command."""
+    parser = make_parser(__doc__)
+    parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument(
+        "--run_dir", default=str(HERE / "run"), help="folder for logs and state (%(default)s)"
+    )
+    args, rest = parser.parse_known_args(argv)
+    if rest and args.command in ("stop", "status"):
+        parser.error(f"{args.command} takes no {rest[0]}")
+    if args.command == "status":
+        return control.status(args.run_dir)
+    if args.command in ("stop", "restart"):
+        code = control.stop(args.run_dir)
+        if args.command == "stop":
+            return code
+    flags = [*rest, "--run_dir", args.run_dir]
+    return control.start(str(HERE / "web_service.py"), flags, args.run_dir)
+
+
+if __name__ == "__main__":
+    run_main(main)

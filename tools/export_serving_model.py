@@ -1,0 +1,46 @@
+"""Convert an exported model (convbert_infer) into the folders Paddle Serving reads.
+
+The flags are those of ``python -m paddle_serving_client.convert``, which needs paddle.fluid, a
+module Paddle has removed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from convbert.cli import make_parser, run_main
+from convbert.serving.convert import convert
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = make_parser(__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--dirname", required=True, help="exported directory (convbert_infer)")
+    add("--model_filename", help="program in it (inference.pdmodel, or .json of Paddle 3)")
+    add("--params_filename", help="parameters in it (inference.pdiparams)")
+    add("--serving_server", default="serving_server", help="folder for the server (%(default)s)")
+    add("--serving_client", default="serving_client", help="folder for clients (%(default)s)")
+    return parser.parse_args(argv)
+
+
+def main(argv=None) -> None:
+    """Convert and print what the server will feed and fetch."""
+    args = parse_args(argv)
+    config = convert(
+        args.dirname,
+        args.serving_server,
+        args.serving_client,
+        args.model_filename,
+        args.params_filename,
+    )
+    print(str(config).strip())
+    print(f"wrote {args.serving_server} and {args.serving_client}")
+
+
+if __name__ == "__main__":
+    run_main(main)
