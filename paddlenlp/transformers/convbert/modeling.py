@@ -6,7 +6,7 @@ C classes. Token ids are int64, everything else is the default float type.
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import List
 
 import paddle
 import paddle.nn.functional as F
@@ -80,13 +80,12 @@ class ConvBertEncoder(nn.Layer):
         super().__init__()
         self.layers = nn.LayerList([ConvBertLayer(config) for _ in range(config.num_hidden_layers)])
 
-    def forward(self, x, bias, keep=None, all_states: Optional[list] = None) -> paddle.Tensor:
-        """Map x [B, L, H] to [B, L, H]; each layer's output is appended to ``all_states``."""
+    def forward(self, x, bias, keep=None) -> List[paddle.Tensor]:
+        """Map x [B, L, H] to the list of x and every layer's output, each [B, L, H]."""
+        states = [x]
         for layer in self.layers:
-            x = layer(x, bias, keep)
-            if all_states is not None:
-                all_states.append(x)
-        return x
+            states = [*states, layer(states[-1], bias, keep)]  # no append: it is not traced
+        return states
 
 
 class ConvBertPretrainedModel(PretrainedModel):
@@ -138,9 +137,8 @@ class ConvBertModel(ConvBertPretrainedModel):
         # A large negative number that float16 can hold: exp() of it is 0 in every float type.
         bias = ((mask - 1.0) * 1e4).unsqueeze([1, 2])  # [B, 1, 1, L]
         keep = mask.unsqueeze(-1) if self.config.mask_padding_in_conv else None  # [B, L, 1]
-        states = [x] if output_hidden_states else None
-        x = self.encoder(x, bias, keep, states)
-        return (x, states) if output_hidden_states else x
+        states = self.encoder(x, bias, keep)
+        return (states[-1], states) if output_hidden_states else states[-1]
 
 
 def head_dropout(config: ConvBertConfig) -> nn.Dropout:
