@@ -17,13 +17,14 @@ from typing import Optional, Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from convbert.cli import exit_on_sigterm, run_main, set_cpu_environment
+from convbert.cli import exit_on_sigterm, keep_freed_memory, run_main, set_cpu_environment
 from convbert.config import TrainConfig
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Read the flags, build everything, then train."""
     config = TrainConfig.parse(argv)
+    keep_freed_memory()
     set_cpu_environment(config.cpu_threads)  # has to come before Paddle, which these import
     from convbert.build import build_trainer
     from convbert.recorder import Recorder
