@@ -16,7 +16,7 @@ SCHEDULERS = {"linear": LinearDecayWithWarmup, "cosine": CosineDecayWithWarmup}
 # "layers.1." must not match "layers.10.".
 EMBEDDINGS = re.compile(r"convbert\.embeddings(_project)?\.")
 LAYER = re.compile(r"convbert\.encoder\.layers\.(\d+)\.")
-HEAD = re.compile(r"(classifier|qa_outputs|discriminator_predictions|generator_\w+)\b")
+HEAD = re.compile(r"(classifier|pooler|discriminator_predictions|generator_\w+)\.")
 NO_DECAY = ("bias", "norm")
 
 
