@@ -7,26 +7,17 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from paddlenlp.transformers.checkpoint import CONFIG_FILE, read_json
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.transformers.convbert.tokenizer import ConvBertTokenizer
+from paddlenlp.transformers.tokenizer_utils import Features, Text
 from paddlenlp.utils.errors import UserError
 
 DEFAULT_MAX_SEQ_LEN = 128
-Text = Union[str, Tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class Features:
-    """One encoded text: ``input_ids`` and ``token_type_ids`` of equal length, no padding."""
-
-    input_ids: List[int]
-    token_type_ids: List[int]
-    truncated: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,11 +116,7 @@ class TextProcessor:
                 raise UserError(f"text {number} is not a string: give one sentence or a pair")
             if not allow_empty and not all(part.strip() for part in parts):
                 raise UserError(f"text {number} is empty: give at least one word")
-        encoded = self.tokenizer.batch_encode(texts, max_seq_len=self.max_seq_len)
-        return [
-            Features(item["input_ids"], item["token_type_ids"], item["truncated"])
-            for item in encoded
-        ]
+        return self.tokenizer.batch_encode(texts, max_seq_len=self.max_seq_len)
 
     def collate(self, features: Sequence[Features]) -> Tuple[np.ndarray, np.ndarray]:
         """Pad to the longest text. Returns ``input_ids, token_type_ids``, each [B, L] int64."""

@@ -6,8 +6,9 @@ Paddle is never imported here, so a client or an HTTP worker can tokenize withou
 from __future__ import annotations
 
 import json
+from itertools import chain
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.models import WordPiece
@@ -19,11 +20,12 @@ from paddlenlp.utils.files import PathLike, atomic_write
 from paddlenlp.utils.hub import pretrained_file
 
 Text = Union[str, Tuple[str, str]]
-Encoded = Dict[str, Any]
 
 VOCAB_FILE = "vocab.txt"
 CONFIG_FILE = "tokenizer_config.json"
 MAX_WORD_CHARS = 100  # a longer word is [UNK], as in BERT's reference tokenizer
+CACHED_WORDS = 1 << 16  # bounds of the word cache: about 20 MB at most
+CACHED_WORD_CHARS = 32
 SPECIAL_TOKENS = {
     "pad_token": "[PAD]",
     "unk_token": "[UNK]",
@@ -31,6 +33,14 @@ SPECIAL_TOKENS = {
     "sep_token": "[SEP]",
     "mask_token": "[MASK]",
 }
+
+
+class Features(NamedTuple):
+    """One encoded text: ``input_ids`` and ``token_type_ids`` of equal length, no padding."""
+
+    input_ids: List[int]
+    token_type_ids: List[int]
+    truncated: bool = False
 
 
 class WordPieceTokenizer:
@@ -71,6 +81,7 @@ class WordPieceTokenizer:
         self.sep_token_id = self.vocab[SPECIAL_TOKENS["sep_token"]]
         self.mask_token_id = self.vocab[SPECIAL_TOKENS["mask_token"]]
         self._pieces = _build_pipeline(self.vocab, do_lower_case, split_special_tokens)
+        self._word_cache: Dict[str, List[int]] = {}
 
     @classmethod
     def from_pretrained(cls, name_or_dir: PathLike, **overrides: Any) -> WordPieceTokenizer:
@@ -143,7 +154,7 @@ class WordPieceTokenizer:
         return_token_type_ids: bool = True,
         return_attention_mask: bool = False,
         return_length: bool = False,
-    ) -> Encoded:
+    ) -> Dict[str, Any]:
         """Encode one text or a list of them, optionally each with its pair.
 
         Args:
@@ -169,51 +180,64 @@ class WordPieceTokenizer:
         bound = self.model_max_length if max_seq_len is None else max_seq_len
         rows = self.batch_encode(texts, bound)
         width = bound if pad_to_max_seq_len else 0
-        result: Encoded = {
-            "input_ids": [_pad(r["input_ids"], width, self.pad_token_id) for r in rows]
-        }
+        ids = [_pad(row.input_ids, width, self.pad_token_id) for row in rows]
+        result: Dict[str, Any] = {"input_ids": ids}
         if return_token_type_ids:
-            result["token_type_ids"] = [_pad(row["token_type_ids"], width, 0) for row in rows]
-        lengths = [len(row["input_ids"]) for row in rows]
+            result["token_type_ids"] = [_pad(row.token_type_ids, width, 0) for row in rows]
+        lengths = [len(row.input_ids) for row in rows]
         if return_attention_mask:
             result["attention_mask"] = [_pad([1] * length, width, 0) for length in lengths]
         if return_length:
             result["seq_len"] = lengths
         return {key: value[0] for key, value in result.items()} if single else result
 
-    def batch_encode(self, texts: Sequence[Text], max_seq_len: int) -> List[Encoded]:
-        """Encode many texts at once, in parallel threads of the Rust library.
+    def batch_encode(self, texts: Sequence[Text], max_seq_len: int) -> List[Features]:
+        """Encode many texts at once.
+
+        Words recur, so each word is looked up in a cache first; the Rust library splits the new
+        ones. A space always ends a word, hence the ids are those of the whole text.
 
         Args:
             texts: strings or (string, string) pairs.
             max_seq_len: longest sequence, special tokens included.
-
-        Returns:
-            Per text {"input_ids": ids, "token_type_ids": 0/1 of equal length, "truncated": bool}.
         """
         pairs = [text for text in texts if not isinstance(text, str)]
         if max_seq_len < (3 if pairs else 2):
             raise ValueError(f"max_seq_len {max_seq_len} leaves no room for [CLS] and [SEP]")
         if not pairs:
-            return [self._frame(pieces.ids, max_seq_len) for pieces in self._run(texts)]
-        return self._encode_mixed(texts, max_seq_len)
+            return [self._frame(ids, max_seq_len) for ids in self._split(texts)]
+        flat = chain.from_iterable((t,) if isinstance(t, str) else t for t in texts)
+        ids = iter(self._split(list(flat)))
+        return [
+            self._frame(next(ids), max_seq_len)
+            if isinstance(text, str)
+            else self._frame_pair(next(ids), next(ids), max_seq_len)
+            for text in texts
+        ]
 
-    def _encode_mixed(self, texts: Sequence[Text], max_seq_len: int) -> List[Encoded]:
-        flat: List[str] = []
-        for text in texts:
-            flat.extend([text] if isinstance(text, str) else text)
-        pieces = iter(self._run(flat))
-        rows = []
-        for text in texts:
-            first = next(pieces).ids
-            if isinstance(text, str):
-                rows.append(self._frame(first, max_seq_len))
-            else:
-                rows.append(self._frame_pair(first, next(pieces).ids, max_seq_len))
-        return rows
+    def _split(self, texts: Sequence[str]) -> List[List[int]]:
+        """Return the piece ids of each text, without special tokens around them."""
+        words = [text.split(" ") for text in texts]
+        lookup = self._word_ids(set(chain.from_iterable(words))).__getitem__
+        return [list(chain.from_iterable(map(lookup, row))) for row in words]
+
+    def _word_ids(self, words: Set[str]) -> Dict[str, List[int]]:
+        """Return a table that holds at least the piece ids of these distinct words."""
+        cache = self._word_cache  # entries are never removed, so a concurrent call is safe
+        new = list(words.difference(cache))
+        if not new:
+            return cache
+        found = {word: pieces.ids for word, pieces in zip(new, self._run(new))}
+        short = {word: ids for word, ids in found.items() if len(word) <= CACHED_WORD_CHARS}
+        if len(cache) + len(short) <= CACHED_WORDS:
+            cache.update(short)
+        else:  # start over rather than keep the oldest words for ever
+            self._word_cache = short if len(short) <= CACHED_WORDS else {}
+        found.update((word, cache[word]) for word in words if word in cache)
+        return found
 
     def _run(self, texts: Sequence[str]) -> list:
-        """Split texts into pieces without special tokens around them."""
+        """Split texts in the Rust library, in parallel threads."""
         try:
             return self._pieces(texts, add_special_tokens=False)
         except TypeError:  # lone surrogates, as a JSON body can hold them, are not valid text
@@ -221,24 +245,19 @@ class WordPieceTokenizer:
                 raise TypeError("texts must be strings or pairs of strings") from None
             return self._pieces([_without_surrogates(t) for t in texts], add_special_tokens=False)
 
-    def _frame(self, ids: List[int], max_seq_len: int) -> Encoded:
-        kept = ids if len(ids) <= max_seq_len - 2 else ids[: max_seq_len - 2]
+    def _frame(self, ids: List[int], max_seq_len: int) -> Features:
+        truncated = len(ids) > max_seq_len - 2
+        kept = ids[: max_seq_len - 2] if truncated else ids
         input_ids = [self.cls_token_id, *kept, self.sep_token_id]
-        return {
-            "input_ids": input_ids,
-            "token_type_ids": [0] * len(input_ids),
-            "truncated": kept is not ids,
-        }
+        return Features(input_ids, [0] * len(input_ids), truncated)
 
-    def _frame_pair(self, first: List[int], second: List[int], max_seq_len: int) -> Encoded:
+    def _frame_pair(self, first: List[int], second: List[int], max_seq_len: int) -> Features:
         keep_first, keep_second = _longest_first(len(first), len(second), max_seq_len - 3)
         first_ids = [self.cls_token_id, *first[:keep_first], self.sep_token_id]
         second_ids = [*second[:keep_second], self.sep_token_id]
-        return {
-            "input_ids": first_ids + second_ids,
-            "token_type_ids": [0] * len(first_ids) + [1] * len(second_ids),
-            "truncated": keep_first + keep_second < len(first) + len(second),
-        }
+        types = [0] * len(first_ids) + [1] * len(second_ids)
+        truncated = keep_first + keep_second < len(first) + len(second)
+        return Features(first_ids + second_ids, types, truncated)
 
 
 def read_vocab(path: PathLike) -> List[str]:
