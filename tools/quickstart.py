@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import shlex
 import subprocess
 import sys
@@ -20,6 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from convbert.cli import DEFAULT_SENTENCE, add_device_flag, make_parser, run_main
 from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.log import get_logger
 
 REVIEWS = ROOT / "data" / "reviews"
 PRETRAINED = "convbert-base"
@@ -106,11 +108,17 @@ def training_flags(args: argparse.Namespace) -> List[str]:
 
 def reachable(kind: str, name: str, fetch):
     """Return ``name`` after ``fetch()``, or None after one line on what could not be reached."""
+    print(f"looking for the {kind} of {name} ...", flush=True)
+    logger = get_logger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # the retries are not news; the outcome is
     try:
         fetch()
     except UserError as error:
-        print(f"{kind} {name} not reached: {error}")
+        print(f"not reached: {error}")
         return None
+    finally:
+        logger.setLevel(level)
     return name
 
 
