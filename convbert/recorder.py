@@ -139,8 +139,7 @@ class Recorder:
             self._say(f"{done}; best {self.selection}: {value} at step {self.best['step']}")
 
     def _score(self, results: Results) -> float:
-        value = next(iter(results.values()))[self.selection]  # the first dev split chooses
-        return -math.inf if math.isnan(value) else value
+        return next(iter(results.values()))[self.selection]  # the first dev split chooses
 
     def _summarize(self, step: int, finished: bool) -> None:
         summary = {

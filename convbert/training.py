@@ -154,12 +154,11 @@ class Trainer:
         return {split.name: self._evaluate(split) for split in self.dev}
 
     def _evaluate(self, split: EncodedSplit) -> Dict[str, float]:
-        logits = paddle.to_tensor(self.predict(split))
-        labels = paddle.to_tensor(split.labels)
+        logits = self.predict(split)
+        loss = float(self.loss(paddle.to_tensor(logits), paddle.to_tensor(split.labels)))
         metric = getattr(metrics, self.task.metric)()
-        metric.update(metric.compute(logits, labels))
-        loss = self._finite(float(self.loss(logits, labels)), f"'{split.name}'")
-        return {"loss": loss, **metric.results()}
+        metric.update(metric.compute(logits, split.labels))
+        return {"loss": self._finite(loss, f"'{split.name}'"), **metric.results()}
 
     @paddle.no_grad()
     def predict(self, split: EncodedSplit) -> np.ndarray:
