@@ -124,7 +124,7 @@ class PretrainedModel(nn.Layer):
 
     def _check_fit(self, target, weights, missing, extra, source) -> None:
         misshaped = [
-            f"{name} {list(weights[name].shape)} instead of {target[name].shape}"
+            f"{name} {list(weights[name].shape)} instead of {list(target[name].shape)}"
             for name in target
             if name in weights and list(weights[name].shape) != list(target[name].shape)
         ]
