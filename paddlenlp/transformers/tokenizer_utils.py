@@ -15,6 +15,7 @@ from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
+from paddlenlp.transformers.checkpoint import read_json
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import PathLike, atomic_write
 from paddlenlp.utils.hub import pretrained_file
@@ -32,6 +33,13 @@ SPECIAL_TOKENS = {
     "cls_token": "[CLS]",
     "sep_token": "[SEP]",
     "mask_token": "[MASK]",
+}
+# Those constructor arguments that tokenizer_config.json keeps, and their types.
+_SETTINGS = {
+    "do_lower_case": bool,
+    "label_names": list,
+    "model_max_length": int,
+    "split_special_tokens": bool,
 }
 
 
@@ -108,13 +116,11 @@ class WordPieceTokenizer:
         """Write vocab.txt and tokenizer_config.json, each whole or not at all."""
         config = {
             "tokenizer_class": type(self).__name__,
-            "do_lower_case": self.do_lower_case,
-            "model_max_length": self.model_max_length,
-            "split_special_tokens": self.split_special_tokens,
+            **{key: getattr(self, key) for key in _SETTINGS},
             **SPECIAL_TOKENS,
         }
-        if self.label_names:
-            config["label_names"] = self.label_names
+        if not self.label_names:
+            del config["label_names"]
         with atomic_write(Path(directory) / VOCAB_FILE) as file:
             file.writelines(f"{token}\n" for token in self._tokens)
         with atomic_write(Path(directory) / CONFIG_FILE) as file:
@@ -133,7 +139,7 @@ class WordPieceTokenizer:
 
     def tokenize(self, text: str) -> List[str]:
         """Split a text into word pieces, without special tokens around them."""
-        return self._run([text])[0].tokens
+        return self.convert_ids_to_tokens(self._split([text])[0])
 
     def convert_tokens_to_ids(self, tokens: Sequence[str]) -> List[int]:
         """Look tokens up; a token outside the vocabulary is [UNK]."""
@@ -206,8 +212,14 @@ class WordPieceTokenizer:
             raise ValueError(f"max_seq_len {max_seq_len} leaves no room for [CLS] and [SEP]")
         if not pairs:
             return [self._frame(ids, max_seq_len) for ids in self._split(texts)]
-        flat = chain.from_iterable((t,) if isinstance(t, str) else t for t in texts)
-        ids = iter(self._split(list(flat)))
+        flat: List[str] = []
+        for text in texts:
+            if isinstance(text, str):
+                flat.append(text)
+            else:
+                first, second = text
+                flat += first, second
+        ids = iter(self._split(flat))
         return [
             self._frame(next(ids), max_seq_len)
             if isinstance(text, str)
@@ -217,7 +229,7 @@ class WordPieceTokenizer:
 
     def _split(self, texts: Sequence[str]) -> List[List[int]]:
         """Return the piece ids of each text, without special tokens around them."""
-        words = [text.split(" ") for text in texts]
+        words = [str.split(text, " ") for text in texts]
         lookup = self._word_ids(set(chain.from_iterable(words))).__getitem__
         return [list(chain.from_iterable(map(lookup, row))) for row in words]
 
@@ -241,8 +253,6 @@ class WordPieceTokenizer:
         try:
             return self._pieces(texts, add_special_tokens=False)
         except TypeError:  # lone surrogates, as a JSON body can hold them, are not valid text
-            if not all(isinstance(text, str) for text in texts):
-                raise TypeError("texts must be strings or pairs of strings") from None
             return self._pieces([_without_surrogates(t) for t in texts], add_special_tokens=False)
 
     def _frame(self, ids: List[int], max_seq_len: int) -> Features:
@@ -300,14 +310,15 @@ def _build_pipeline(vocab: Dict[str, int], do_lower_case: bool, split_special_to
 
 def _read_config(path: Path) -> Dict[str, Any]:
     """Read the constructor arguments out of tokenizer_config.json; {} where there is none."""
-    known = ("do_lower_case", "label_names", "model_max_length", "split_special_tokens")
     if not path.is_file():
         return {}
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        return {key: config[key] for key in known if key in config}
-    except (ValueError, TypeError, OSError) as error:
-        raise UserError(f"{path} is not a JSON object ({error}): save the model again") from None
+    config = read_json(str(path))
+    known = {key: config[key] for key in _SETTINGS if config.get(key) is not None}
+    for key, value in known.items():
+        if not isinstance(value, _SETTINGS[key]):
+            kind = _SETTINGS[key].__name__
+            raise UserError(f"{path}: '{key}' is {value!r}, it must be of type {kind}")
+    return known
 
 
 def _longest_first(first: int, second: int, room: int) -> Tuple[int, int]:
