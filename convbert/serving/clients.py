@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from typing import Callable, Iterator, List
 
@@ -10,6 +11,7 @@ from convbert.cli import DEFAULT_SENTENCE, float_in, make_parser
 from convbert.serving.requests import TEXT_KEY, Fields
 from convbert.texts import read_lines, require_words
 from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.files import atomic_write
 
 FIRST_LOG_ID = 10000
 EXIT_FAILED = 1
@@ -24,6 +26,9 @@ def client_parser(description: str) -> argparse.ArgumentParser:
     parser = make_parser(description)
     parser.add_argument("--text", help=f"sentence to send (default: {DEFAULT_SENTENCE!r})")
     parser.add_argument("--input_file", help="send each line of this file, '-' for standard input")
+    parser.add_argument(
+        "--output_file", help="also write the answers as JSON lines: text, label_id, prob"
+    )
     parser.add_argument(
         "--timeout",
         type=float_in(0.01, 3600),
@@ -46,13 +51,23 @@ def read_texts(args: argparse.Namespace) -> Iterator[str]:
 
 
 def send_all(args: argparse.Namespace, send: Callable[[Fields], dict]) -> int:
-    """Send each text, print each answer, and return the exit status: 1 at the first error."""
+    """Send each text, print each answer, and return the exit status: 1 at the first error.
+
+    ``--output_file`` appears whole, and only when every text was answered.
+    """
+    lines = []
     for number, text in enumerate(read_texts(args)):
         try:
-            print(check(send(Fields([TEXT_KEY], [text], FIRST_LOG_ID + number))), flush=True)
+            answer = check(send(Fields([TEXT_KEY], [text], FIRST_LOG_ID + number)))
         except CallError as error:
             print(f"error: {error}", file=sys.stderr)
             return EXIT_FAILED
+        print(answer, flush=True)
+        (label_id,), (prob,) = map(json.loads, answer["value"])
+        lines.append(json.dumps({"text": text, "label_id": label_id, "prob": prob}) + "\n")
+    if args.output_file:
+        with atomic_write(args.output_file) as file:
+            file.writelines(lines)
     return 0
 
 
