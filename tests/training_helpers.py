@@ -22,11 +22,11 @@ def write_sst2(directory: Path, train: int = 40, dev: int = 20) -> Path:
     return directory
 
 
-def tiny_flags(checkpoint: Path, data_dir: Path, output_dir: Path, **flags) -> List[str]:
+def tiny_flags(checkpoint: Path, data: Path, output: Path, **flags) -> List[str]:
     """Command line of a run with random weights of ``checkpoint``'s size; None drops a flag."""
     values = {
-        "data_dir": data_dir,
-        "output_dir": output_dir,
+        "data_dir": data,
+        "output_dir": output,
         "model_name_or_path": checkpoint,
         "from_scratch": True,
         "device": "cpu",
