@@ -11,6 +11,7 @@ PADDLE3_TESTS=(tests/test_export.py)
 
 python="$(find_python "${PYTHONS[@]}")"
 make_venv "$ROOT/.venv" "$python" requirements.txt requirements-dev.txt
+bash shell/serving.sh setup
 if [ "$#" -gt 0 ]; then
     exec .venv/bin/python -m pytest "$@"
 fi

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Serve the exported model with Paddle Serving: bash shell/serving.sh setup|convert|start|stop|restart|status
+#   setup    install what serving needs beside the training packages, in .venv
+#   convert  convbert_infer -> deploy/serving_python/convbert_server (flags: tools/export_serving_model.py)
+#   start    start in the background, return when ready (flags: deploy/serving_python/web_service.py)
+set -euo pipefail
+# shellcheck source=shell/_env.sh
+source "$(dirname "${BASH_SOURCE[0]}")/_env.sh"
+
+SERVING=deploy/serving_python
+SERVING_PYTHONS=(3.11 3.10 3.12 3.9 3.8)
+
+# Done again when one of the files changes.
+setup() {
+    local venv="$ROOT/.venv" stamp
+    make_venv "$venv" "$(find_python "${SERVING_PYTHONS[@]}")" "$ROOT/requirements.txt"
+    stamp="serving-$(cat "$ROOT"/*-serving*.txt | cksum | tr ' ' '-')"
+    if venv_is_complete "$venv" "$stamp"; then return; fi
+    install_serving "$venv/bin/python" "$stamp" || die "setting up for serving failed: see the lines above"
+}
+
+# A chain of &&, since the caller's || switches errexit off in here. The stamp is written last.
+install_serving() {
+    local pip=("$1" -m pip install --quiet --disable-pip-version-check)
+    cd "$ROOT" &&
+        "${pip[@]}" --requirement requirements-serving.txt --constraint constraints-serving.txt &&
+        "${pip[@]}" --no-deps --requirement requirements-serving-no-deps.txt &&
+        "$1" -c 'from convbert.serving import pipeline' &&
+        echo "$2" >>.venv/.stamps
+}
+
+# Both default folders are beside the config; flags given by the user come later and win.
+convert() {
+    exec "$(project_python)" "$ROOT/tools/export_serving_model.py" --dirname "$ROOT/convbert_infer" \
+        --serving_server "$ROOT/$SERVING/convbert_server" \
+        --serving_client "$ROOT/$SERVING/convbert_client" "$@"
+}
+
+command="${1:-}"
+shift || true
+case "$command" in
+    setup) setup ;;
+    convert) convert "$@" ;;
+    start | stop | restart | status) exec "$(project_python)" "$ROOT/$SERVING/control.py" "$command" "$@" ;;
+    *) die "say what to do: setup, convert, start, stop, restart or status" ;;
+esac
