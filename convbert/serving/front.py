@@ -34,6 +34,10 @@ from paddlenlp.utils.log import get_logger
 PREDICTION_PATH = f"/{SERVICE_NAME}/prediction"
 # Calls get their answer or their time-out from the pipeline first, then from here.
 _EXTRA_S = 0.5
+# A body of up to this many times the limit is read to its end and then refused.
+_DRAINED = 4
+# With an answer to a body that was not read: else the rest of it, however long, is read after all.
+_CLOSE = {"Connection": "close"}
 
 
 class Front:
@@ -72,8 +76,10 @@ class Front:
             get_logger().exception("a request failed")
             body, status = answer(ErrNo.INTERNAL, "internal error, see the server's log"), 500
         self.metrics.count(body["err_no"], time.perf_counter() - start)
-        busy = {"Retry-After": "1"} if body["err_no"] == ErrNo.BUSY else None
-        return JSONResponse(body, status_code=status, headers=busy)
+        headers = {} if hasattr(request.state, "body_read") else dict(_CLOSE)
+        if body["err_no"] == ErrNo.BUSY:
+            headers["Retry-After"] = "1"
+        return JSONResponse(body, status_code=status, headers=headers)
 
     async def _answer(self, request: Request) -> Tuple[Dict[str, Any], int]:
         self._require_room()  # before the body is read, and again after it
@@ -114,16 +120,23 @@ class Front:
             raise RequestError(ErrNo.TIMEOUT, "the body did not arrive in time", 408) from None
 
     async def _collect(self, request: Request) -> bytes:
+        """Return the body; one that is somewhat too large is read to its end, or the client would
+        find the connection broken instead of an answer."""
         most = self._limits.max_body_bytes
         too_large = bad_request(f"the body has more than {most} bytes", 413)
         announced = request.headers.get("content-length", "0")
-        if announced.isdecimal() and int(announced) > most:
+        if announced.isdecimal() and int(announced) > _DRAINED * most:
             raise too_large
-        body = bytearray()
+        body, size = bytearray(), 0
         async for chunk in request.stream():
-            body += chunk
-            if len(body) > most:
+            size += len(chunk)
+            if size > _DRAINED * most:
                 raise too_large
+            if size <= most:
+                body += chunk
+        request.state.body_read = True
+        if size > most:
+            raise too_large
         return bytes(body)
 
     async def health(self, request: Request) -> Response:
@@ -147,6 +160,5 @@ class Front:
 
 async def _no_route(request: Request, error: HTTPException) -> Response:
     path = f"no such service: POST {PREDICTION_PATH}, GET /health or GET /metrics"
-    return JSONResponse(
-        answer(ErrNo.NO_SERVICE, path), status_code=error.status_code, headers=error.headers
-    )
+    headers = {**(error.headers or {}), **_CLOSE}
+    return JSONResponse(answer(ErrNo.NO_SERVICE, path), error.status_code, headers)

@@ -6,7 +6,6 @@ Importing the package does three things no service wants, and needs a module tha
 
 from __future__ import annotations
 
-import os
 import sys
 import types
 
@@ -21,8 +20,6 @@ _STAND_INS = {
 
 
 def _prepare() -> None:
-    # Its generated protobuf modules run on the pure-Python implementation only.
-    os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
     for name, members in _STAND_INS.items():
         module = types.ModuleType(name)
         vars(module).update(members)

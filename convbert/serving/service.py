@@ -11,6 +11,7 @@ from typing import List
 
 import uvicorn
 
+from convbert.cli import EXIT_INTERRUPTED
 from convbert.serving.backend import Backend
 from convbert.serving.front import Front
 from convbert.serving.run_dir import RunDir
@@ -45,14 +46,15 @@ class Service:
         self._redirect_logging()
 
     def run(self) -> int:
-        """Serve; return the exit status."""
+        """Serve; return the exit status: 0 after SIGTERM, 130 after Ctrl-C."""
         listener = listen(self._settings.host, self._settings.http_port)
         with listener:
             check_port(self._settings.rpc_host, self._settings.rpc_port)
             # Uvicorn takes these over while it serves and raises them again when it is done.
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._note_signal)
-            return asyncio.run(self._serve(listener))
+            status = asyncio.run(self._serve(listener))
+        return EXIT_INTERRUPTED if self._signal == signal.SIGINT and status == 0 else status
 
     async def _serve(self, listener: socket.socket) -> int:
         settings = self._settings
