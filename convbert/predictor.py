@@ -46,6 +46,11 @@ class EngineOptions:
         if self.precision == "fp16" and not self.use_gpu:
             raise UserError("precision fp16 needs --use_gpu True; on a CPU use fp32")
 
+    @property
+    def device(self) -> str:
+        """The device as printed: ``cpu`` or ``gpu:0``. There is no falling back to another."""
+        return f"gpu:{self.gpu_id}" if self.use_gpu else "cpu"
+
 
 def find_program(model_dir: str) -> Tuple[str, str]:
     """Return the program and parameter files of an exported directory.
@@ -96,7 +101,7 @@ class Predictor:
     @property
     def device(self) -> str:
         """The device in use, as printed: ``cpu`` or ``gpu:0``."""
-        return f"gpu:{self.options.gpu_id}" if self.options.use_gpu else "cpu"
+        return self.options.device
 
     def run(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> np.ndarray:
         """Run one batch: two [B, L] int64 arrays in, logits [B, C] float32 out."""

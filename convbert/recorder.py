@@ -151,6 +151,7 @@ class Recorder:
             "finished": finished,
             "training_seconds": self.training_seconds,
             "examples_per_second": self._examples / self.training_seconds,
+            "device": self.trainer.device,
             "processes": self.trainer.ranks.size,
         }
         if self.active:

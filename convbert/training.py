@@ -88,6 +88,11 @@ class Trainer:
         self._losses: List[paddle.Tensor] = []
 
     @property
+    def device(self) -> str:
+        """Where the weights are: ``cpu`` or ``gpu:0``."""
+        return str(self.model.parameters()[0].place)[len("Place(") : -1]
+
+    @property
     def learning_rate(self) -> float:
         """Learning rate of the head in the next step."""
         return float(self.optimizer.get_lr())

@@ -47,6 +47,7 @@ class Front:
         self._limits = settings.limits
         self._max_in_flight = settings.service["max_in_flight"]
         self._timeout = settings.service["request_timeout_s"]
+        self._device = settings.engine_options().device
         self._backend = backend
         self._supervisor = supervisor
         self._in_flight = 0
@@ -145,6 +146,7 @@ class Front:
         body = {
             "status": self._supervisor.state.value,
             "reason": self._supervisor.reason,
+            "device": self._device,
             "uptime_s": round(time.time() - self._started, 1),
             "restarts": self._supervisor.restarts,
             "in_flight": self._in_flight,
