@@ -91,14 +91,17 @@ def default_threads() -> int:
 def set_cpu_environment(threads: Optional[int] = None) -> None:
     """Set Paddle's CPU defaults and import it; call this before anything else imports Paddle.
 
-    Paddle pins ``OMP_NUM_THREADS`` to 1, which halves the GEMM rate on two cores, and its strided
-    CPU views copy about 30x too slowly up to 3.2. A value the user exported wins over the default,
-    ``threads`` over both.
+    Paddle pins ``OMP_NUM_THREADS`` to 1, which halves the GEMM rate on two cores; its strided CPU
+    views copy about 30x too slowly up to 3.2; and the MKL it ships (2019) takes AVX2 on an AMD
+    processor only if told so, which makes matrix products 2.6x faster there. A value the user
+    exported wins over the default, ``threads`` over both.
     """
     if threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(threads)
     os.environ.setdefault("OMP_NUM_THREADS", str(default_threads()))
     os.environ.setdefault("FLAGS_use_stride_kernel", "0")
+    if _is_amd_with_avx2():
+        os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
     os.environ.setdefault("GLOG_minloglevel", "2")  # errors of Paddle's core, not its progress
     warnings.filterwarnings("ignore", category=UserWarning, module=r"paddle\.")
     # Paddle warns at import about the thread count that was chosen above on purpose.
@@ -106,6 +109,15 @@ def set_cpu_environment(threads: Optional[int] = None) -> None:
         import paddle  # noqa: F401
     kept = [line for line in captured.getvalue().splitlines(True) if "OMP_NUM_THREADS" not in line]
     sys.stderr.write("".join(kept))
+
+
+def _is_amd_with_avx2() -> bool:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            first = file.read().split("\n\n")[0]
+    except OSError:  # no Linux
+        return False
+    return "AuthenticAMD" in first and " avx2 " in first
 
 
 def keep_freed_memory() -> None:

@@ -10,6 +10,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from paddlenlp.transformers.convbert import cpu_ops
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 
 
@@ -26,9 +27,38 @@ def normal_attr(config: ConvBertConfig) -> paddle.ParamAttr:
     return paddle.ParamAttr(initializer=initializer)
 
 
-def linear(config: ConvBertConfig, in_features: int, out_features: int) -> nn.Linear:
-    """A Linear layer with this model's initialisation; weight [in, out]."""
-    return nn.Linear(in_features, out_features, weight_attr=normal_attr(config))
+class Linear(nn.Linear):
+    """A linear layer whose bias has a fast gradient on the CPU; weight [in, out]."""
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Map x [..., in] to [..., out]."""
+        return cpu_ops.add_bias(paddle.matmul(x, self.weight), self.bias)
+
+
+class LayerNorm(nn.LayerNorm):
+    """Normalisation over the last axis with a fast gradient on the CPU."""
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Normalise x [..., H]."""
+        return cpu_ops.layer_norm(x, self.weight, self.bias, self._epsilon)
+
+
+class Dropout(nn.Dropout):
+    """Dropout with fast random numbers on the CPU."""
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Drop elements of x while training."""
+        return cpu_ops.dropout(x, self.p, self.training)
+
+
+def linear(config: ConvBertConfig, in_features: int, out_features: int) -> Linear:
+    """A linear layer with this model's initialisation."""
+    return Linear(in_features, out_features, weight_attr=normal_attr(config))
+
+
+def layer_norm(config: ConvBertConfig, width: int) -> LayerNorm:
+    """A LayerNorm over the last axis with this model's epsilon."""
+    return LayerNorm(width, epsilon=config.layer_norm_eps)
 
 
 def banded(kernels: paddle.Tensor) -> paddle.Tensor:
@@ -80,24 +110,13 @@ class DepthwiseConv1D(nn.Layer):
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """Filter x [B, L, H] along L; returns [B, L, H]."""
         if paddle.in_dynamic_mode():
-            return self._shifted_sum(x)
+            return cpu_ops.depthwise_conv(x, self.weight)
         # oneDNN's depthwise kernel wants NCHW; its NLC Conv1D crashes the next LayerNorm.
         x = x.transpose([0, 2, 1]).unsqueeze(2)  # [B, H, 1, L]
         x = F.conv2d(
             x, self.weight.unsqueeze(2), padding=[0, self.half], groups=self.weight.shape[0]
         )
         return x.squeeze(2).transpose([0, 2, 1])
-
-    def _shifted_sum(self, x: paddle.Tensor) -> paddle.Tensor:
-        # Paddle's own CPU kernel for this convolution is about ten times slower than nine
-        # shifted multiply-adds.
-        length = x.shape[1]
-        padded = F.pad(x, [self.half, self.half], data_format="NLC")  # [B, L + K - 1, H]
-        taps = self.weight.squeeze(1).transpose([1, 0])  # [K, H]
-        total = padded[:, :length] * taps[0]
-        for k in range(1, taps.shape[0]):
-            total = total + padded[:, k : k + length] * taps[k]
-        return total
 
 
 class PointwiseConv1D(nn.Layer):
@@ -124,7 +143,7 @@ class SeparableConv1D(nn.Layer):
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """Map x [B, L, H] to [B, L, O]."""
-        return self.pointwise(self.depthwise(x)) + self.bias
+        return cpu_ops.add_bias(self.pointwise(self.depthwise(x)), self.bias)
 
 
 class GroupedLinear(nn.Layer):
@@ -141,10 +160,11 @@ class GroupedLinear(nn.Layer):
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """Map x [B, L, in] to [B, L, out]."""
-        x = x.reshape([0, 0, self.groups, self.group_in]).transpose([0, 2, 1, 3])  # [B, G, L, in/G]
-        # Equal ranks: Paddle's gradient of a 4-D by 3-D product fails for more than one text.
-        x = paddle.matmul(x, self.weight.unsqueeze(0)).transpose([0, 2, 1, 3])  # [B, L, G, out / G]
-        return x.reshape([0, 0, self.out_features]) + self.bias
+        batch = axis_size(x, 0)
+        # Equal ranks: Paddle broadcasts a 4-D by 3-D product wrongly, in the gradient and fused.
+        x = x.reshape([-1, self.groups, self.group_in]).transpose([1, 0, 2])  # [G, B * L, in / G]
+        x = paddle.matmul(x, self.weight).transpose([1, 0, 2])  # [B * L, G, out / G]
+        return cpu_ops.add_bias(x.reshape([batch, -1, self.out_features]), self.bias)
 
 
 class MixedAttention(nn.Layer):
@@ -156,7 +176,7 @@ class MixedAttention(nn.Layer):
         self.num_heads = config.num_heads
         self.head_dim = config.head_dim
         self.kernel_size = config.conv_kernel_size
-        self.dropout = nn.Dropout(config.attention_probs_dropout_prob)
+        self.dropout = Dropout(config.attention_probs_dropout_prob)
         self.q_proj = linear(config, hidden, width)
         self.k_proj = linear(config, hidden, width)
         self.v_proj = linear(config, hidden, width)

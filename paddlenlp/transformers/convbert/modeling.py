@@ -12,20 +12,18 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from paddlenlp.transformers.convbert import cpu_ops
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.transformers.convbert.layers import (
+    Dropout,
     GroupedLinear,
     MixedAttention,
     axis_size,
+    layer_norm,
     linear,
     normal_attr,
 )
 from paddlenlp.transformers.model_utils import PretrainedModel
-
-
-def layer_norm(config: ConvBertConfig, width: int) -> nn.LayerNorm:
-    """A LayerNorm over the last axis with this model's epsilon."""
-    return nn.LayerNorm(width, epsilon=config.layer_norm_eps)
 
 
 class ConvBertEmbeddings(nn.Layer):
@@ -40,7 +38,7 @@ class ConvBertEmbeddings(nn.Layer):
         )
         self.token_type_embeddings = nn.Embedding(config.type_vocab_size, width, weight_attr=attr)
         self.layer_norm = layer_norm(config, width)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, input_ids, token_type_ids, position_ids=None) -> paddle.Tensor:
         """Map ids [B, L] int64 to [B, L, E]; ``position_ids`` [B, L] or None for 0 .. L-1."""
@@ -48,7 +46,8 @@ class ConvBertEmbeddings(nn.Layer):
             # arange, not cumsum: oneDNN's cumsum gives a wrong index in 2.6.
             position_ids = paddle.arange(axis_size(input_ids, 1), dtype="int64")
         total = self.word_embeddings(input_ids) + self.token_type_embeddings(token_type_ids)
-        return self.dropout(self.layer_norm(total + self.position_embeddings(position_ids)))
+        total = cpu_ops.add_bias(total, self.position_embeddings(position_ids))
+        return self.dropout(self.layer_norm(total))
 
 
 class ConvBertLayer(nn.Layer):
@@ -63,7 +62,7 @@ class ConvBertLayer(nn.Layer):
         self.linear2 = feed_forward(config, inner, hidden)
         self.norm1 = layer_norm(config, hidden)
         self.norm2 = layer_norm(config, hidden)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
         self.activation = getattr(F, config.hidden_act)
 
     def forward(self, x, bias, keep=None) -> paddle.Tensor:
@@ -141,10 +140,10 @@ class ConvBertModel(ConvBertPretrainedModel):
         return (states[-1], states) if output_hidden_states else states[-1]
 
 
-def head_dropout(config: ConvBertConfig) -> nn.Dropout:
+def head_dropout(config: ConvBertConfig) -> Dropout:
     """Dropout of a head: ``classifier_dropout``, or the body's where that is None."""
     dropout = config.classifier_dropout
-    return nn.Dropout(config.hidden_dropout_prob if dropout is None else dropout)
+    return Dropout(config.hidden_dropout_prob if dropout is None else dropout)
 
 
 class ConvBertClassificationHead(nn.Layer):

@@ -1,0 +1,98 @@
+"""The hand-written CPU operators equal Paddle's own, forward and backward."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+import pytest
+
+from paddlenlp.transformers import ConvBertConfig
+from paddlenlp.transformers.convbert import cpu_ops
+from paddlenlp.transformers.convbert.layers import GroupedLinear
+
+
+def _values_and_gradients(function, arrays, by_hand, monkeypatch):
+    """Output of ``function`` and the gradient of each array, for one fixed output gradient."""
+    monkeypatch.setattr(cpu_ops, "_by_hand", lambda x: by_hand)
+    tensors = [paddle.to_tensor(array, stop_gradient=False) for array in arrays]
+    output = function(*tensors)
+    upstream = np.random.RandomState(7).randn(*output.shape).astype(np.float32)
+    output.backward(paddle.to_tensor(upstream))
+    return [output.numpy()] + [tensor.grad.numpy() for tensor in tensors]
+
+
+CASES = {
+    "bias of rows": (cpu_ops.add_bias, [(3, 5, 8), (8,)]),
+    "bias of a vector batch": (cpu_ops.add_bias, [(3, 8), (8,)]),
+    "positions": (cpu_ops.add_bias, [(3, 5, 8), (5, 8)]),
+    "layer norm": (lambda x, w, b: cpu_ops.layer_norm(x, w, b, 1e-5), [(3, 5, 8), (8,), (8,)]),
+    "depthwise": (cpu_ops.depthwise_conv, [(3, 11, 8), (8, 1, 9)]),
+    "depthwise shorter than the kernel": (cpu_ops.depthwise_conv, [(2, 1, 8), (8, 1, 9)]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_equal_to_paddle(case, monkeypatch):
+    function, shapes = CASES[case]
+    random = np.random.RandomState(3)
+    arrays = [random.randn(*shape).astype(np.float32) for shape in shapes]
+    ours = _values_and_gradients(function, arrays, True, monkeypatch)
+    paddles = _values_and_gradients(function, arrays, False, monkeypatch)
+    for ours_array, paddle_array in zip(ours, paddles):
+        np.testing.assert_allclose(ours_array, paddle_array, atol=2e-6)
+
+
+def test_depthwise_is_a_convolution():
+    random = np.random.RandomState(3)
+    x, weight = random.randn(2, 13, 4), random.randn(4, 1, 9)
+    x, weight = (paddle.to_tensor(a.astype(np.float32), stop_gradient=False) for a in (x, weight))
+    expected = F.conv1d(x.transpose([0, 2, 1]), weight, padding=4, groups=4)
+    found = cpu_ops.depthwise_conv(x, weight)
+    np.testing.assert_allclose(found.numpy(), expected.transpose([0, 2, 1]).numpy(), atol=1e-5)
+
+
+def test_dropout_has_the_rate_the_scale_and_the_seed():
+    x = paddle.ones([400, 500])
+    x.stop_gradient = False
+    paddle.seed(11)
+    first = cpu_ops.dropout(x, 0.1, training=True)
+    zeros = float((first == 0).astype("float32").mean())
+    assert abs(zeros - 0.1) < 0.003  # four standard deviations of 200,000 draws
+    kept = first.numpy()[first.numpy() != 0]
+    np.testing.assert_allclose(kept, 1 / 0.9, rtol=1e-4)
+    first.sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), first.numpy())
+    second = cpu_ops.dropout(x, 0.1, training=True)
+    assert not np.array_equal(first.numpy(), second.numpy())
+    paddle.seed(11)
+    np.testing.assert_array_equal(cpu_ops.dropout(x, 0.1, training=True).numpy(), first.numpy())
+
+
+@pytest.mark.parametrize(("rate", "training"), [(0.1, False), (0.0, True)])
+def test_dropout_does_nothing(rate, training):
+    x = paddle.rand([5, 7])
+    x.stop_gradient = False
+    np.testing.assert_array_equal(cpu_ops.dropout(x, rate, training).numpy(), x.numpy())
+
+
+def test_dropout_of_everything():
+    x = paddle.rand([5, 7])
+    x.stop_gradient = False
+    assert float(cpu_ops.dropout(x, 1.0, training=True).abs().sum()) == 0.0
+
+
+def test_gradient_of_a_grouped_linear_layer():
+    config = ConvBertConfig.preset("convbert-medium-small", hidden_size=16, num_attention_heads=4)
+    layer = GroupedLinear(config, 16, 32)
+    x = paddle.randn([3, 5, 16])
+    x.stop_gradient = False
+    output = layer(x)
+    expected = [
+        np.einsum("bli,io->blo", x.numpy()[..., part], weight)
+        for part, weight in zip((slice(0, 8), slice(8, 16)), layer.weight.numpy())
+    ]
+    np.testing.assert_allclose(output.numpy(), np.concatenate(expected, -1), atol=1e-6)
+    output.sum().backward()
+    row_sums = layer.weight.numpy().sum(-1).flatten()  # [H]: the gradient of every row of x
+    np.testing.assert_allclose(x.grad.numpy(), np.broadcast_to(row_sums, x.shape), atol=1e-6)
