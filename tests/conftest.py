@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from convbert.cli import set_cpu_environment
+from tests.local_server import http_server  # noqa: F401 (a fixture)
 
 REPO_ROOT = Path(__file__).resolve().parents[1]
 set_cpu_environment()

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Iterator, Optional, Tuple
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import PathLike, atomic_directory, ensure_writable_dir
@@ -22,7 +22,7 @@ READ_TIMEOUT = 30.0  # seconds without a single byte
 LOCK_TIMEOUT = 3600.0  # seconds to wait for another process that downloads the same file
 ATTEMPTS = 4
 BACKOFF = 1.0  # seconds before the second attempt, doubled each time
-CHUNK = 1 << 20
+CHUNK = 1 << 16  # a broken connection loses the bytes of an unfinished chunk
 MAX_EXTRACTED_BYTES = 8 << 30  # the largest GLUE archive unpacks to well under 2 GiB
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -186,24 +186,31 @@ def _mismatch(job: _Job, path: Path) -> Optional[str]:
 
 def _download(job: _Job) -> None:
     _check_scheme(job.url)
-    for attempt in range(ATTEMPTS):
+    failures = 0  # in a row without progress
+    restarts = 0
+    while True:
+        before = _size(job.part)
         try:
             _transfer(job)
-            problem = _mismatch(job, job.part)
-            if problem is not None:
-                job.restart()
-                raise _Retry(problem)
-            break
+            failure = _mismatch(job, job.part)
+            if failure is None:
+                break
+            job.restart()
+            restarts += 1
+            if restarts == 2:  # a full copy was wrong as well: the source is
+                raise _Fatal(failure)
         except _Retry as error:
-            if attempt + 1 == ATTEMPTS:
-                raise _Fatal(f"{error} (tried {ATTEMPTS} times)") from None
-            get_logger().warning("download of %s: %s; trying again", job.url, error)
-            time.sleep(BACKOFF * 2**attempt)
+            failure = str(error)
         except OSError as error:
             raise _Fatal(f"writing {job.part}: {error.strerror or error}") from None
+        failures = 1 if _size(job.part) > before else failures + 1
+        if failures == ATTEMPTS:
+            raise _Fatal(f"{failure} (tried {ATTEMPTS} times)")
+        get_logger().warning("download of %s: %s; trying again", job.url, failure)
+        time.sleep(BACKOFF * 2 ** (failures - 1))
     os.replace(job.part, job.path)
     job.restart()
-    get_logger().info("downloaded %s (%d bytes)", job.path, job.path.stat().st_size)
+    get_logger().info("downloaded %s (%d bytes)", job.path, _size(job.path))
 
 
 def _transfer(job: _Job) -> None:
@@ -211,14 +218,22 @@ def _transfer(job: _Job) -> None:
     import requests
 
     headers = {"Accept-Encoding": "identity"}  # byte counts must be those of the file
-    resumable = job.part.exists() and job.tag.exists()
-    offset = job.part.stat().st_size if resumable else 0
+    tag = job.tag.read_text(encoding="utf-8") if job.tag.exists() else ""
+    # A resumed file could mix two versions: only the tag or the checksum can tell.
+    offset = _size(job.part) if tag or job.md5 else 0
     if offset:
         headers["Range"] = f"bytes={offset}-"
-        headers["If-Range"] = job.tag.read_text(encoding="utf-8")
+    if offset and tag:
+        headers["If-Range"] = tag
     get_logger().info("downloading %s%s", job.url, f" from byte {offset}" if offset else "")
     try:
-        with requests.get(job.url, headers=headers, stream=True, timeout=job.timeout) as response:
+        with requests.get(
+            job.url,
+            headers=headers,
+            stream=True,
+            timeout=job.timeout,
+            hooks={"response": _check_redirection},
+        ) as response:
             offset = _accept(job, response, offset)
             _receive(job, response, offset)
     except requests.exceptions.InvalidURL as error:
@@ -229,8 +244,6 @@ def _transfer(job: _Job) -> None:
 
 def _accept(job: _Job, response, offset: int) -> int:
     """Check the status and return the byte at which this response starts."""
-    for hop in (*response.history, response):
-        _check_scheme(hop.url)
     status = response.status_code
     if status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
         return offset
@@ -246,17 +259,16 @@ def _accept(job: _Job, response, offset: int) -> int:
 
 
 def _receive(job: _Job, response, offset: int) -> None:
-    length = response.headers.get("Content-Length")
-    total = offset + int(length) if length is not None else None
+    length = response.headers.get("Content-Length", "")
+    total = offset + int(length) if length.isdigit() else None
     tag = response.headers.get("ETag", "")
-    # Without a strong version mark a resumed file could be a mixture of two versions.
-    if tag and not tag.startswith("W/"):
+    if tag and not tag.startswith("W/"):  # a weak tag does not promise equal bytes
         job.tag.write_text(tag, encoding="utf-8")
     with open(job.part, "ab" if offset else "wb") as file, _progress(job, offset, total) as bar:
         for chunk in response.iter_content(CHUNK):
             file.write(chunk)
             bar.update(len(chunk))
-    received = job.part.stat().st_size
+    received = _size(job.part)
     if total is not None and received != total:
         raise _Retry(f"the connection ended after {received} of {total} bytes")
 
@@ -276,16 +288,26 @@ def _check_scheme(url: str) -> None:
         raise _Fatal(f"{url} is not https")
 
 
+def _check_redirection(response, **_) -> None:
+    """Called for each answer before requests follows its redirection."""
+    if response.is_redirect:
+        _check_scheme(urljoin(response.url, response.headers["Location"]))
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
 def _reason(error: Exception) -> str:
     """Name a failed request in a few words; requests' own messages are nested and long."""
-    import requests
+    from requests import exceptions
 
-    if isinstance(error, requests.exceptions.ConnectTimeout):
-        return "no connection within the time limit"
-    if isinstance(error, requests.exceptions.Timeout) or "timed out" in str(error):
-        return "the server stopped sending"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "the server's certificate was not accepted"
-    if isinstance(error, requests.exceptions.ConnectionError):
-        return "the server cannot be reached"
-    return type(error).__name__
+    if "timed out" in str(error) and not isinstance(error, exceptions.ConnectTimeout):
+        return "the server stopped sending"  # in a body it comes as a ConnectionError
+    known = (
+        (exceptions.ConnectTimeout, "no connection within the time limit"),
+        (exceptions.SSLError, "the server's certificate was not accepted"),
+        (exceptions.ChunkedEncodingError, "the connection broke off"),
+        (exceptions.ConnectionError, "the server cannot be reached"),
+    )
+    return next((text for kind, text in known if isinstance(error, kind)), type(error).__name__)

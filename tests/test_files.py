@@ -1,0 +1,209 @@
+"""Atomic files and directories, and the directory check."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from paddlenlp.utils import files
+from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.files import atomic_directory, atomic_write, ensure_writable_dir
+
+
+def names(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+class Stop(BaseException):
+    """Stands for Ctrl-C and SIGTERM, which are no ``Exception`` either."""
+
+
+def test_write_makes_the_file_and_its_directory(tmp_path):
+    with atomic_write(tmp_path / "a" / "b.txt") as file:
+        file.write("é\n")
+    assert (tmp_path / "a" / "b.txt").read_bytes() == "é\n".encode()
+    assert names(tmp_path / "a") == ["b.txt"]
+
+
+def test_write_shows_nothing_before_the_end(tmp_path):
+    path = tmp_path / "b.bin"
+    path.write_bytes(b"old")
+    with atomic_write(path, "wb") as file:
+        file.write(b"new")
+        file.flush()
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+
+
+def test_a_stopped_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "b.txt"
+    path.write_text("old")
+
+    def stop_halfway():
+        with atomic_write(path) as file:
+            file.write("half")
+            raise Stop
+
+    pytest.raises(Stop, stop_halfway)
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["b.txt"]
+
+
+def test_write_follows_a_link(tmp_path):
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with atomic_write(tmp_path / "link") as file:
+        file.write("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+
+
+def test_write_never_replaces_a_device(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    got = []
+    reader = threading.Thread(target=lambda: got.append(pipe.read_text()))
+    reader.start()
+    with atomic_write(pipe) as file:
+        file.write("text")
+    reader.join(timeout=10)
+    assert got == ["text"]
+    assert pipe.is_fifo()
+
+
+def test_write_respects_the_umask(tmp_path):
+    with atomic_write(tmp_path / "new") as file:
+        file.write("x")
+    (tmp_path / "plain").write_text("x")
+    assert (tmp_path / "new").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize("mode", ["r", "a", "x", "w+"])
+def test_write_takes_only_two_modes(tmp_path, mode):
+    with pytest.raises(ValueError, match="mode"), atomic_write(tmp_path / "x", mode):
+        pass
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_directory_replaces_the_old_one_as_a_whole(tmp_path, monkeypatch, exchange):
+    if not exchange:  # systems without renameat2
+        monkeypatch.setattr(files, "_exchange", lambda first, second: False)
+    target = tmp_path / "best"
+    target.mkdir()
+    (target / "old").write_text("x")
+    with atomic_directory(target) as work:
+        (work / "new").write_text("y")
+        assert names(target) == ["old"]
+    assert names(target) == ["new"]
+    assert names(tmp_path) == ["best"]
+
+
+def test_a_stopped_directory_leaves_the_old_one(tmp_path):
+    target = tmp_path / "best"
+    target.mkdir()
+    (target / "old").write_text("x")
+
+    def stop_halfway():
+        with atomic_directory(target) as work:
+            (work / "new").write_text("y")
+            raise Stop
+
+    pytest.raises(Stop, stop_halfway)
+    assert names(target) == ["old"]
+    assert names(tmp_path) == ["best"]
+
+
+def test_a_failed_swap_puts_the_old_directory_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_exchange", lambda first, second: False)
+    target = tmp_path / "best"
+    target.mkdir()
+    (target / "old").write_text("x")
+    rename, calls = os.rename, []
+
+    def fail_once(source, destination):
+        calls.append(source)
+        if len(calls) == 2:
+            raise OSError("no")
+        rename(source, destination)
+
+    monkeypatch.setattr(files.os, "rename", fail_once)
+    with pytest.raises(OSError, match="no"), atomic_directory(target) as work:
+        (work / "new").write_text("y")
+    assert names(target) == ["old"]
+    assert names(tmp_path) == ["best"]
+
+
+def test_directory_never_replaces_a_file(tmp_path):
+    (tmp_path / "best").write_text("precious")
+    with pytest.raises(UserError, match="is a file"), atomic_directory(tmp_path / "best"):
+        pass
+    assert (tmp_path / "best").read_text() == "precious"
+
+
+def test_the_exchange_is_one_step(tmp_path):
+    if not sys.platform.startswith("linux"):
+        pytest.skip("renameat2 is a Linux call")
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_text(name)
+    assert files._exchange(tmp_path / "a", tmp_path / "b")
+    assert (names(tmp_path / "a"), names(tmp_path / "b")) == (["b"], ["a"])
+    assert not files._exchange(tmp_path / "a", tmp_path / "none")
+
+
+def test_a_reader_never_sees_a_missing_or_half_directory(tmp_path):
+    target = tmp_path / "best"
+    with atomic_directory(target) as work:
+        for name in ("x", "y"):
+            (work / name).write_text("0")
+    done, seen = threading.Event(), []
+
+    def read():
+        while not done.is_set():
+            seen.append(tuple(sorted(os.listdir(target))))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in range(50):
+        with atomic_directory(target) as work:
+            for name in ("x", "y"):
+                (work / name).write_text("1")
+    done.set()
+    reader.join(timeout=10)
+    # An open listing of a directory that is being removed may show less, never something else.
+    assert seen
+    assert target.is_dir()
+    assert {name for listing in seen for name in listing} <= {"x", "y"}
+
+
+def test_a_killed_process_leaves_the_old_directory(tmp_path, repo_root):
+    target = tmp_path / "best"
+    target.mkdir()
+    (target / "old").write_text("x")
+    code = (
+        "import os, sys; from paddlenlp.utils.files import atomic_directory\n"
+        "with atomic_directory(sys.argv[1]) as work:\n"
+        "    (work / 'new').write_text('half'); os.kill(os.getpid(), 9)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(target)], cwd=repo_root, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    assert names(target) == ["old"]
+
+
+def test_ensure_writable_dir(tmp_path):
+    made = ensure_writable_dir(tmp_path / "a" / "b")
+    assert made.is_dir()
+    assert names(made) == []
+    assert ensure_writable_dir(made) == made
+
+
+def test_directories_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for bad in (tmp_path / "file", tmp_path / "file" / "below", "/proc/none", "/proc"):
+        with pytest.raises(UserError, match="cannot write in directory"):
+            ensure_writable_dir(bad)
