@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# The serving chain of TIPC: convert, start, ask over HTTP, compare, stop, for every combination.
+#   bash test_tipc/test_serving.sh CONFIG
+# Get the model first: bash test_tipc/prepare.sh CONFIG serving_infer
+set -euo pipefail
+# shellcheck source=test_tipc/common_func.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common_func.sh"
+
+[ "$#" -eq 1 ] || [ "$#" -eq 2 ] || die "usage: bash test_tipc/$(basename "$0") CONFIG"
+tipc_begin serving serving "$1" "${2:-serving_infer}"
+tipc_run_plan
+tipc_finish

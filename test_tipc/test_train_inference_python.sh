@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# The training and inference chain of TIPC, for every combination in a configuration.
+#   bash test_tipc/test_train_inference_python.sh CONFIG MODE
+# MODE: lite_train_lite_infer, lite_train_whole_infer, whole_train_whole_infer, whole_infer,
+# klquant_whole_infer. Get the data and models first: bash test_tipc/prepare.sh CONFIG MODE
+set -euo pipefail
+# shellcheck source=test_tipc/common_func.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common_func.sh"
+
+[ "$#" -eq 2 ] || die "usage: bash test_tipc/$(basename "$0") CONFIG MODE"
+tipc_begin train_infer python "$1" "$2"
+tipc_run_plan
+tipc_finish

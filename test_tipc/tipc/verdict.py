@@ -1,0 +1,142 @@
+"""Judging a run by the JSON its programs wrote. Every function returns what is wrong, as lines."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, Dict, List, Optional
+
+from paddlenlp.utils.errors import UserError
+
+# How far an engine may be from the dygraph model: largest difference of a probability, and share
+# of texts whose label may differ.
+TOLERANCES: Dict[str, Dict[str, float]] = {
+    "fp32": {"prob": 1e-5, "labels": 0.0},
+    "fp16": {"prob": 2e-2, "labels": 0.01},
+    "bf16": {"prob": 5e-2, "labels": 0.02},
+    "int8": {"prob": 2e-1, "labels": 0.05},
+}
+MAX_ACCURACY_DROP = 0.03  # of int8 against fp32
+
+
+def read_json(path: str) -> Dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        UserError: it is missing or is none.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no JSON object")
+    return content
+
+
+def read_answers(path: str) -> Dict[str, List]:
+    """Read answers as ``{"label_id": [...], "prob": [...]}``, from JSON lines or one object.
+
+    Raises:
+        UserError: the file is missing, empty or of another kind.
+    """
+    if not path.endswith(".jsonl"):
+        content = read_json(path)
+        rows = None
+    else:
+        try:
+            with open(path, encoding="utf-8") as file:
+                rows = [json.loads(line) for line in file]
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot read {path}: {error}") from None
+        content = {name: [row.get(name) for row in rows] for name in ("label_id", "prob")}
+    labels, probs = content.get("label_id"), content.get("prob")
+    if not labels or not probs or len(labels) != len(probs):
+        raise UserError(f"{path} holds no answers (label_id and prob)")
+    return {"label_id": labels, "prob": probs}
+
+
+def check_expected(results: Dict[str, Any], expected: Dict[str, str]) -> List[str]:
+    """Compare what an engine says about itself with what the run asked for."""
+    wrong = []
+    for name, wanted in expected.items():
+        found = str(results.get(name))
+        kind = found.split(":")[0] if name == "device" else found
+        if kind != wanted:
+            wrong.append(f"{name} is {found}, asked for {wanted}")
+    return wrong
+
+
+def check_answers(
+    answers: Dict[str, List], reference: Dict[str, List], precision: str, name: str
+) -> List[str]:
+    """Compare label ids and probabilities with those of a reference."""
+    allowed = TOLERANCES[precision]
+    labels, other = answers["label_id"], reference["label_id"]
+    if len(labels) != len(other):
+        return [f"{len(labels)} answers against {len(other)} of {name}"]
+    wrong = []
+    differing = [row for row, pair in enumerate(zip(labels, other), start=1) if pair[0] != pair[1]]
+    if len(differing) > allowed["labels"] * len(labels):
+        wrong.append(f"{len(differing)} labels differ from {name}, the first in row {differing[0]}")
+    # Where the label differs, the probabilities are of different classes.
+    same = [
+        abs(mine - its)
+        for mine, its, a, b in zip(answers["prob"], reference["prob"], labels, other)
+        if a == b
+    ]
+    worst = max(same, default=0.0)
+    if not worst <= allowed["prob"]:
+        wrong.append(f"a probability differs from {name} by {worst:.1e} (> {allowed['prob']:.0e})")
+    return wrong
+
+
+def check_accuracy(results: Dict[str, Any], record: Dict[str, Any], name: str) -> List[str]:
+    """Compare the accuracy with the recorded one, within the recorded tolerance."""
+    found, wanted, allowed = results.get("accuracy"), record["accuracy"], record["accuracy_atol"]
+    if found is None or not abs(found - wanted) <= allowed:
+        return [f"accuracy {found}, {name} has {wanted} +- {allowed}"]
+    return []
+
+
+def check_record(results: Dict[str, Any], record: Dict[str, Any], name: str) -> List[str]:
+    """Compare with a recorded expectation: accuracy, and answers where it has them."""
+    wrong = check_accuracy(results, record, name)
+    if "label_id" in record:
+        answers = {key: results[key] for key in ("label_id", "prob")}
+        wrong += check_answers(answers, record, results["precision"], name)
+    return wrong
+
+
+def check_drop(results: Dict[str, Any], baseline: Dict[str, Any]) -> List[str]:
+    """Compare the accuracy of a quantized model with that of the float one."""
+    after, before = results.get("accuracy"), baseline.get("accuracy")
+    if after is None or before is None:
+        return ["no accuracy to compare: the texts have no labels"]
+    if before - after > MAX_ACCURACY_DROP:
+        drop = f"{before - after:.4f} (> {MAX_ACCURACY_DROP})"
+        return [f"accuracy falls from {before:.4f} to {after:.4f}, by {drop}"]
+    return []
+
+
+def check_training(
+    metrics: Dict[str, Any],
+    device: str,
+    processes: int,
+    steps: Optional[int] = None,
+    record: Optional[Dict[str, Any]] = None,
+) -> List[str]:
+    """Judge metrics.json of train.py: whole, on that device, by that many processes."""
+    wrong = check_expected(metrics, {"device": device, "processes": str(processes)})
+    if metrics.get("finished") is not True:
+        wrong.append(f"stopped at step {metrics.get('steps')} of {metrics.get('total_steps')}")
+    if steps is not None and metrics.get("steps") != steps:
+        wrong.append(f"{metrics.get('steps')} steps done, asked for {steps}")
+    dev = (metrics.get("best") or {}).get("dev") or {}
+    values = next(iter(dev.values()), {})
+    if not math.isfinite(values.get("loss") or math.nan):
+        return [*wrong, "no evaluation with a finite loss"]
+    if record is not None:
+        wrong += check_accuracy({"accuracy": values[metrics["selection"]]}, record, "the record")
+    return wrong
