@@ -14,12 +14,8 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
-from paddlenlp.transformers.convbert.layers import linear
-from paddlenlp.transformers.convbert.modeling import (
-    ConvBertModel,
-    ConvBertPretrainedModel,
-    layer_norm,
-)
+from paddlenlp.transformers.convbert.layers import layer_norm, linear
+from paddlenlp.transformers.convbert.modeling import ConvBertModel, ConvBertPretrainedModel
 
 IGNORED = -100  # generator label of a position that is not masked
 

@@ -1,0 +1,1 @@
+"""Comparison with an independent implementation; see README.md."""

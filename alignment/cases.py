@@ -1,0 +1,231 @@
+"""What both sides compute on: sizes, random weights, batches. NumPy only, no framework.
+
+Everything is a function of names and seeds through ``numpy.random.RandomState``, whose numbers are
+the same on every platform and NumPy version, so nothing but file names passes between the sides.
+Shapes: B batch, L length, C classes, M choices.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import dataclass
+from typing import Dict, Iterator, List, Tuple
+
+import numpy as np
+
+SIZES = ("convbert-base", "convbert-medium-small", "convbert-small")
+# The same three shapes in miniature, for the golden file of the ordinary tests.
+_TINY = {
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "vocab_size": 60,
+    "max_position_embeddings": 40,
+}
+TINY_SIZES = {
+    "tiny-base": {"hidden_size": 16, "embedding_size": 16, "intermediate_size": 40, **_TINY},
+    "tiny-medium-small": {
+        "hidden_size": 24,
+        "embedding_size": 12,
+        "intermediate_size": 40,
+        "num_groups": 2,
+        **_TINY,
+    },
+    "tiny-small": {"hidden_size": 16, "embedding_size": 12, "intermediate_size": 32, **_TINY},
+}
+BATCHES = (1, 3, 8)
+LENGTHS = (1, 2, 8, 9, 17, 128, 511, 512)
+FORMS = ("plain", "padded", "pairs")  # pairs: two token types, padded as well
+# Shapes at which gradients are compared, every parameter of the full depth.
+GRADIENT_SHAPES = ((1, 1), (3, 9), (8, 17), (3, 128), (1, 512))
+PAD, CLASSES, CHOICES = 0, 3, 3
+IGNORED = -100  # label of a token that does not count
+GAIN = 0.5  # deviation of a matrix times sqrt(inputs); the usual 0.02 is 0.55 in convbert-base
+
+
+@dataclass(frozen=True)
+class Case:
+    """One batch: its shape and how it is filled."""
+
+    batch: int
+    length: int
+    form: str
+
+    @property
+    def name(self) -> str:
+        """File name and label of the case."""
+        return f"b{self.batch}_l{self.length}_{self.form}"
+
+    def random(self, what: str) -> np.random.RandomState:
+        """Numbers for one purpose, the same in every process."""
+        return random_state(f"{self.name}/{what}")
+
+    def inputs(self, vocab_size: int) -> Dict[str, np.ndarray]:
+        """Return input_ids, token_type_ids, attention_mask, each [B, L] int64."""
+        ids = self.random("ids").randint(1, vocab_size, (self.batch, self.length))
+        columns = np.arange(self.length)
+        lengths = np.full(self.batch, self.length)
+        if self.form != "plain":  # every row is padded, by another amount, and keeps a token
+            lengths = np.maximum(1, self.length - self.length * (1 + np.arange(self.batch)) // 11)
+        mask = (columns < lengths[:, None]).astype(np.int64)
+        types = np.zeros_like(ids)
+        if self.form == "pairs":
+            types = (columns >= lengths[:, None] // 2).astype(np.int64) * mask
+        return {
+            "input_ids": (ids * mask).astype(np.int64),
+            "token_type_ids": types,
+            "attention_mask": mask,
+        }
+
+    def labels(self, classes: int) -> np.ndarray:
+        """Class labels [B] int64."""
+        return self.random("labels").randint(0, classes, self.batch).astype(np.int64)
+
+
+def random_state(name: str) -> np.random.RandomState:
+    """A random generator of its own for a name."""
+    return np.random.RandomState(zlib.crc32(name.encode()))
+
+
+def forward_cases(quick: bool = False) -> List[Case]:
+    """The grid of the forward pass: batches x lengths x forms."""
+    batches, lengths = ((3,), (1, 9, 17)) if quick else (BATCHES, LENGTHS)
+    return [Case(b, n, form) for b in batches for n in lengths for form in FORMS]
+
+
+def gradient_cases(quick: bool = False) -> List[Case]:
+    """The grid of the backward pass."""
+    shapes = ((3, 9),) if quick else GRADIENT_SHAPES
+    return [Case(batch, length, "pairs") for batch, length in shapes]
+
+
+def tiny_cases() -> List[Case]:
+    """The grid of the golden file."""
+    return [Case(b, n, form) for b, n in ((1, 1), (3, 9), (2, 40)) for form in ("plain", "pairs")]
+
+
+def random_weights(shapes: Dict[str, Tuple[int, ...]]) -> Dict[str, np.ndarray]:
+    """Fill the tensors of a model, by transformers' names, with reproducible random numbers.
+
+    The usual initialisation (biases 0, gains 1, the same deviation 0.02 in every size) would hide
+    mistakes: a swapped bias or gain would change nothing, and the small sizes would be all but
+    flat. Here biases and gains vary, and every matrix has the spread that 0.02 gives the largest
+    size. Still wider weights (GAIN 1) bring float32 itself to the bounds: transformers' gradients
+    then differ by up to 1e-4 from its own in float64.
+    """
+    return {name: _random_tensor(name, shape) for name, shape in shapes.items()}
+
+
+def _random_tensor(name: str, shape: Tuple[int, ...]) -> np.ndarray:
+    numbers = random_state(name).standard_normal(int(np.prod(shape))).reshape(shape)
+    if name.endswith("LayerNorm.weight"):
+        numbers = 1.0 + 0.1 * numbers
+    elif name.endswith("bias"):
+        numbers = 0.1 * numbers
+    elif "embeddings." in name:
+        numbers = 0.05 * numbers
+    else:
+        numbers = GAIN * numbers / math.sqrt(_fan_in(shape))
+    return numbers.astype(np.float32)
+
+
+def _fan_in(shape: Tuple[int, ...]) -> int:
+    """Inputs of one output: linear [out, in], filters [out, in, K], grouped [G, in, out]."""
+    if len(shape) == 3 and shape[1] > shape[0]:  # grouped linear: few groups, many inputs
+        return shape[1]
+    return int(np.prod(shape[1:]))
+
+
+@dataclass(frozen=True)
+class HeadCase:
+    """One head: our class, the labels that its loss takes, and its batch."""
+
+    architecture: str
+    classes: int = CLASSES
+    case: Case = Case(3, 17, "pairs")
+
+    @property
+    def name(self) -> str:
+        """File name and label."""
+        return f"{self.architecture}_{self.classes}"
+
+    def inputs(self, vocab_size: int) -> Dict[str, np.ndarray]:
+        """The batch; for multiple choice each array is [B, M, L] (B questions of M choices)."""
+        inputs = self.case.inputs(vocab_size)
+        if self.architecture != "ConvBertForMultipleChoice":
+            return inputs
+        return {
+            name: array.reshape(-1, CHOICES, self.case.length) for name, array in inputs.items()
+        }
+
+    def labels(self, vocab_size: int) -> Dict[str, np.ndarray]:
+        """What the loss of this head takes, by transformers' argument names."""
+        random, inputs = self.case.random(self.name), self.case.inputs(vocab_size)
+        shape, mask = inputs["input_ids"].shape, inputs["attention_mask"]
+        if self.architecture == "ConvBertForQuestionAnswering":
+            return {
+                name: random.randint(0, shape[1] // 2, shape[0]).astype(np.int64)
+                for name in ("start_positions", "end_positions")
+            }
+        if self.architecture == "ConvBertForMultipleChoice":
+            return {"labels": random.randint(0, CHOICES, shape[0] // CHOICES).astype(np.int64)}
+        if self.architecture == "ConvBertForSequenceClassification":
+            if self.classes == 1:
+                return {"labels": random.standard_normal(shape[0]).astype(np.float32)}
+            return {"labels": random.randint(0, self.classes, shape[0]).astype(np.int64)}
+        if self.architecture == "ConvBertDiscriminator":
+            return {"labels": random.randint(0, 2, shape).astype(np.int64) * mask}
+        last = vocab_size if self.architecture == "ConvBertGenerator" else self.classes
+        labels = random.randint(0, last, shape)
+        ignored = (mask == 0) | (random.random_sample(shape) < 0.5)
+        return {"labels": np.where(ignored, IGNORED, labels).astype(np.int64)}
+
+
+HEAD_CASES = (
+    HeadCase("ConvBertForSequenceClassification", 2),
+    HeadCase("ConvBertForSequenceClassification", 3),
+    HeadCase("ConvBertForSequenceClassification", 1),
+    HeadCase("ConvBertForTokenClassification"),
+    HeadCase("ConvBertForQuestionAnswering", 2),
+    HeadCase("ConvBertForMultipleChoice", 2, Case(6, 17, "pairs")),
+    HeadCase("ConvBertGenerator", 2),
+    HeadCase("ConvBertDiscriminator", 2),
+)
+# transformers' class, and settings of its configuration, for each of ours
+REFERENCE_CLASSES = {
+    "ConvBertForSequenceClassification": "ConvBertForSequenceClassification",
+    "ConvBertForTokenClassification": "ConvBertForTokenClassification",
+    "ConvBertForQuestionAnswering": "ConvBertForQuestionAnswering",
+    "ConvBertForMultipleChoice": "ConvBertForMultipleChoice",
+    "ConvBertGenerator": "ConvBertForMaskedLM",
+}
+CHOICE_SETTINGS = {
+    "summary_type": "first",
+    "summary_use_proj": True,
+    "summary_activation": "tanh",
+}
+
+# The 20 steps of the training comparison.
+TRAINING = {
+    "steps": 20,
+    "batch": 16,
+    "learning_rate": 1e-4,
+    "warmup_steps": 4,
+    "layer_lr_decay": 0.8,
+    "weight_decay": 0.01,
+    "epsilon": 1e-6,
+}
+
+
+def metric_inputs() -> Iterator[Tuple[str, np.ndarray, np.ndarray]]:
+    """Yield (kind, predictions, labels): logits [n, C] and classes; scores [n, 1] and targets."""
+    for classes in (2, 3):
+        random = random_state(f"metric/{classes}")
+        labels = random.randint(0, classes, 872)
+        logits = random.standard_normal((872, classes))
+        logits[np.arange(872), labels] += 1.0
+        yield f"classes_{classes}", logits.astype(np.float32), labels.astype(np.int64)
+    random = random_state("metric/scores")
+    targets = (random.randint(0, 26, 1500) / 5.0).astype(np.float32)  # many ties, as in STS-B
+    scores = np.round(targets + random.standard_normal(1500), 1).astype(np.float32)
+    yield "scores", scores[:, None], targets

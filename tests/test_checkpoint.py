@@ -1,0 +1,224 @@
+"""Checkpoint files: saving, strict loading, upstream's forms, damaged and hostile files."""
+
+from __future__ import annotations
+
+import builtins
+import importlib.util
+import json
+import os
+import pickle
+import shutil
+from collections import OrderedDict
+
+import numpy as np
+import paddle
+import pytest
+
+from paddlenlp.transformers import (
+    ConvBertDiscriminator,
+    ConvBertForSequenceClassification,
+    ConvBertForTokenClassification,
+    ConvBertModel,
+    checkpoint,
+)
+from paddlenlp.utils.errors import UserError
+
+IDS = [[2, 9, 11, 8, 3], [2, 7, 3, 0, 0]]
+
+
+def logits_of(model):
+    """Logits of two padded rows."""
+    model.eval()
+    return model(paddle.to_tensor(IDS)).numpy()
+
+
+@pytest.fixture
+def copy(tiny_checkpoint, tmp_path):
+    """A copy of the tiny checkpoint that a test may change."""
+    target = tmp_path / "copy"
+    shutil.copytree(tiny_checkpoint, target)
+    return target
+
+
+def rewrite(directory, change):
+    """Change the named weights of a checkpoint."""
+    path = directory / "model_state.pdparams"
+    weights = checkpoint.read_weights(str(path))
+    change(weights)
+    with open(path, "wb") as file:
+        pickle.dump(weights, file, protocol=2)
+
+
+def test_save_and_load_give_equal_logits(tiny_config, tmp_path):
+    model = ConvBertForSequenceClassification(tiny_config)
+    model.save_pretrained(str(tmp_path / "saved"))
+    loaded = ConvBertForSequenceClassification.from_pretrained(
+        str(tmp_path / "saved"), new_head=False
+    )
+    assert loaded.config == tiny_config
+    np.testing.assert_array_equal(logits_of(loaded), logits_of(model))
+
+
+def test_saving_replaces_all_or_nothing(tiny_config, copy, monkeypatch):
+    model = ConvBertForSequenceClassification(tiny_config)
+    before = sorted(os.listdir(copy))
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(paddle, "save", fail)
+    with pytest.raises(OSError, match="No space"):
+        model.save_pretrained(str(copy))
+    assert sorted(os.listdir(copy)) == before
+    assert os.listdir(copy.parent) == [copy.name]
+
+
+FLAT = (
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "vocab_size",
+    "embedding_size",
+    "num_groups",
+    "max_position_embeddings",
+)
+
+
+@pytest.mark.parametrize("form", ["flat", "nested"])
+def test_upstream_forms_of_a_checkpoint(copy, tiny_checkpoint, form):
+    """PaddleNLP writes the body's arguments flat, or nested in those of the classifier."""
+    ours = json.loads((copy / "model_config.json").read_text())
+    body = {name: ours[name] for name in FLAT}
+    upstream = {
+        "flat": {**body, "num_classes": 2, "init_class": "ConvBertForSequenceClassification"},
+        "nested": {
+            "init_args": [{**body, "init_class": "ConvBertModel"}],
+            "num_classes": 2,
+            "init_class": "ConvBertForSequenceClassification",
+        },
+    }[form]
+    (copy / "model_config.json").write_text(json.dumps(upstream))
+    with open(copy / "model_state.pdparams", "rb") as file:
+        raw = pickle.load(file)
+    assert "StructuredToParameterName@@" in raw  # Paddle's own table, which upstream has as well
+    load = ConvBertForSequenceClassification.from_pretrained
+    expected = logits_of(load(str(tiny_checkpoint)))
+    np.testing.assert_array_equal(logits_of(load(str(copy), new_head=False)), expected)
+
+
+def test_body_alone_starts_a_random_head(copy, capsys):
+    rewrite(copy, lambda w: [w.pop(name) for name in list(w) if name.startswith("classifier.")])
+    model = ConvBertForSequenceClassification.from_pretrained(str(copy))
+    assert "has no head" in capsys.readouterr().err
+    body = ConvBertModel.from_pretrained(str(copy))
+    np.testing.assert_array_equal(logits_of(model.convbert), logits_of(body))
+    with pytest.raises(UserError, match="missing: classifier"):
+        ConvBertForSequenceClassification.from_pretrained(str(copy), new_head=False)
+
+
+def test_discriminator_starts_a_classifier(tiny_config, tmp_path):
+    """What pretraining leaves: its own head is dropped, the new one is random."""
+    ConvBertDiscriminator(tiny_config).save_pretrained(str(tmp_path / "pretrained"))
+    ConvBertForTokenClassification.from_pretrained(str(tmp_path / "pretrained"))
+
+
+def test_half_a_head_is_an_error(copy):
+    rewrite(copy, lambda weights: weights.pop("classifier.dense.bias"))
+    with pytest.raises(UserError, match="missing: classifier.dense.bias"):
+        ConvBertForSequenceClassification.from_pretrained(str(copy))
+
+
+def test_foreign_weights_do_not_pass_as_a_body(copy):
+    rewrite(copy, lambda w: (w.clear(), w.update(other=np.zeros(3, np.float32))))
+    for model in (ConvBertModel, ConvBertForSequenceClassification):
+        with pytest.raises(UserError, match="missing: .*unknown: "):
+            model.from_pretrained(str(copy))
+
+
+def test_other_sizes_are_named(copy):
+    with pytest.raises(UserError, match="of another shape: .*instead of"):
+        ConvBertForSequenceClassification.from_pretrained(str(copy), hidden_size=32)
+
+
+DAMAGE = {
+    "truncated": lambda data: data[: len(data) // 2],
+    "empty": lambda data: b"",
+    "text": lambda data: b"<html>Not found</html>",
+    "a list": lambda data: pickle.dumps([1, 2]),
+    "no arrays": lambda data: pickle.dumps({"classifier.dense.bias": "zero"}),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_weights_are_told_in_one_line(copy, damage):
+    path = copy / "model_state.pdparams"
+    path.write_bytes(DAMAGE[damage](path.read_bytes()))
+    with pytest.raises(UserError) as caught:
+        ConvBertForSequenceClassification.from_pretrained(str(copy))
+    assert "model_state.pdparams" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", ["model_config.json", "model_state.pdparams"])
+def test_missing_files_are_named(copy, missing):
+    (copy / missing).unlink()
+    with pytest.raises(UserError, match=missing):
+        ConvBertForSequenceClassification.from_pretrained(str(copy))
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", "{}", '{"hidden_size": "wide"}'])
+def test_bad_configuration_file(copy, content):
+    (copy / "model_config.json").write_text(content)
+    with pytest.raises(UserError):
+        ConvBertForSequenceClassification.from_pretrained(str(copy))
+
+
+class Hostile:
+    """Pickles to a call of ``function(*arguments)``."""
+
+    def __init__(self, function, *arguments):
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("function", [os.system, exec, np.load, builtins.eval, np.fromfile])
+def test_weights_run_no_code(copy, tmp_path, function):
+    trace = tmp_path / "trace"
+    command = f"touch {trace}" if function is os.system else f"open({str(trace)!r}, 'w')"
+    state = OrderedDict(weight=np.zeros(2, np.float32), bad=Hostile(function, command))
+    (copy / "model_state.pdparams").write_bytes(pickle.dumps(state))
+    with pytest.raises(UserError, match="it would load"):
+        ConvBertForSequenceClassification.from_pretrained(str(copy))
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_every_pickle_protocol_is_read(tmp_path, protocol):
+    state = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.asfortranarray(np.eye(3))}
+    path = tmp_path / "x.pdparams"
+    path.write_bytes(pickle.dumps(state, protocol=protocol))
+    for name, array in checkpoint.read_weights(str(path)).items():
+        np.testing.assert_array_equal(array, state[name])
+
+
+def test_torch_file_without_torch(tmp_path):
+    if importlib.util.find_spec("torch"):
+        pytest.skip("torch is installed here; alignment/run.py reads such files with it")
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"needs torch.*model\.safetensors"):
+        checkpoint.read_weights(str(tmp_path / "pytorch_model.bin"))
+
+
+def test_layouts_are_told_apart(tmp_path, copy):
+    assert checkpoint.find_files(str(copy)) == ("model_config.json", "model_state.pdparams")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"lacks model.safetensors \(or pytorch_model.bin\)"):
+        checkpoint.find_files(str(tmp_path))
+    (tmp_path / "pytorch_model.bin").touch()
+    assert checkpoint.find_files(str(tmp_path)) == ("config.json", "pytorch_model.bin")
+    (tmp_path / "model.safetensors").touch()
+    assert checkpoint.find_files(str(tmp_path)) == ("config.json", "model.safetensors")

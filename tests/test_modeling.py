@@ -1,0 +1,215 @@
+"""The model: its parts against readable references, padding, masks, shapes, configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+import pytest
+
+from paddlenlp.transformers import ConvBertConfig, ConvBertForSequenceClassification, ConvBertModel
+from paddlenlp.transformers.convbert.layers import GroupedLinear, banded, span_dynamic_conv
+from paddlenlp.utils.errors import UserError
+
+
+def nine_slices(values, kernels):
+    """Span-based dynamic convolution as the paper tells it: K shifted copies, weighted and summed.
+
+    values [B, N, L, D], kernels [B, N, L, K]; slow, and easy to check by reading.
+    """
+    length, taps = values.shape[2], kernels.shape[3]
+    padded = F.pad(values, [0, 0, taps // 2, taps // 2], data_format="NCHW")
+    shifted = [padded[:, :, k : k + length] for k in range(taps)]
+    windows = paddle.stack(shifted, axis=-1)  # [B, N, L, D, K]
+    return (windows * kernels.unsqueeze(3)).sum(-1)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 3, 2), (1, 2, 8), (3, 2, 9), (2, 1, 40)])
+@pytest.mark.parametrize("taps", [3, 9])
+def test_dynamic_convolution_equals_nine_slices(shape, taps):
+    batch, heads, length = shape
+    paddle.seed(1)
+    arrays = (
+        paddle.randn([batch, heads, length, 5]),
+        F.softmax(paddle.randn([batch, heads, length, taps])),
+    )
+    for tensor in arrays:
+        tensor.stop_gradient = False
+    weight = paddle.randn([batch, heads, length, 5])
+    found = []
+    for function in (span_dynamic_conv, nine_slices):
+        output = function(*arrays)
+        gradients = paddle.grad((output * weight).sum(), list(arrays))
+        found.append([output, *gradients])
+    for ours, expected in zip(*found):
+        np.testing.assert_allclose(ours.numpy(), expected.numpy(), atol=2e-6)
+
+
+def test_band_of_two_rows():
+    taps = paddle.to_tensor([[[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]]])
+    assert banded(taps).numpy().tolist() == [[[[1, 2, 3, 0], [0, 4, 5, 6]]]]
+
+
+def test_grouped_linear_is_block_diagonal(tiny_config):
+    layer = GroupedLinear(tiny_config, 6, 4)
+    layer.bias.set_value(np.arange(4, dtype=np.float32))
+    x = paddle.randn([2, 3, 6])
+    first, second = layer.weight  # [3, 2] each
+    expected = paddle.concat([x[..., :3] @ first, x[..., 3:] @ second], axis=-1) + layer.bias
+    np.testing.assert_allclose(layer(x).numpy(), expected.numpy(), atol=1e-6)
+
+
+def random_ids(config, batch, length):
+    """Token ids [B, L] without padding."""
+    ids = np.random.RandomState(length).randint(1, config.vocab_size, (batch, length))
+    return paddle.to_tensor(ids.astype(np.int64))
+
+
+@pytest.fixture(scope="module")
+def model(tiny_config):
+    """A random classifier."""
+    paddle.seed(3)
+    model = ConvBertForSequenceClassification(tiny_config)
+    model.eval()
+    return model
+
+
+def pad(ids, columns, config):
+    """Append columns of padding to ids [B, L]."""
+    filler = paddle.full([ids.shape[0], columns], config.pad_token_id, dtype="int64")
+    return paddle.concat([ids, filler], axis=1)
+
+
+def with_field(model, **fields):
+    """The same weights under another configuration."""
+    other = type(model)(dataclasses.replace(model.config, **fields))
+    other.set_state_dict(model.state_dict())
+    other.eval()
+    return other
+
+
+@pytest.mark.parametrize("length", [1, 2, 8, 9, 17])
+def test_padding_changes_nothing(model, length):
+    ids = random_ids(model.config, 3, length)
+    padded = pad(ids, 11, model.config)
+    np.testing.assert_allclose(model(padded).numpy(), model(ids).numpy(), atol=2e-6)
+
+
+def test_padding_leaks_when_the_field_is_false(model):
+    leaking = with_field(model, mask_padding_in_conv=False)
+    ids = random_ids(model.config, 3, 9)
+    np.testing.assert_allclose(leaking(ids).numpy(), model(ids).numpy(), atol=2e-6)
+    padded = pad(ids, 11, model.config)
+    assert np.abs(leaking(padded).numpy() - leaking(ids).numpy()).max() > 1e-3
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int64", "float32"])
+def test_mask_equals_the_one_derived_from_padding(model, dtype):
+    ids = pad(random_ids(model.config, 2, 9), 4, model.config)
+    mask = (ids != model.config.pad_token_id).astype(dtype)
+    np.testing.assert_array_equal(model(ids, attention_mask=mask).numpy(), model(ids).numpy())
+
+
+def test_optional_inputs_have_their_defaults(model):
+    ids = random_ids(model.config, 2, 9)
+    positions = paddle.arange(9).expand([2, 9])
+    explicit = model(ids, paddle.zeros_like(ids), positions, paddle.ones_like(ids))
+    np.testing.assert_array_equal(explicit.numpy(), model(ids).numpy())
+    assert np.abs(model(ids, paddle.ones_like(ids)).numpy() - explicit.numpy()).max() > 1e-3
+    shifted = model(ids, position_ids=positions + 1)
+    assert np.abs(shifted.numpy() - explicit.numpy()).max() > 1e-3
+
+
+def test_shapes(model):
+    ids, config = random_ids(model.config, 3, 5), model.config
+    assert model(ids).shape == [3, config.num_classes]
+    last, states = model.convbert(ids, output_hidden_states=True)
+    assert len(states) == config.num_hidden_layers + 1
+    assert all(state.shape == [3, 5, config.hidden_size] for state in states)
+    np.testing.assert_array_equal(states[-1].numpy(), last.numpy())
+
+
+def test_dropout_only_while_training(model):
+    ids = random_ids(model.config, 2, 9)
+    model.train()
+    first, second = model(ids).numpy(), model(ids).numpy()
+    model.eval()
+    assert np.abs(first - second).max() > 1e-3
+    np.testing.assert_array_equal(model(ids).numpy(), model(ids).numpy())
+
+
+# Counted by transformers for its ConvBertModel of these sizes.
+PARAMETERS = {
+    "convbert-base": 105_680_520,
+    "convbert-medium-small": 17_475_888,
+    "convbert-small": 13_143_768,
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_published_sizes_have_all_their_parameters(name):
+    config = ConvBertConfig.preset(name, num_hidden_layers=1, vocab_size=10)
+    body = ConvBertModel(config)
+    one = sum(int(np.prod(p.shape)) for p in body.parameters())
+    layer = sum(int(np.prod(p.shape)) for p in body.encoder.layers[0].parameters())
+    words = (30522 - 10) * config.embedding_size
+    assert one + 11 * layer + words == PARAMETERS[name]
+
+
+BAD_FIELDS = {
+    "hidden_size": {"hidden_size": 30},
+    "num_attention_heads": {"num_attention_heads": 3},
+    "head_ratio": {"head_ratio": 4},
+    "num_groups": {"num_groups": 5},
+    "conv_kernel_size": {"conv_kernel_size": 8},
+    "hidden_act": {"hidden_act": "swish9"},
+    "vocab_size": {"vocab_size": 0},
+    "num_hidden_layers": {"num_hidden_layers": "two"},
+    "hidden_dropout_prob": {"hidden_dropout_prob": 1.5},
+    "pad_token_id": {"pad_token_id": 30522},
+}
+
+
+@pytest.mark.parametrize("field", BAD_FIELDS)
+def test_bad_configuration_is_named(field):
+    with pytest.raises(UserError, match=field):
+        ConvBertConfig(**BAD_FIELDS[field])
+
+
+def test_unknown_size_lists_the_known_ones():
+    with pytest.raises(UserError, match="convbert-medium-small"):
+        ConvBertConfig.preset("convbert-huge")
+
+
+FLAT = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 8}
+FORMS = {
+    "flat": ({**FLAT, "num_classes": 3}, 3, None),
+    "nested": (
+        {"init_args": [{**FLAT, "init_class": "ConvBertModel"}], "num_classes": 3, "dropout": 0.3},
+        3,
+        0.3,
+    ),
+    "by position": ({"init_args": [{**FLAT}, 4, 0.2], "init_class": "X"}, 4, 0.2),
+    "transformers": ({**FLAT, "id2label": {"0": "a", "1": "b", "2": "c"}}, 3, None),
+    "with nulls": ({**FLAT, "classifier_dropout": None, "pad_token_id": None}, 2, None),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_forms_of_the_configuration(form):
+    raw, classes, dropout = FORMS[form]
+    config = ConvBertConfig.from_dict(raw)
+    assert (config.hidden_size, config.num_classes, config.classifier_dropout) == (
+        16,
+        classes,
+        dropout,
+    )
+    assert ConvBertConfig.from_dict(config.to_dict()) == config
+
+
+def test_overrides_win():
+    assert ConvBertConfig.from_dict(FLAT, num_classes=7).num_classes == 7
+    with pytest.raises(UserError, match="hidden_size"):
+        ConvBertConfig.from_dict({"num_classes": 2})

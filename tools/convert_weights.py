@@ -1,0 +1,50 @@
+"""Convert a checkpoint between transformers' layout and ours, in either direction.
+
+    python tools/convert_weights.py --input_dir conv-bert-base --output_dir convbert-base-paddle
+    python tools/convert_weights.py --input_dir best.pdparams --output_dir hf --to hf
+
+Reads transformers' config.json + model.safetensors (or pytorch_model.bin where torch is installed),
+and our or upstream's model_config.json + model_state.pdparams. Strict: a tensor that is missing or
+left over is an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from convbert.cli import run_main, set_cpu_environment
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--input_dir", required=True, help="checkpoint to read")
+    parser.add_argument("--output_dir", required=True, help="directory to write, replaced if there")
+    parser.add_argument(
+        "--to", choices=("paddle", "hf"), default="paddle", help="layout to write (%(default)s)"
+    )
+    parser.add_argument("--architecture", help="our model class, where the input does not name it")
+    return parser.parse_args(argv)
+
+
+def main(argv=None) -> None:
+    """Convert and say what was written."""
+    args = parse_args(argv)
+    set_cpu_environment()
+    import paddle
+
+    paddle.set_device("cpu")
+    from convbert.convert import convert
+
+    architecture = convert(args.input_dir, args.output_dir, args.to, args.architecture)
+    print(f"{architecture} has been saved into {args.output_dir} ({args.to} layout)")
+
+
+if __name__ == "__main__":
+    run_main(main)
