@@ -68,6 +68,9 @@ class TrainConfig:
     attention_probs_dropout_prob: Optional[float] = flag(
         None, "dropout of the attention probabilities", type=float_in(0, 0.99)
     )
+    word_dropout: float = flag(
+        0.0, "share of the words hidden behind [MASK] in each training batch", type=float_in(0, 0.9)
+    )
     # optimization
     learning_rate: float = flag(1e-4, "highest learning rate, of the head", type=float_in(0, HUGE))
     scheduler_type: str = flag(

@@ -12,7 +12,7 @@ import paddle.nn.functional as F
 
 from convbert.config import TrainConfig
 from convbert.distributed import Ranks
-from convbert.inputs import EncodedSplit
+from convbert.inputs import Batch, EncodedSplit
 from convbert.optim import make_optimizer, make_schedule
 from convbert.processing import length_sorted_batches
 from convbert.sampler import BatchSampler
@@ -116,7 +116,7 @@ class Trainer:
         self.model.train()
         total = paddle.zeros([])
         for number, indices in enumerate(update.batches, start=1):
-            *inputs, labels = (paddle.to_tensor(array) for array in self.train.batch(indices))
+            *inputs, labels = map(paddle.to_tensor, self._training_batch(update, indices))
             waiting = number < len(update.batches)
             with self.ranks.local_gradients(self.parallel_model, local=waiting):
                 with self._autocast():
@@ -127,8 +127,18 @@ class Trainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.schedule.step()
-        self.optimizer.clear_grad()
+        self.optimizer.clear_grad(set_to_zero=False)  # filling with zeros only costs time
         self._losses.append(total)
+
+    def _training_batch(self, update: Update, indices: List[int]) -> Batch:
+        input_ids, token_type_ids, labels = self.train.batch(indices)
+        if self.config.word_dropout:
+            random = np.random.default_rng([self.config.seed, update.step, indices[0]])
+            tokenizer = self.train.processor.tokenizer
+            hidden = random.random(input_ids.shape) < self.config.word_dropout
+            hidden &= ~np.isin(input_ids, tokenizer.all_special_ids)
+            input_ids[hidden] = tokenizer.mask_token_id
+        return input_ids, token_type_ids, labels
 
     def loss(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
         """Mean cross entropy of logits [B, C], or mean squared error of scores [B, 1]."""
