@@ -50,6 +50,7 @@ class Recorder:
         self._start = time.perf_counter()
         self._paused = 0.0  # seconds that were not training
         self._examples = 0  # over all ranks
+        self._evaluated = 0  # last step whose evaluation was told
         self._line_start = (0, 0, 0.0)  # step, examples and seconds at the last printed line
         if self.active:
             write_json(self.directory / ARGS_FILE, trainer.config.to_dict())
@@ -109,6 +110,7 @@ class Recorder:
             shown = "".join(f"{key.replace('_', ' ')}: {values[key]}, " for key in _metrics(values))
             self._say(f"{named}eval loss: {values['loss']:.6f}, {shown}")
             self._write(kind="eval", step=update.step, epoch=update.epoch, split=split, **values)
+        self._evaluated = update.step
         self._say(f"eval done total : {seconds} s")
         self._say(RULE)
 
@@ -122,33 +124,37 @@ class Recorder:
             tokenizer = self.trainer.train.processor.tokenizer
             save_checkpoint(self.directory / BEST_DIR, self.trainer.model, tokenizer)
         self.best = {"step": update.step, "epoch": update.epoch, "dev": results}
-        self._summarize(update.step, finished=False)
+        self._summarize(update.step)
 
     def finish(self, last: Optional[Update]) -> None:
         """Write totals and curve; ``last`` is the last step done, None if there was none."""
         if not self.active or last is None:
             return
-        step, total = last.step, self.trainer.total_steps
-        self._summarize(step, finished=step == total)
+        self._summarize(last.step)
         if self.records:
             with atomic_write(self.directory / CURVE_FILE, "wb") as file:
                 file.write(draw_curve(self.records, self.selection))
         if self.best is not None:
             value = self._score(self.best["dev"])
-            done = "finished" if step == total else f"stopped at step {step} of {total}"
+            stopped = f"stopped at step {last.step} of {self.trainer.total_steps}"
+            done = "finished" if self._finished else stopped
             self._say(f"{done}; best {self.selection}: {value} at step {self.best['step']}")
 
     def _score(self, results: Results) -> float:
         return next(iter(results.values()))[self.selection]  # the first dev split chooses
 
-    def _summarize(self, step: int, finished: bool) -> None:
+    @property
+    def _finished(self) -> bool:
+        return self._evaluated == self.trainer.total_steps
+
+    def _summarize(self, step: int) -> None:
         summary = {
             "task_name": self.trainer.config.task_name,
             "selection": self.selection,
             "best": self.best,
             "steps": step,
             "total_steps": self.trainer.total_steps,
-            "finished": finished,
+            "finished": self._finished,
             "training_seconds": self.training_seconds,
             "examples_per_second": self._examples / self.training_seconds,
             "device": self.trainer.device,
