@@ -113,8 +113,9 @@ class Predictor:
     def _open(self) -> None:
         from paddle import inference
 
+        config = self._config()
         try:
-            predictor = inference.create_predictor(self._config())
+            predictor = inference.create_predictor(config)
         except Exception as error:  # Paddle raises several types for a damaged program
             reason = str(error).strip().splitlines()[-1]
             raise UserError(
