@@ -17,7 +17,8 @@ cd "$ROOT" || exit
 TIPC_OUTPUT="${TIPC_OUTPUT:-test_tipc/output}"
 TIPC_STEP_SECONDS="${TIPC_STEP_SECONDS:-21600}"
 TIPC_READY_SECONDS="${TIPC_READY_SECONDS:-120}"
-STOP_TENTHS=150 # tenths of a second a process has to end after SIGTERM
+STOP_TENTHS=150  # tenths of a second a process has to end after SIGTERM
+ORPHAN_TENTHS=20 # and the children it leaves behind
 
 RUN_DIR="" LABEL="" HELPER="" CHILD="" SERVER="" CURRENT=""
 declare -A STEP_STATUS=()
@@ -53,49 +54,64 @@ tipc_begin() {
 
 # ---------------------------------------------------------------- processes
 
-# Print "pid:start-time" of a process and of all below it; the start time tells it from a stranger
-# that got the same number later.
+# Set START to the start time of a process; fails for one that has ended. With its number it tells a
+# process from a stranger that got the same number later.
+start_time() {
+    local stat="" fields
+    { read -r -d '' stat <"/proc/$1/stat" || [ -n "$stat" ]; } 2>/dev/null || return 1
+    # After the last ')' come field 3, the state, and on; field 22 is the start time.
+    read -ra fields <<<"${stat##*) }"
+    [ "${fields[0]}" != Z ] || return 1
+    START="${fields[19]}"
+}
+
+# Print "pid:start-time" of a process and of all below it.
 process_tree() {
-    local pid="$1" child stat
-    stat="$(cat "/proc/$pid/stat" 2>/dev/null)" || return 0
-    # Fields after the last ')' start with field 3, the state; field 22 is the start time.
-    echo "$pid:$(echo "${stat##*) }" | cut -d' ' -f20)"
-    for child in $(cat "/proc/$pid/task/"*/children 2>/dev/null || true); do
-        process_tree "$child"
+    local pid="$1" thread child children=""
+    start_time "$pid" || return 0
+    echo "$pid:$START"
+    for thread in "/proc/$pid/task/"*; do
+        { read -r -d '' children <"$thread/children" || true; } 2>/dev/null
+        for child in $children; do
+            process_tree "$child"
+        done
     done
 }
 
 is_alive() {
-    local pid="${1%%:*}" stat
-    stat="$(cat "/proc/$pid/stat" 2>/dev/null)" || return 1
-    [ "$(echo "${stat##*) }" | cut -d' ' -f20)" = "${1##*:}" ] && [[ "${stat##*) }" != Z* ]]
+    start_time "${1%%:*}" && [ "$START" = "${1##*:}" ]
 }
 
-# Ask a process that we started to end, wait, then kill what is left of it and of its children.
-stop_tree() {
-    local pid="$1" tenth member
-    local -a members
-    mapfile -t members < <(process_tree "$pid")
-    [ "${#members[@]}" -gt 0 ] || return 0
-    kill -TERM "$pid" 2>/dev/null || true
-    for ((tenth = 0; tenth < STOP_TENTHS; tenth++)); do
-        any_alive "${members[@]}" || return 0
+# wait_for_end TENTHS MEMBER...: wait until none of them lives any more.
+wait_for_end() {
+    local tenths="$1" member tenth alive
+    shift
+    for ((tenth = 0; tenth < tenths; tenth++)); do
+        alive=""
+        for member in "$@"; do
+            if is_alive "$member"; then alive=1; fi
+        done
+        [ -n "$alive" ] || return 0
         sleep 0.1
     done
+    return 1
+}
+
+# Ask a process that we started to end, and let it end its children; kill what is left of them.
+stop_tree() {
+    local member
+    local -a members
+    mapfile -t members < <(process_tree "$1")
+    [ "${#members[@]}" -gt 0 ] || return 0
+    kill -TERM "$1" 2>/dev/null || true
+    wait_for_end "$STOP_TENTHS" "${members[0]}" || true
+    wait_for_end "$ORPHAN_TENTHS" "${members[@]}" && return 0
     for member in "${members[@]}"; do
         if is_alive "$member"; then
             echo "killing process ${member%%:*}, which did not end" >&2
             kill -KILL "${member%%:*}" 2>/dev/null || true
         fi
     done
-}
-
-any_alive() {
-    local member
-    for member in "$@"; do
-        is_alive "$member" && return 0
-    done
-    return 1
 }
 
 stop_children() {
@@ -112,7 +128,7 @@ interrupted() {
     echo "interrupted by SIG$1: stopping what this run started"
     stop_children
     [ -z "$CURRENT" ] || record_step "$CURRENT" INTERRUPTED 0
-    finish_files
+    finish_files || true # its status is that of the summary
     exit "$2"
 }
 
@@ -123,6 +139,7 @@ run_child() {
     setsid timeout --kill-after=30 "$TIPC_STEP_SECONDS" "$@" >"$log" 2>&1 </dev/null &
     CHILD=$!
     wait "$CHILD" || status=$?
+    kill -TERM -- "-$CHILD" 2>/dev/null || true # what it may have left behind in its session
     CHILD=""
     [ "$status" -ne 124 ] || echo "no end within $TIPC_STEP_SECONDS s" >>"$log"
     return "$status"

@@ -30,7 +30,6 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--device", required=True, choices=("cpu", "gpu"))
     train.add_argument("--processes", type=int_at_least(1), default=1)
     train.add_argument("--steps", type=int_at_least(1))
-    train.add_argument("--gt_file", help="recorded expectation")
     infer = commands.add_parser("infer", help="judge the results of an engine")
     infer.add_argument("--results", required=True, help="what --save_results wrote")
     infer.add_argument("--expect", action="append", default=[], metavar="NAME=VALUE")
@@ -52,9 +51,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def judge_training(args: argparse.Namespace) -> List[str]:
     """Return what is wrong with a training."""
-    record = verdict.read_json(args.gt_file) if args.gt_file else None
     metrics = verdict.read_json(args.metrics)
-    return verdict.check_training(metrics, args.device, args.processes, args.steps, record)
+    return verdict.check_training(metrics, args.device, args.processes, args.steps)
 
 
 def judge_inference(args: argparse.Namespace) -> List[str]:

@@ -247,7 +247,7 @@ class BenchmarkPlan(_Plan):
         log, makes = self.run_dir / "train_log" / f"{name}_log", (str(metrics),)
         trained = self.add("train", command, log, makes=makes, check=check)
         speed = self.run_dir / "index" / f"{name}_speed"
-        report = [*HELPER, "speed", "--output_dir", str(output), "--name", name]
+        report = [self.python, HELPER[1], "speed", "--output_dir", str(output), "--name", name]
         report += ["--batch_size", batch, "--precision", precision, "--speed_file", str(speed)]
         log = self.run_dir / "index" / f"{name}_speed_log"
         self.add("speed", report, log, needs=(trained,), makes=(str(speed),))

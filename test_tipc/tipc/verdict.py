@@ -86,8 +86,8 @@ def check_answers(
         for mine, its, a, b in zip(answers["prob"], reference["prob"], labels, other)
         if a == b
     ]
-    worst = max(same, default=0.0)
-    if not worst <= allowed["prob"]:
+    worst = max((math.inf if math.isnan(gap) else gap for gap in same), default=0.0)
+    if worst > allowed["prob"]:
         wrong.append(f"a probability differs from {name} by {worst:.1e} (> {allowed['prob']:.0e})")
     return wrong
 
@@ -125,7 +125,6 @@ def check_training(
     device: str,
     processes: int,
     steps: Optional[int] = None,
-    record: Optional[Dict[str, Any]] = None,
 ) -> List[str]:
     """Judge metrics.json of train.py: whole, on that device, by that many processes."""
     wrong = check_expected(metrics, {"device": device, "processes": str(processes)})
@@ -136,7 +135,5 @@ def check_training(
     dev = (metrics.get("best") or {}).get("dev") or {}
     values = next(iter(dev.values()), {})
     if not math.isfinite(values.get("loss") or math.nan):
-        return [*wrong, "no evaluation with a finite loss"]
-    if record is not None:
-        wrong += check_accuracy({"accuracy": values[metrics["selection"]]}, record, "the record")
+        wrong.append("no evaluation with a finite loss")
     return wrong

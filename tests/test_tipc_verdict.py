@@ -1,0 +1,129 @@
+"""What compare_results.py accepts and refuses, and how inputs are identified."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from paddlenlp.utils.errors import UserError
+from tests.tipc_tools import ROOT
+from tipc import records, speed, verdict
+
+ANSWERS = {"label_id": [0, 1, 1, 0], "prob": [0.9, 0.8, 0.7, 0.6]}
+METRICS = {
+    "device": "cpu",
+    "processes": 2,
+    "finished": True,
+    "steps": 4,
+    "total_steps": 4,
+    "best": {"dev": {"dev": {"loss": 0.5, "acc": 0.5}}},
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, None),
+        ({"prob": [0.9, 0.8, 0.7, 0.600002]}, None),
+        ({"prob": [0.9, 0.8, 0.7, 0.6001]}, "a probability differs"),
+        ({"prob": [0.9, 0.8, 0.7, float("nan")]}, "a probability differs"),
+        ({"label_id": [0, 1, 1, 1]}, "1 labels differ from X, the first in row 4"),
+        ({"label_id": [0], "prob": [0.9]}, "1 answers against 4"),
+    ],
+)
+def test_answers_against_a_reference(change, said):
+    wrong = verdict.check_answers({**ANSWERS, **change}, ANSWERS, "fp32", "X")
+    assert bool(wrong) == bool(said)
+    if said:
+        assert said in wrong[0]
+
+
+def test_lower_precision_has_a_wider_tolerance():
+    near = {**ANSWERS, "prob": [0.91, 0.8, 0.7, 0.6]}
+    assert verdict.check_answers(near, ANSWERS, "fp32", "X")
+    assert not verdict.check_answers(near, ANSWERS, "fp16", "X")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, None),
+        ({"device": "gpu:0"}, "device is gpu:0, asked for cpu"),
+        ({"processes": 1}, "processes is 1, asked for 2"),
+        ({"finished": False, "steps": 3}, "stopped at step 3 of 4"),
+        ({"steps": 3}, "3 steps done, asked for 4"),
+        ({"best": None}, "no evaluation with a finite loss"),
+        ({"best": {"dev": {"dev": {"loss": None}}}}, "no evaluation with a finite loss"),
+    ],
+)
+def test_training(change, said):
+    wrong = verdict.check_training({**METRICS, **change}, "cpu", 2, 4)
+    assert (said in wrong) if said else not wrong
+
+
+def test_a_gpu_has_a_number():
+    assert not verdict.check_expected({"device": "gpu:1"}, {"device": "gpu"})
+
+
+@pytest.mark.parametrize(("after", "good"), [(0.95, True), (0.921, True), (0.9, False)])
+def test_accuracy_of_a_quantized_model(after, good):
+    assert bool(verdict.check_drop({"accuracy": after}, {"accuracy": 0.95})) != good
+
+
+def test_no_accuracy_is_no_agreement():
+    assert verdict.check_drop({"accuracy": None}, {"accuracy": 0.9})
+    assert verdict.check_accuracy({}, {"accuracy": 0.9, "accuracy_atol": 0.1}, "X")
+
+
+def test_a_record(tmp_path, run_script):
+    results, texts, record = (tmp_path / name for name in ("r.json", "t.tsv", "gt.json"))
+    content = {**ANSWERS, "accuracy": 1.0, "precision": "fp32", "device": "cpu"}
+    results.write_text(json.dumps(content))
+    texts.write_text("sentence\n")
+    script = "test_tipc/compare_results.py"
+    made = ["--results", results, "--input_file", texts, "--gt_file", record]
+    assert run_script(script, "record", *made).returncode == 0
+    judge = [script, "infer", "--results", results, "--gt_file", record, "--expect=device=cpu"]
+    assert run_script(*judge).stdout == "compare_results: good\n"
+    content["prob"] = [0.9, 0.8, 0.7, 0.65]
+    results.write_text(json.dumps(content))
+    failed = run_script(*judge)
+    assert failed.returncode == 1
+    assert "a probability differs" in failed.stdout
+    assert run_script(script, "infer", "--results", tmp_path / "none.json").returncode == 2
+
+
+def test_records_only_count_for_their_own_texts(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "RESULTS", ROOT / "test_tipc" / "results")
+    notes = []
+    assert records.arguments("Nothing", "key", str(tmp_path / "x"), notes) == []
+    assert notes == ["no recorded expectation for Nothing, key"]
+    other = tmp_path / "dev.tsv"
+    other.write_text("sentence\tlabel\nother\t1\n")
+    assert records.arguments("ConvBERT-tiny", "reference", str(other), notes) == []
+    assert "recorded on other texts" in notes[1]
+
+
+def test_a_changed_model_is_noticed(tmp_path):
+    model = tmp_path / "trained"
+    model.mkdir()
+    (model / "weights").write_text("one")
+    assert records.fingerprint(model).endswith("not made by prepare.sh")
+    files = {f"trained/{name}": digest for name, digest in records.file_hashes(model).items()}
+    (tmp_path / records.MANIFEST_FILE).write_text(json.dumps({"files": files}))
+    assert records.fingerprint(model).endswith("as prepare.sh made it")
+    (model / "weights").write_text("two")
+    with pytest.raises(UserError, match="is not what prepare.sh wrote"):
+        records.fingerprint(model)
+
+
+def test_speed_leaves_out_the_first_line():
+    rows = [
+        {"seconds": 10.0, "examples_per_second": 1.0},
+        {"seconds": 11.0, "examples_per_second": 100.0},
+        {"seconds": 14.0, "examples_per_second": 20.0},
+    ]
+    assert speed.steady_ips(rows) == pytest.approx((100 + 60) / 4)
+    with pytest.raises(UserError, match="fewer than two"):
+        speed.steady_ips(rows[:1])
