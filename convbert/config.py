@@ -122,7 +122,8 @@ class TrainConfig:
         Raises:
             UserError: an unknown flag, a bad value (lists the choices), or a contradiction.
         """
-        given = vars(build_parser().parse_args(argv))
+        description = "Fine-tune ConvBERT on a GLUE task, with evaluation in the loop."
+        given = vars(build_parser(cls, description).parse_args(argv))
         task_name = given.get("task_name", cls.task_name)
         return cls(**{**TASKS[task_name].defaults, **given})
 
@@ -153,10 +154,10 @@ SIZE_FLAGS = (
 DROPOUT_FLAGS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Make the parser out of the fields; its result holds only the flags that were given."""
-    parser = make_parser("Fine-tune ConvBERT on a GLUE task, with evaluation in the loop.")
-    for field in dataclasses.fields(TrainConfig):
+def build_parser(settings: type, description: str) -> argparse.ArgumentParser:
+    """Make the parser out of a dataclass of flags; its result holds only the flags given."""
+    parser = make_parser(description)
+    for field in dataclasses.fields(settings):
         name, help = f"--{field.name}", field.metadata["help"].replace("%", "%%")
         if isinstance(field.default, bool):
             add_bool_flag(parser, name, argparse.SUPPRESS, help)

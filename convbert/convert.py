@@ -45,8 +45,10 @@ def convert(source: str, target: str, layout: str, architecture: Optional[str] =
     raw = checkpoint.read_json(os.path.join(source, config_file))
     architecture = architecture or find_architecture(raw)
     if architecture not in weight_names.HEADS:
-        known = ", ".join(weight_names.HEADS)
-        raise UserError(f"architecture '{architecture}' is unknown: give --architecture, one of {known}")
+        raise UserError(
+            f"architecture '{architecture}' is unknown: give --architecture, one of "
+            + ", ".join(weight_names.HEADS)
+        )
     model = getattr(transformers, architecture).from_pretrained(source, new_head=False)
     labels = label_names(source, raw)
     with atomic_directory(target) as work:

@@ -16,7 +16,7 @@ SCHEDULERS = {"linear": LinearDecayWithWarmup, "cosine": CosineDecayWithWarmup}
 # "layers.1." must not match "layers.10.".
 EMBEDDINGS = re.compile(r"convbert\.embeddings(_project)?\.")
 LAYER = re.compile(r"convbert\.encoder\.layers\.(\d+)\.")
-HEAD = re.compile(r"(classifier|pooler|discriminator_predictions|generator_\w+)\.")
+HEAD = re.compile(r"((classifier|pooler|\w+_predictions)\.|generator_lm_head_bias$)")
 NO_DECAY = ("bias", "norm")
 
 
@@ -40,6 +40,8 @@ def parameter_depth(name: str, num_layers: int) -> int:
 
 def lr_factor(name: str, num_layers: int, layer_lr_decay: float) -> float:
     """What the learning rate is multiplied with for this parameter: 1 at the head, less below."""
+    if layer_lr_decay == 1:
+        return 1.0  # off: also for models that are no stack under one head
     return layer_lr_decay ** (num_layers + 2 - parameter_depth(name, num_layers))
 
 

@@ -46,7 +46,7 @@ def test_defaults_then_task_then_user():
 
 
 def test_every_field_has_a_flag_with_help():
-    help_text = build_parser().format_help()
+    help_text = build_parser(TrainConfig, "").format_help()
     for field in dataclasses.fields(TrainConfig):
         assert f"--{field.name} " in help_text
         assert field.metadata["help"]
