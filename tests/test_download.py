@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import requests
 
 from paddlenlp.transformers import ConvBertTokenizer
 from paddlenlp.utils import download
@@ -95,6 +96,27 @@ def test_progress_resets_the_count_of_attempts(get, server, monkeypatch):
     server.troubles = [Trouble(cut_after=20_000) for _ in range(10)]
     get()
     assert server.count == 11
+
+
+def test_a_short_body_is_noticed_whatever_the_http_library_says(get, server, monkeypatch):
+    whole = requests.Response.iter_content
+    short = [True]
+
+    def iter_content(response, size):
+        chunks = whole(response, size)
+        return iter([next(chunks)]) if short and short.pop() else chunks
+
+    monkeypatch.setattr(requests.Response, "iter_content", iter_content)
+    get()
+    assert server.ranges == [None, f"bytes={download.CHUNK}-"]
+
+
+def test_a_server_that_starts_over_for_ever_is_left(server, tmp_path):
+    server.honours_range = False
+    server.troubles = [Trouble(cut_after=HALF), Trouble(cut_after=download.CHUNK)] * 9
+    with pytest.raises(UserError, match="tried 4 times"):
+        fetch(f"{server.url}/file", tmp_path / "file")
+    assert server.count == 4
 
 
 def test_a_new_process_resumes_too(server, tmp_path, monkeypatch):

@@ -67,7 +67,7 @@ def test_write_never_replaces_a_device(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     got = []
-    reader = threading.Thread(target=lambda: got.append(pipe.read_text()))
+    reader = threading.Thread(target=lambda: got.append(pipe.read_text()), daemon=True)
     reader.start()
     with atomic_write(pipe) as file:
         file.write("text")

@@ -177,12 +177,7 @@ class WordPieceTokenizer:
             {"input_ids", ...}: lists of int for a string, lists of lists for a list.
         """
         single = isinstance(text, str)
-        texts = [text] if single else text
-        if text_pair is not None:
-            pairs = [text_pair] if single else text_pair
-            if isinstance(pairs, str) or len(pairs) != len(texts):
-                raise ValueError("text and text_pair must be two strings or two equal-length lists")
-            texts = list(zip(texts, pairs))
+        texts = _as_list(text, text_pair)
         bound = self.model_max_length if max_seq_len is None else max_seq_len
         rows = self.batch_encode(texts, bound)
         width = bound if pad_to_max_seq_len else 0
@@ -319,6 +314,19 @@ def _read_config(path: Path) -> Dict[str, Any]:
             kind = _SETTINGS[key].__name__
             raise UserError(f"{path}: '{key}' is {value!r}, it must be of type {kind}")
     return known
+
+
+def _as_list(
+    text: Union[str, Sequence[Text]], text_pair: Optional[Union[str, Sequence[str]]]
+) -> Sequence[Text]:
+    single = isinstance(text, str)
+    texts = [text] if single else text
+    if text_pair is None:
+        return texts
+    pairs = [text_pair] if single else text_pair
+    if isinstance(pairs, str) or len(pairs) != len(texts):
+        raise ValueError("text and text_pair must be two strings or two equal-length lists")
+    return list(zip(texts, pairs))
 
 
 def _longest_first(first: int, second: int, room: int) -> Tuple[int, int]:

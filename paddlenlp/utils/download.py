@@ -91,13 +91,8 @@ def fetch(
         return job.path
     ensure_writable_dir(job.path.parent)
     with file_lock(job.path):
-        if job.path.is_file():  # made by another process meanwhile, or bad
-            problem = _mismatch(job, job.path)
-            if problem is None:
-                return job.path
-            get_logger().warning("%s: %s; downloading it again", job.path, problem)
         try:
-            _download(job)
+            _download_unless_good(job)
         except _Fatal as error:
             ending = f"; {hint}" if hint else ""
             raise UserError(f"cannot download {url}: {error}{ending}") from None
@@ -184,12 +179,21 @@ def _mismatch(job: _Job, path: Path) -> Optional[str]:
     return None
 
 
+def _download_unless_good(job: _Job) -> None:
+    if job.path.is_file():  # made by another process meanwhile, or damaged
+        problem = _mismatch(job, job.path)
+        if problem is None:
+            return
+        get_logger().warning("%s: %s; downloading it again", job.path, problem)
+    _download(job)
+
+
 def _download(job: _Job) -> None:
     _check_scheme(job.url)
-    failures = 0  # in a row without progress
+    failures = 0  # in a row without getting further than ever before
+    furthest = _size(job.part)
     restarts = 0
     while True:
-        before = _size(job.part)
         try:
             _transfer(job)
             failure = _mismatch(job, job.part)
@@ -203,7 +207,8 @@ def _download(job: _Job) -> None:
             failure = str(error)
         except OSError as error:
             raise _Fatal(f"writing {job.part}: {error.strerror or error}") from None
-        failures = 1 if _size(job.part) > before else failures + 1
+        failures = 1 if _size(job.part) > furthest else failures + 1
+        furthest = max(furthest, _size(job.part))
         if failures == ATTEMPTS:
             raise _Fatal(f"{failure} (tried {ATTEMPTS} times)")
         get_logger().warning("download of %s: %s; trying again", job.url, failure)
@@ -264,7 +269,7 @@ def _receive(job: _Job, response, offset: int) -> None:
     tag = response.headers.get("ETag", "")
     if tag and not tag.startswith("W/"):  # a weak tag does not promise equal bytes
         job.tag.write_text(tag, encoding="utf-8")
-    with open(job.part, "ab" if offset else "wb") as file, _progress(job, offset, total) as bar:
+    with open(job.part, "ab") as file, _progress(job, offset, total) as bar:
         for chunk in response.iter_content(CHUNK):
             file.write(chunk)
             bar.update(len(chunk))
