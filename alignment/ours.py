@@ -55,6 +55,19 @@ def load(directory: Path, architecture: str, **overrides):
     return model
 
 
+def random_model(config, architecture: str):
+    """Build a model with the random weights that the reference has under the same names."""
+    model = getattr(transformers, architecture)(config)
+    state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    names = weight_names.to_hf(state, config, architecture)
+    weights = cases.random_weights({name: array.shape for name, array in names.items()})
+    settings = weight_names.HEADS[architecture].hf_settings
+    weights = weight_names.to_paddle(weights, config, architecture, settings)
+    model.load_weights(weights, "alignment/cases.py")
+    model.eval()
+    return model
+
+
 def tensors(arrays: Dict[str, np.ndarray]) -> Dict[str, paddle.Tensor]:
     """Arrays as Paddle tensors."""
     return {name: paddle.to_tensor(array) for name, array in arrays.items()}

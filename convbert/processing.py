@@ -141,9 +141,7 @@ class TextProcessor:
             raise ValueError(f"logits must be [B, C], got shape {logits.shape}")
         if logits.shape[1] == 1:
             return [Prediction(0, float(score)) for score in logits[:, 0]]
-        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probs = shifted / shifted.sum(axis=1, keepdims=True)
-        return [self._prediction(row) for row in probs]
+        return [self._prediction(row) for row in softmax(logits)]
 
     def _prediction(self, probs: np.ndarray) -> Prediction:
         label_id = int(probs.argmax())
@@ -152,6 +150,13 @@ class TextProcessor:
     def _label(self, label_id: int) -> str:
         named = self.label_names is not None and label_id < len(self.label_names)
         return self.label_names[label_id] if named else str(label_id)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities [B, C] float64 of logits [B, C]."""
+    logits = np.asarray(logits, dtype=np.float64)
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)
 
 
 def length_sorted_batches(lengths: Sequence[int], batch_size: int) -> Iterator[List[int]]:

@@ -12,9 +12,7 @@ import pytest
 
 from alignment import cases, ours
 from alignment.run import gradient_scales
-from paddlenlp import transformers
 from paddlenlp.transformers import ConvBertConfig
-from paddlenlp.transformers.convbert import weight_names
 
 CLASSIFIER = "ConvBertForSequenceClassification"
 
@@ -29,15 +27,7 @@ def golden(repo_root):
 def reference_model(size, architecture, classes=cases.CLASSES, **fields):
     """Our model with the weights that the reference had."""
     fields = {"mask_padding_in_conv": False, "num_classes": classes, **fields}
-    config = ConvBertConfig(**cases.TINY_SIZES[size], **fields)
-    model = getattr(transformers, architecture)(config)
-    state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    names = weight_names.to_hf(state, config, architecture)
-    weights = cases.random_weights({name: array.shape for name, array in names.items()})
-    settings = weight_names.HEADS[architecture].hf_settings
-    model.load_weights(weight_names.to_paddle(weights, config, architecture, settings), size)
-    model.eval()
-    return model
+    return ours.random_model(ConvBertConfig(**cases.TINY_SIZES[size], **fields), architecture)
 
 
 @pytest.mark.parametrize("case", cases.tiny_cases(), ids=lambda case: case.name)

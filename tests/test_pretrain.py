@@ -218,9 +218,7 @@ def test_user_mistakes_are_told_in_one_line(tmp_path, mistake):
     flags, message = MISTAKES[mistake]
     argv = [str(part) for part in (*FLAGS, "--output_dir", tmp_path / "out", *flags)]
     with pytest.raises(UserError) as caught:
-        config = PretrainConfig.parse(argv)
-        trainer = Pretrainer(config)
-        trainer.resume()
+        Pretrainer(PretrainConfig.parse(argv)).resume()
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()

@@ -1,0 +1,114 @@
+"""Measure what padding does to the answers of a trained classifier, with and without masking it.
+
+    python alignment/padding_effect.py --model_dir best.pdparams
+
+The reference lets padded positions into both convolutions, so an answer depends on which sentences
+share its batch; mask_padding_in_conv (the default here) shuts them out. Every dev sentence of SST-2
+is answered alone and in batches of several kinds; printed is how far the probability of class 1
+moves from the answer alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Dict, List
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from convbert.cli import make_parser, run_main, set_cpu_environment
+
+HEADER = ("padding in conv", "batch", "max shift", "mean shift", "labels changed", "accuracy")
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = make_parser("Measure what padding does to the answers of a trained classifier.")
+    parser.add_argument("--model_dir", required=True, help="trained checkpoint")
+    parser.add_argument(
+        "--data_dir", type=Path, default=ROOT.parent / "shared" / "data" / "SST-2", metavar="DIR"
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv=None) -> int:
+    """Print one row per mode and kind of batch."""
+    args = parse_args(argv)
+    set_cpu_environment()
+    import numpy as np
+    import paddle
+
+    from convbert.classifier import load_classifier
+    from paddlenlp.datasets import load_dataset
+
+    paddle.set_device("cpu")
+    model, processor = load_classifier(args.model_dir)
+    examples = load_dataset("glue", "sst-2", "dev", data_dir=str(args.data_dir))
+    features = processor.encode([example["sentence"] for example in examples])
+    labels = np.array([example["labels"] for example in examples])
+    trained = "masked" if model.config.mask_padding_in_conv else "leaking"
+    print(f"{args.model_dir}: {len(labels)} sentences, trained with padding {trained}\n")
+    print("| " + " | ".join(HEADER) + " |\n|" + "---|" * len(HEADER))
+    for masked in (True, False):
+        model.convbert.config = dataclasses.replace(model.config, mask_padding_in_conv=masked)
+        for row in measure(model, processor, features, labels):
+            print(f"| {'masked' if masked else 'leaks'} | " + " | ".join(row) + " |")
+    return 0
+
+
+def measure(model, processor, features: List, labels) -> List[List[str]]:
+    """Answer alone, then in every kind of batch; returns the cells of the table."""
+    import numpy as np
+
+    alone = answer(model, processor, features, [[i] for i in range(len(features))])
+    rows = [["alone", "", "", "", f"{((alone > 0.5) == labels).mean():.4f}"]]
+    for name, batches in kinds(features).items():
+        found = answer(model, processor, features, batches, name == "padded to 128")
+        shift = np.abs(found - alone)
+        changed = int(((found > 0.5) != (alone > 0.5)).sum())
+        accuracy = ((found > 0.5) == labels).mean()
+        shifts = (f"{shift.max():.1e}", f"{shift.mean():.1e}")
+        rows.append([name, *shifts, str(changed), f"{accuracy:.4f}"])
+    return rows
+
+
+def kinds(features: List) -> Dict[str, List[List[int]]]:
+    """The kinds of batches, as lists of sentence numbers."""
+    from convbert.processing import length_sorted_batches
+
+    lengths = [len(feature.input_ids) for feature in features]
+    order = list(range(len(features)))
+    in_order = [order[start : start + 32] for start in range(0, len(order), 32)]
+    return {
+        "32, sorted by length": list(length_sorted_batches(lengths, 32)),
+        "32, as they come": in_order,
+        "padded to 128": in_order,
+    }
+
+
+def answer(model, processor, features: List, batches: List[List[int]], to_128: bool = False):
+    """Return the probability of class 1 of every sentence, [sentences] float64."""
+    import numpy as np
+
+    from convbert.classifier import dygraph_runner
+    from convbert.processing import softmax
+
+    run, found = dygraph_runner(model), np.zeros(len(features))
+    for indices in batches:
+        arrays = processor.collate([features[i] for i in indices])
+        if to_128:
+            missing = 128 - arrays[0].shape[1]
+            pad = processor.tokenizer.pad_token_id
+            arrays = [
+                np.pad(array, ((0, 0), (0, missing)), constant_values=value)
+                for array, value in zip(arrays, (pad, 0))
+            ]
+        found[indices] = softmax(run(*arrays))[:, 1]
+    return found
+
+
+if __name__ == "__main__":
+    run_main(main)
