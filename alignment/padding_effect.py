@@ -65,8 +65,9 @@ def measure(model, processor, features: List, labels) -> List[List[str]]:
 
     alone = answer(model, processor, features, [[i] for i in range(len(features))])
     rows = [["alone", "", "", "", f"{((alone > 0.5) == labels).mean():.4f}"]]
-    for name, batches in kinds(features).items():
-        found = answer(model, processor, features, batches, name == "padded to 128")
+    for name, batches in kinds(features, processor.max_seq_len).items():
+        full = processor.max_seq_len if name.startswith("padded") else 0
+        found = answer(model, processor, features, batches, full)
         shift = np.abs(found - alone)
         changed = int(((found > 0.5) != (alone > 0.5)).sum())
         accuracy = ((found > 0.5) == labels).mean()
@@ -75,7 +76,7 @@ def measure(model, processor, features: List, labels) -> List[List[str]]:
     return rows
 
 
-def kinds(features: List) -> Dict[str, List[List[int]]]:
+def kinds(features: List, longest: int) -> Dict[str, List[List[int]]]:
     """The kinds of batches, as lists of sentence numbers."""
     from convbert.processing import length_sorted_batches
 
@@ -85,12 +86,15 @@ def kinds(features: List) -> Dict[str, List[List[int]]]:
     return {
         "32, sorted by length": list(length_sorted_batches(lengths, 32)),
         "32, as they come": in_order,
-        "padded to 128": in_order,
+        f"padded to {longest}": in_order,
     }
 
 
-def answer(model, processor, features: List, batches: List[List[int]], to_128: bool = False):
-    """Return the probability of class 1 of every sentence, [sentences] float64."""
+def answer(model, processor, features: List, batches: List[List[int]], full: int = 0):
+    """Return the probability of class 1 of every sentence, [sentences] float64.
+
+    Batches are padded to their longest sentence, or to ``full`` tokens if that is more.
+    """
     import numpy as np
 
     from convbert.classifier import dygraph_runner
@@ -99,14 +103,12 @@ def answer(model, processor, features: List, batches: List[List[int]], to_128: b
     run, found = dygraph_runner(model), np.zeros(len(features))
     for indices in batches:
         arrays = processor.collate([features[i] for i in indices])
-        if to_128:
-            missing = 128 - arrays[0].shape[1]
-            pad = processor.tokenizer.pad_token_id
-            arrays = [
-                np.pad(array, ((0, 0), (0, missing)), constant_values=value)
-                for array, value in zip(arrays, (pad, 0))
-            ]
-        found[indices] = softmax(run(*arrays))[:, 1]
+        margin = ((0, 0), (0, max(0, full - arrays[0].shape[1])))
+        ids, types = (
+            np.pad(array, margin, constant_values=value)
+            for array, value in zip(arrays, (processor.tokenizer.pad_token_id, 0))
+        )
+        found[indices] = softmax(run(ids, types))[:, 1]
     return found
 
 
