@@ -116,7 +116,7 @@ class Trainer:
         self.model.train()
         total = paddle.zeros([])
         for number, indices in enumerate(update.batches, start=1):
-            *inputs, labels = map(paddle.to_tensor, self._training_batch(update, indices))
+            *inputs, labels = map(paddle.to_tensor, self.training_batch(update, indices))
             waiting = number < len(update.batches)
             with self.ranks.local_gradients(self.parallel_model, local=waiting):
                 with self._autocast():
@@ -130,7 +130,8 @@ class Trainer:
         self.optimizer.clear_grad(set_to_zero=False)  # filling with zeros only costs time
         self._losses.append(total)
 
-    def _training_batch(self, update: Update, indices: List[int]) -> Batch:
+    def training_batch(self, update: Update, indices: List[int]) -> Batch:
+        """Return one batch of ``update`` (see `EncodedSplit.batch`), some of its words hidden."""
         input_ids, token_type_ids, labels = self.train.batch(indices)
         if self.config.word_dropout:
             random = np.random.default_rng([self.config.seed, update.step, indices[0]])

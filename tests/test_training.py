@@ -109,3 +109,28 @@ def test_published_size_from_scratch_takes_the_vocabulary_given(trainer, tiny_vo
     config = small.model.config
     words = len(tiny_vocab.read_text().splitlines())
     assert (config.hidden_size, config.embedding_size, config.vocab_size) == (256, 128, words)
+
+
+def test_word_dropout_hides_words_and_nothing_else(trainer):
+    one = trainer(word_dropout=0.5, batch_size=37, max_steps=2)
+    tokenizer = one.train.processor.tokenizer
+    first, second = one.updates()
+    original, types, labels = one.train.batch(first.batches[0])
+    changed, types_after, labels_after = one.training_batch(first, first.batches[0])
+    special = np.isin(original, tokenizer.all_special_ids)
+    hidden = changed != original
+    assert (changed[hidden] == tokenizer.mask_token_id).all()
+    assert not hidden[special].any()
+    assert 0.35 < hidden[~special].mean() < 0.65
+    assert (types_after == types).all()
+    assert (labels_after == labels).all()
+    again = one.training_batch(first, first.batches[0])[0]
+    assert (again == changed).all()  # a function of the seed and the step
+    assert (one.training_batch(second, first.batches[0])[0] != changed).any()
+    assert (one.train.batch(first.batches[0])[0] == original).all()  # the data stay whole
+
+
+def test_without_word_dropout_the_batch_is_the_data(trainer):
+    one = trainer(max_steps=1)
+    update = next(one.updates())
+    assert (one.training_batch(update, [0, 1])[0] == one.train.batch([0, 1])[0]).all()
