@@ -152,7 +152,7 @@ class PearsonAndSpearman(GlueMetric):
 
 
 def _defined(correlation, preds: np.ndarray, labels: np.ndarray) -> float:
-    if preds.size < 2:
+    if preds.size < 2 or not np.isfinite(preds).all():  # SciPy raises, or not, by version
         return 0.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # constant input: answered below
