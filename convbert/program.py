@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
+from convbert.protobuf import Field, build_messages
 from paddlenlp.utils.errors import UserError
 
 # Protobuf type number (framework.proto) and type name of a json program -> NumPy name.
@@ -33,6 +34,28 @@ _PIR_DTYPES = {
     "t_f32": "float32",
     "t_f64": "float64",
 }
+
+# The fields of Paddle's framework.proto that are read here; enumerations are their numbers.
+_ProgramDesc = build_messages(
+    "paddle.framework.proto",
+    "proto2",
+    {
+        "ProgramDesc": {"blocks": Field(1, "BlockDesc", True)},
+        "BlockDesc": {"vars": Field(3, "VarDesc", True), "ops": Field(4, "OpDesc", True)},
+        "VarDesc": {"name": Field(1, "string"), "type": Field(2, "VarType")},
+        "VarType": {"lod_tensor": Field(3, "LoDTensorDesc")},
+        "LoDTensorDesc": {"tensor": Field(1, "TensorDesc"), "lod_level": Field(2, "int32")},
+        "TensorDesc": {"data_type": Field(1, "int32"), "dims": Field(2, "int64", True)},
+        "OpDesc": {
+            "inputs": Field(1, "Slot", True),
+            "outputs": Field(2, "Slot", True),
+            "type": Field(3, "string"),
+            "attrs": Field(4, "Attr", True),
+        },
+        "Slot": {"parameter": Field(1, "string"), "arguments": Field(2, "string", True)},
+        "Attr": {"name": Field(1, "string"), "i": Field(3, "int32")},
+    },
+)["ProgramDesc"]
 
 
 @dataclass(frozen=True)
@@ -75,9 +98,7 @@ def read_program(path: str) -> ProgramInfo:
 
 
 def _read_protobuf(data: bytes) -> ProgramInfo:
-    from paddle.base.proto.framework_pb2 import ProgramDesc
-
-    block = ProgramDesc.FromString(data).blocks[0]
+    block = _ProgramDesc.FromString(data).blocks[0]
     variables = {variable.name: _proto_variable(variable) for variable in block.vars}
     feeds: Dict[int, Variable] = {}
     fetches: Dict[int, Variable] = {}

@@ -7,6 +7,12 @@ messages, ``pipeline`` and ``engine`` run inside the pipeline's process, ``front
 
 import os
 
-# The protobuf modules in Paddle Serving were generated for protobuf 3 and run on its pure-Python
-# implementation only, which has to be chosen before protobuf is imported.
-os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
+# To be chosen before protobuf and gRPC are imported; what the user exported wins.
+for _name, _value in (
+    # The generated modules in Paddle Serving run on protobuf's pure-Python implementation only.
+    ("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python"),
+    # No forked process uses gRPC here, and its preparations for that print warnings.
+    ("GRPC_ENABLE_FORK_SUPPORT", "0"),
+    ("GRPC_VERBOSITY", "ERROR"),
+):
+    os.environ.setdefault(_name, _value)

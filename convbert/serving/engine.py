@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List
 
 import numpy as np
 
+from convbert.cli import set_cpu_environment
 from convbert.predictor import Predictor, find_program
 from convbert.processing import TextProcessor, length_sorted_batches
 from convbert.program import read_program
@@ -29,6 +30,7 @@ class Engine:
         self._predictors: Dict[int, Predictor] = {}
         self._own = threading.local()
         self._client_installed = False
+        self._batch_sizes = batch_sizes(settings.service["run_texts"])
         check_served(settings.model_dir)
         program, _ = find_program(settings.model_dir)
         self._program = read_program(program)
@@ -61,9 +63,21 @@ class Engine:
         self._own.predictor = self._predictors[worker]
 
     def _open(self, worker: int) -> Predictor:
-        predictor = Predictor(self._settings.model_dir, self._settings.engine_options(worker))
+        options = self._settings.engine_options(worker)
+        set_cpu_environment(options.cpu_threads)
+        predictor = Predictor(self._settings.model_dir, options)
         self._try_longest(predictor)
+        self._warm_up(predictor)
         return predictor
+
+    def _warm_up(self, predictor: Predictor) -> None:
+        """Meet the shapes of short texts now: the first run of a shape takes far longer."""
+        service = self._settings.service
+        step = service["pad_multiple"]
+        for length in range(step, service["warm_up_length"] + 1, step):
+            for rows in self._batch_sizes:
+                ids = np.full((rows, length), self.processor.tokenizer.unk_token_id, dtype=np.int64)
+                predictor.run(ids, np.zeros_like(ids))
 
     def _try_longest(self, predictor: Predictor) -> None:
         """Run the longest sequence once: too long for the position table fails here, not later."""
@@ -124,13 +138,18 @@ class Engine:
         """Run [B, L] int64 feeds in batches of similar length; logits [B, C] float32."""
         input_ids, token_type_ids = feed["input_ids"], feed["token_type_ids"]
         lengths = self._lengths(input_ids)
-        logits: List[Tuple[List[int], np.ndarray]] = []
-        for rows in length_sorted_batches(lengths, self._settings.service["run_texts"]):
+        order, logits = [], []
+        for rows in length_sorted_batches(lengths, self._batch_sizes[-1]):
             width = self._width(max(lengths[row] for row in rows), input_ids.shape[1])
-            batch = self._own.predictor.run(input_ids[rows, :width], token_type_ids[rows, :width])
-            logits.append((rows, batch))
-        order = np.concatenate([rows for rows, _ in logits])
-        return np.concatenate([batch for _, batch in logits])[np.argsort(order)]
+            # Repeating a row up to the next batch size keeps the shapes few.
+            size = next(size for size in self._batch_sizes if size >= len(rows))
+            filled = rows + rows[:1] * (size - len(rows))
+            batch = self._own.predictor.run(
+                input_ids[filled, :width], token_type_ids[filled, :width]
+            )
+            order += rows
+            logits.append(batch[: len(rows)])
+        return np.concatenate(logits)[np.argsort(order)]
 
     def _lengths(self, input_ids: np.ndarray) -> List[int]:
         """Tokens of each row [B, L] up to the last that is no padding."""
@@ -140,6 +159,14 @@ class Engine:
     def _width(self, longest: int, available: int) -> int:
         multiple = self._settings.service["pad_multiple"]
         return min(available, -(-longest // multiple) * multiple)
+
+
+def batch_sizes(largest: int) -> List[int]:
+    """Return the batch sizes that are run: powers of two below ``largest``, and ``largest``."""
+    sizes = [1]
+    while sizes[-1] * 2 < largest:
+        sizes.append(sizes[-1] * 2)
+    return sizes if largest == 1 else [*sizes, largest]
 
 
 def check_served(model_dir: str) -> None:

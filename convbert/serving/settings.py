@@ -58,6 +58,7 @@ _LOCAL_SERVICE = {
     "devices": _text,
     "thread_num": _integer(1, 1024),
     "use_mkldnn": _one_of(True, False),
+    "mkldnn_cache_capacity": _integer(0, 10000),
     "precision": _one_of(*PRECISIONS),
 }
 _SCHEMA = {
@@ -84,6 +85,7 @@ _SCHEMA = {
         "max_seq_len": _integer(3, 4096),
         "pad_multiple": _integer(1, 512),
         "run_texts": _integer(1, 1024),
+        "warm_up_length": _integer(0, 4096),
         "max_texts": _integer(1, 100000),
         "max_text_chars": _integer(1, 10**7),
         "max_body_bytes": _integer(1024, 2**28),
@@ -149,6 +151,7 @@ class Settings:
             use_mkldnn=local["use_mkldnn"] and not use_gpu,
             cpu_threads=local["thread_num"],
             precision=local["precision"],
+            mkldnn_cache_capacity=local["mkldnn_cache_capacity"],
         )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from convbert.cli import add_bool_flag, make_parser, run_main, set_cpu_environment
+from convbert.cli import add_bool_flag, make_parser, run_main
 from convbert.serving.engine import check_served
 from convbert.serving.pipeline import BatchingOp, MendedWebService
 from convbert.serving.requests import ErrNo, pack_predictions
@@ -84,7 +84,6 @@ def read_settings(args: argparse.Namespace) -> Settings:
 
 def run_pipeline(args: argparse.Namespace, settings: Settings) -> None:
     """Run the pipeline in this process, until it is told to stop."""
-    set_cpu_environment(settings.op["local_service_conf"]["thread_num"])
     if args.parent:
         die_with_parent(args.parent)
     service = ConvBERTService(settings)
