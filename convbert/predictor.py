@@ -27,7 +27,9 @@ class EngineOptions:
     """How the program is run.
 
     ``precision`` is "fp32", "bf16" (oneDNN), "fp16" (GPU) or "int8" (a quantised program, oneDNN).
-    ``cpu_threads`` None takes every core this process may use.
+    ``cpu_threads`` None takes every core this process may use. ``mkldnn_cache_capacity`` bounds how
+    many input shapes oneDNN keeps ready (0: all): for each it holds a copy of the weights in the
+    layout of that shape, 300 MB for convbert-base; a shape that was dropped costs some 50 ms.
     """
 
     use_gpu: bool = False
@@ -35,6 +37,7 @@ class EngineOptions:
     use_mkldnn: bool = True
     cpu_threads: Optional[int] = None
     precision: str = "fp32"
+    mkldnn_cache_capacity: int = 8
 
     def __post_init__(self):
         if self.precision not in PRECISIONS:
@@ -155,6 +158,8 @@ class Predictor:
             config.disable_mkldnn()  # optimised programs would use it unasked
             return
         config.enable_mkldnn()
+        if self.options.mkldnn_cache_capacity:
+            config.set_mkldnn_cache_capacity(self.options.mkldnn_cache_capacity)
         if self.options.precision == "bf16":
             config.enable_mkldnn_bfloat16()
         elif self.options.precision == "int8":
