@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Tuple
 
-from convbert.cli import make_parser, set_cpu_environment
+from convbert.cli import add_bool_flag, make_parser, set_cpu_environment
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_directory, atomic_write
 from tipc.config import read_config
@@ -93,6 +93,7 @@ def main(argv=None) -> int:
     add("--data_dir", help="folder with train.tsv and dev.tsv of SST-2")
     add("--model_dir", help="checkpoint to start training from")
     add("--trained_dir", help="fine-tuned checkpoint (best.pdparams)")
+    add_bool_flag(parser, "--force", False, "make parts again that are there already")
     args = parser.parse_args(argv)
     set_cpu_environment()
     kind = next(kind for kind, modes in MODES.items() if args.mode in modes)
@@ -134,9 +135,9 @@ class Preparation:
 
     def _part(self, part: str, source: str, make: Callable, before: dict) -> None:
         target = self.folder / part
-        if target.is_dir() and before["sources"].get(part) == source:
+        if not self.args.force and before["sources"].get(part) == source:
             known = {k: v for k, v in before["files"].items() if k.startswith(f"{part}/")}
-            if {f"{part}/{k}": v for k, v in file_hashes(target).items()} == known:
+            if known and {f"{part}/{k}": v for k, v in file_hashes(target).items()} == known:
                 print(f"{part}: there already ({source})")
                 return
         with atomic_directory(target) as work:
