@@ -14,6 +14,9 @@ import paddle.nn.functional as F
 from paddle.autograd import PyLayer
 
 DROPOUT_STEPS = 1 << 16  # dropout decides with 16 random bits, so a rate is exact to 1 / 65536
+# Up to this many elements repeating an operand is twice as fast as broadcasting it; beyond, the
+# copy no longer fits in the cache and costs more.
+SPREAD_LIMIT = 1 << 20
 
 
 def _by_hand(x: paddle.Tensor) -> bool:
@@ -49,6 +52,12 @@ def depthwise_conv(x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
     return _DepthwiseConv.apply(x, weight) if _by_hand(x) else _shifted_sum(x, weight)
 
 
+def _spread(x: paddle.Tensor, like: paddle.Tensor) -> paddle.Tensor:
+    """Repeat x to the shape of ``like`` where that is faster than broadcasting it."""
+    fits = np.prod(like.shape) <= SPREAD_LIMIT  # .size fails in a model that was exported before
+    return x.expand(like.shape) if fits else x
+
+
 def _column_sums(x: paddle.Tensor) -> paddle.Tensor:
     """[R, O] -> [1, O], as a matrix product."""
     return paddle.matmul(paddle.ones([1, x.shape[0]], x.dtype), x)
@@ -78,13 +87,15 @@ class _LayerNorm(PyLayer):
         hidden, shape = x.shape[-1], grad.shape
         x, grad = x.reshape([-1, hidden]), grad.reshape([-1, hidden])  # [R, H]
         average = paddle.full([hidden, 1], 1.0 / hidden, x.dtype)
-        centred = x - paddle.matmul(x, average)
+        centred = x - _spread(paddle.matmul(x, average), x)
         scale = paddle.rsqrt(paddle.matmul(centred * centred, average) + ctx.epsilon)  # [R, 1]
+        scale = _spread(scale, x)
         normal = centred * scale
         weighted = weight.unsqueeze(-1) / hidden  # [H, 1]
         product = grad * normal
-        along = normal * paddle.matmul(product, weighted)
-        x_grad = (grad * weight - paddle.matmul(grad, weighted) - along) * scale
+        along = normal * _spread(paddle.matmul(product, weighted), x)
+        mean = _spread(paddle.matmul(grad, weighted), x)
+        x_grad = (grad * _spread(weight, x) - mean - along) * scale
         sums = _column_sums(product).squeeze(0), _column_sums(grad).squeeze(0)
         return (x_grad.reshape(shape), *sums)
 
@@ -93,9 +104,9 @@ def _shifted_sum(x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
     # Paddle's own CPU kernel for this convolution is about ten times slower.
     length, taps = x.shape[1], weight.squeeze(1).transpose([1, 0])  # [K, H]
     padded = _padded(x, len(taps) // 2)
-    total = padded[:, :length] * taps[0]
+    total = padded[:, :length] * _spread(taps[0], x)
     for k in range(1, len(taps)):
-        total = total + padded[:, k : k + length] * taps[k]
+        total = total + padded[:, k : k + length] * _spread(taps[k], x)
     return total
 
 

@@ -93,8 +93,9 @@ def span_dynamic_conv(values: paddle.Tensor, kernels: paddle.Tensor) -> paddle.T
     Returns:
         [B, N, L, D] float.
     """
-    half = kernels.shape[-1] // 2
-    padded = F.pad(values, [0, 0, half, half], data_format="NCHW")  # [B, N, L + K - 1, D]
+    shape = [axis_size(values, 0), values.shape[1], kernels.shape[-1] // 2, values.shape[3]]
+    zeros = paddle.zeros(shape, dtype=values.dtype)  # concat: F.pad is 30 times slower on a CPU
+    padded = paddle.concat([zeros, values, zeros], axis=2)  # [B, N, L + K - 1, D]
     return paddle.matmul(banded(kernels), padded)
 
 
