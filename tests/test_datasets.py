@@ -99,6 +99,11 @@ def test_test_splits_have_texts_and_no_labels(fixtures, task):
                 assert all(" " in text for text in example.values())
 
 
+def test_mnli_dev_takes_the_gold_label(fixtures):
+    dev = load(fixtures, "dev_matched", "mnli")  # one annotator of its first row disagreed
+    assert [example["labels"] for example in dev] == [0, 1, 2, 2, 0]
+
+
 def test_mrpc_dev_is_the_listed_pairs(fixtures):
     train, dev = (load(fixtures, split, "mrpc") for split in ("train", "dev"))
     assert dev[0]["sentence2"] == "The team had played its best game, he said."
@@ -136,14 +141,21 @@ def test_the_reviews_are_balanced_and_disjoint(repo_root):
 
 
 def test_exotic_line_breaks_stay_in_the_sentence(sst2_copy):
-    text = "one\x85two\u2028three\x0bfour\x1cfive"
+    text = "one\x85two\u2028three\x0bfour\x1cfive\rsix"
     (sst2_copy / "dev.tsv").write_bytes(f"sentence\tlabel\r\n{text}\t1\r\n".encode())
     assert [e["sentence"] for e in load(sst2_copy, "dev")] == [text]
 
 
-def test_byte_order_mark_and_trailing_blank_lines(fixtures, tmp_path):
-    (tmp_path / "train.tsv").write_bytes(b"\xef\xbb\xbfgj04\t1\t\tA cat sat.\n\n\n")
+def test_trailing_blank_lines_are_no_rows(tmp_path):
+    (tmp_path / "train.tsv").write_bytes(b"gj04\t1\t\tA cat sat.\n\n\n")
     assert [e["labels"] for e in load(tmp_path, task="cola")] == [1]
+
+
+def test_a_byte_order_mark_is_no_text(fixtures, tmp_path):
+    data = shutil.copytree(fixtures / "MRPC", tmp_path / "data")
+    ids = data / "dev_ids.tsv"
+    ids.write_bytes(b"\xef\xbb\xbf" + ids.read_bytes())
+    assert len(load(data, "dev", "mrpc")) == 4
 
 
 BAD_FILES = {

@@ -160,6 +160,12 @@ def test_tokens_and_ids(tokenizer):
             tokenizer.convert_ids_to_tokens([bad])
 
 
+def test_a_cased_tokenizer_keeps_the_case(tiny_vocab):
+    cased = ConvBertTokenizer(tiny_vocab, do_lower_case=False)
+    assert cased.tokenize("Good good") == ["[UNK]", "good"]
+    assert ConvBertTokenizer(tiny_vocab).tokenize("Good good") == ["good", "good"]
+
+
 def test_the_word_cache_stays_small_and_right(tiny_vocab, monkeypatch):
     monkeypatch.setattr(tokenizer_utils, "CACHED_WORDS", 3)
     monkeypatch.setattr(tokenizer_utils, "CACHED_WORD_CHARS", 5)
