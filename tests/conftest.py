@@ -16,11 +16,12 @@ from tests.local_server import http_server  # noqa: F401 (a fixture)
 REPO_ROOT = Path(__file__).resolve().parents[1]
 set_cpu_environment()
 
-TINY_WORDS = (
+TINY_VOCABULARY = (
     "[PAD] [UNK] [CLS] [SEP] [MASK] . , ! ' a an the it is was this that with of and not "
     "movie film story script problem things most these good great fine bad dull awful "
     "##s ##ing ##ed un ##able i we you act plot very never"
-).split()
+)
+TINY_WORDS = TINY_VOCABULARY.split()
 
 
 @pytest.fixture(scope="session")
@@ -117,8 +118,7 @@ def run_script(tmp_path):
             env={**os.environ, **(env or {})},
             input=stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             timeout=timeout,
         )
