@@ -14,7 +14,7 @@ PADDLE3_TESTS=(
 )
 
 python="$(find_python "${PYTHONS[@]}")"
-make_venv "$ROOT/.venv" "$python" requirements.txt requirements-dev.txt
+make_venv "$ROOT/.venv" "$python" requirements.txt requirements-onnx.txt requirements-dev.txt
 # Paddle Serving runs on CPython 3.8 to 3.12; on 3.13 its tests are skipped.
 if .venv/bin/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then
     bash shell/serving.sh setup
