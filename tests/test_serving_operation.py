@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 pytest.importorskip("grpc", reason="serving is not installed: bash shell/serving.sh setup")
 
 from convbert.serving.convert import convert
+from convbert.serving.run_dir import RunDir
 from tests.serving_tools import (
     Served,
     children,
@@ -143,6 +145,17 @@ def test_what_only_the_pipeline_finds_ends_the_start_too(model_dir, tmp_path, ru
         assert done.stderr.startswith("error: ")
         assert says in done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_vocabulary_of_another_model_ends_the_start(model_dir, tmp_path, run_script):
+    other = tmp_path / "server"
+    shutil.copytree(str(model_dir), str(other))
+    with open(other / "vocab.txt", "a") as file:
+        file.write("oneword\n")
+    ports = [f"--port={free_port()}", f"--rpc_port={free_port()}"]
+    done = run_script(CONTROL, "start", "--run_dir", tmp_path / "run", "--model_dir", other, *ports)
+    assert done.returncode == 2
+    assert "words but the program was exported for" in done.stderr
 
 
 def test_a_killed_worker_process_is_noticed_and_replaced(model_dir, tmp_path):
@@ -284,6 +297,15 @@ def test_ctrl_c_ends_everything_in_time_even_what_cannot_finish(model_dir, tmp_p
     assert (status, answer["err_no"]) == (503, 3001)
     assert process.returncode == 130
     assert "Traceback" not in output
+
+
+def test_a_run_folder_holds_one_service(model_dir, tmp_path, run_script):
+    with RunDir(str(tmp_path / "run")):
+        ports = [f"--port={free_port()}", f"--rpc_port={free_port()}"]
+        flags = ["--run_dir", tmp_path / "run", "--model_dir", model_dir, *ports]
+        done = run_script(WEB_SERVICE, *flags, timeout=60)
+    assert done.returncode == 2
+    assert "a service runs in" in done.stderr
 
 
 def test_no_process_outlives_a_killed_supervisor(model_dir, tmp_path):

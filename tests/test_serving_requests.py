@@ -131,6 +131,34 @@ def test_messages_are_those_of_paddle_serving(repo_root):
     assert done.stdout == "equal\n", done.stderr
 
 
+_PACK_AN_INTERNAL_ERROR = """
+from convbert.serving.paddle_serving import Op
+from convbert.serving.pipeline import DiscreetResponseOp
+from paddle_serving_server.pipeline.channel import ChannelData
+
+secret = "/srv/models: secret text"
+pack = DiscreetResponseOp(input_ops=[Op(name="convbert")]).pack_response_package
+for code in (3001, 5000, 9000, 10000):
+    error = ChannelData(error_code=code, error_info=secret, data_id=1, log_id=7)
+    print(pack(error).err_no, pack(error).err_msg)
+ours = {"prod_error_code": 5000, "prod_error_info": "text 1 is empty"}
+error = ChannelData(error_code=50, error_info="", data_id=1, log_id=7, **ours)
+print(pack(error).err_no, pack(error).err_msg)
+"""
+
+
+def test_an_internal_error_is_not_shown_to_clients(repo_root):
+    done = subprocess.run(
+        [sys.executable, "-c", _PACK_AN_INTERNAL_ERROR],
+        cwd=str(repo_root),
+        capture_output=True,
+        text=True,
+    )
+    hidden = "10000 internal error, see the server's log\n"
+    assert done.stdout == hidden * 4 + "5000 text 1 is empty\n", done.stderr
+    assert "secret text" in done.stderr  # the log
+
+
 def test_the_shipped_config_is_valid_and_listens_on_loopback():
     settings = load_settings(str(CONFIG))
     assert (settings.http_port, settings.rpc_port) == (18080, 9993)

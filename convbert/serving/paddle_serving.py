@@ -31,6 +31,7 @@ _prepare()
 # ruff: noqa: E402
 from paddle_serving_server.pipeline import Op, PipelineServer, RequestOp, ResponseOp
 from paddle_serving_server.pipeline.channel import ChannelTimeoutError
+from paddle_serving_server.pipeline.error_catch import CustomExceptionCode
 from paddle_serving_server.pipeline.pipeline_server import PipelineServicer
 from paddle_serving_server.pipeline.proto.pipeline_service_pb2_grpc import (
     add_PipelineServiceServicer_to_server as add_servicer,
@@ -39,6 +40,7 @@ from paddle_serving_server.web_service import WebService
 
 __all__ = [
     "ChannelTimeoutError",
+    "CustomExceptionCode",
     "Op",
     "PipelineServer",
     "PipelineServicer",

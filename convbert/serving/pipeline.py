@@ -26,6 +26,7 @@ from convbert.processing import TextProcessor
 from convbert.serving.engine import Engine
 from convbert.serving.paddle_serving import (
     ChannelTimeoutError,
+    CustomExceptionCode,
     Op,
     PipelineServer,
     PipelineServicer,
@@ -79,7 +80,8 @@ class DiscreetResponseOp(ResponseOp):
     def pack_response_package(self, channeldata):
         """Return the Response message."""
         response = super().pack_response_package(channeldata)
-        if response.err_no not in set(ErrNo):
+        written_here = channeldata.error_code == CustomExceptionCode.PRODUCT_ERROR.value
+        if response.err_no and not written_here:
             get_logger().error("log id %s: %s", channeldata.log_id, response.err_msg)
             response.err_no, response.err_msg = int(ErrNo.INTERNAL), _INTERNAL_ERROR
         return response

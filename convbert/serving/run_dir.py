@@ -91,6 +91,12 @@ class RunDir:
         with atomic_write(os.path.join(self.path, STATE_FILE)) as file:
             json.dump(asdict(running), file)
 
+    def __enter__(self) -> RunDir:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Forget the service and let the next one in."""
         self._clear()

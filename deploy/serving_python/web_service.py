@@ -97,11 +97,8 @@ def run_everything(args: argparse.Namespace, settings: Settings, argv) -> int:
     command = [sys.executable, str(Path(__file__).resolve()), *argv]
     command += ["--config", os.path.abspath(args.config), "--model_dir", settings.model_dir]
     command += ["--pipeline_only", "--parent", str(os.getpid())]
-    run_dir = RunDir(args.run_dir)
-    try:
+    with RunDir(args.run_dir) as run_dir:
         return Service(settings, command, run_dir, args.quiet).run()
-    finally:
-        run_dir.close()
 
 
 def main(argv=None) -> int:
