@@ -55,7 +55,7 @@ def fit(config: TrainConfig, trainer, recorder) -> None:
             if last or update.step % config.logging_steps == 0:
                 recorder.training(update)
             if last or update.step % config.save_steps == 0:
-                with recorder.pause():
+                with recorder.pause(), trainer.weights_to_keep():
                     evaluate(trainer, recorder, update)
     finally:  # also after Ctrl-C, SIGTERM or a loss that is not a number
         recorder.finish(update)

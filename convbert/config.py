@@ -71,6 +71,11 @@ class TrainConfig:
     word_dropout: float = flag(
         0.0, "share of the words hidden behind [MASK] in each training batch", type=float_in(0, 0.9)
     )
+    ema_decay: float = flag(
+        0.0,
+        "evaluate and keep a moving average of the weights, e.g. 0.998; 0: off, as upstream",
+        type=float_in(0, 0.999999),
+    )
     # optimization
     learning_rate: float = flag(1e-4, "highest learning rate, of the head", type=float_in(0, HUGE))
     scheduler_type: str = flag(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Dict, Iterator, List
 
@@ -10,6 +11,7 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 
+from convbert.averaging import WeightAverage
 from convbert.config import TrainConfig
 from convbert.distributed import Ranks
 from convbert.inputs import Batch, EncodedSplit
@@ -85,6 +87,7 @@ class Trainer:
         scaled = use_amp and config.amp_dtype == "float16"  # bfloat16 has float32's range
         self.scaler = paddle.amp.GradScaler(enable=scaled, init_loss_scaling=FIRST_LOSS_SCALE)
         self.parallel_model = ranks.wrap(model)
+        self.average = WeightAverage(model, config.ema_decay) if config.ema_decay else None
         self._losses: List[paddle.Tensor] = []
 
     @property
@@ -128,7 +131,13 @@ class Trainer:
         self.scaler.update()
         self.schedule.step()
         self.optimizer.clear_grad(set_to_zero=False)  # filling with zeros only costs time
+        if self.average:
+            self.average.update(update.step)
         self._losses.append(total)
+
+    def weights_to_keep(self):
+        """Return a context in which the model has the weights to evaluate and to save."""
+        return self.average.applied() if self.average else nullcontext()
 
     def training_batch(self, update: Update, indices: List[int]) -> Batch:
         """Return one batch of ``update`` (see `EncodedSplit.batch`), some of its words hidden."""

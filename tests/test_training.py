@@ -134,3 +134,42 @@ def test_without_word_dropout_the_batch_is_the_data(trainer):
     one = trainer(max_steps=1)
     update = next(one.updates())
     assert (one.training_batch(update, [0, 1])[0] == one.train.batch([0, 1])[0]).all()
+
+
+def test_average_of_the_weights(trainer):
+    one = trainer(ema_decay=0.5, max_steps=4, **QUIET)
+    expected = {name: p.numpy() for name, p in one.model.named_parameters()}
+    for update in one.updates():
+        one.step(update)
+        decay = min(0.5, (1 + update.step) / (10 + update.step))
+        for name, p in one.model.named_parameters():
+            expected[name] = decay * expected[name] + (1 - decay) * p.numpy()
+    raw = {name: p.numpy() for name, p in one.model.named_parameters()}
+    with one.weights_to_keep():
+        for name, p in one.model.named_parameters():
+            np.testing.assert_allclose(p.numpy(), expected[name], atol=1e-6, err_msg=name)
+    for name, p in one.model.named_parameters():
+        np.testing.assert_array_equal(p.numpy(), raw[name])
+    word = "convbert.embeddings.word_embeddings.weight"
+    assert np.abs(raw[word] - expected[word]).max() > 1e-4
+
+
+def test_without_average_the_weights_themselves_are_kept(trainer):
+    one = trainer(max_steps=1)
+    raw = {name: p.numpy() for name, p in one.model.named_parameters()}
+    with one.weights_to_keep():
+        assert all((p.numpy() == raw[name]).all() for name, p in one.model.named_parameters())
+
+
+def test_the_average_is_what_is_evaluated_and_saved(tiny_checkpoint, data, tmp_path, monkeypatch):
+    import train
+    from paddlenlp.transformers.checkpoint import read_weights
+
+    monkeypatch.setattr(train, "exit_on_sigterm", lambda: None)
+    saved = {}
+    for name, decay in (("raw", 0), ("average", 0.9)):
+        flags = tiny_flags(tiny_checkpoint, data, tmp_path / name, ema_decay=decay, **QUIET)
+        assert train.main(flags) == 0
+        saved[name] = read_weights(str(tmp_path / name / "best.pdparams/model_state.pdparams"))
+    word = "convbert.embeddings.word_embeddings.weight"
+    assert np.abs(saved["raw"][word] - saved["average"][word]).max() > 1e-4
