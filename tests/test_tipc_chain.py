@@ -85,7 +85,7 @@ def test_klquant_whole_infer(tmp_path):
     assert status == 0, printed
     trained = tmp_path / "latest_python" / "trained"
     done = json.loads((trained / "quantization.json").read_text())
-    assert done["quantized_ops"] == 2 * 6 + 2
+    assert done["quantized_ops"] == 2 * 8 + 2
     int8 = results_of(trained, "int8/python_infer_cpu_*.json")
     assert sorted(row["precision"] for row in int8) == ["fp32"] + ["int8"] * 4
     (fp32,) = results_of(trained, "python_infer_cpu_*.json")
