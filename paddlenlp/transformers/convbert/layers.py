@@ -191,7 +191,8 @@ class MixedAttention(nn.Layer):
 
         Args:
             x: [B, L, H] float.
-            bias: [B, 1, 1, L] float added to the attention scores; very negative at padding.
+            bias: [B, 1 or N, 1 or L, L] float added to the attention scores; very negative at
+                padding.
             keep: [B, L, 1] float, 0 at padding, to shut it out of both convolutions; None: leak.
 
         Returns:

@@ -135,6 +135,7 @@ class ConvBertModel(ConvBertPretrainedModel):
         mask = attention_mask.astype(x.dtype)
         # A large negative number that float16 can hold: exp() of it is 0 in every float type.
         bias = ((mask - 1.0) * 1e4).unsqueeze([1, 2])  # [B, 1, 1, L]
+        bias = cpu_ops.spread_bias(bias, self.config.num_heads)  # once for all layers
         keep = mask.unsqueeze(-1) if self.config.mask_padding_in_conv else None  # [B, L, 1]
         states = self.encoder(x, bias, keep)
         return (states[-1], states) if output_hidden_states else states[-1]
