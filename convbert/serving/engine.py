@@ -27,7 +27,6 @@ class Engine:
 
     def __init__(self, settings: Settings):
         self._settings = settings
-        self._predictors: Dict[int, Predictor] = {}
         self._own = threading.local()
         self._client_installed = False
         self._batch_sizes = batch_sizes(settings.service["run_texts"])
@@ -51,24 +50,12 @@ class Engine:
                 f"exported for {rows}: convert the exported directory again"
             )
 
-    def open_all(self) -> None:
-        """Open the predictors of all workers, for worker threads of this process."""
-        for worker in range(self._settings.op["concurrency"]):
-            self._predictors[worker] = self._open(worker)
-
     def open(self, worker: int) -> None:
-        """Give the calling worker its predictor."""
-        if worker not in self._predictors:
-            self._predictors[worker] = self._open(worker)
-        self._own.predictor = self._predictors[worker]
-
-    def _open(self, worker: int) -> Predictor:
+        """Give the calling thread its predictor; oneDNN prepares shapes per thread."""
         options = self._settings.engine_options(worker)
-        set_cpu_environment(options.cpu_threads)
-        predictor = Predictor(self._settings.model_dir, options)
-        self._try_longest(predictor)
-        self._warm_up(predictor)
-        return predictor
+        self._own.predictor = Predictor(self._settings.model_dir, options)
+        self._try_longest(self._own.predictor)
+        self._warm_up(self._own.predictor)
 
     def _warm_up(self, predictor: Predictor) -> None:
         """Meet the shapes of short texts now: the first run of a shape takes far longer."""
@@ -98,10 +85,11 @@ class Engine:
         Its own (paddle_serving_app.local_predict) reads .pdmodel only, opens the program without
         the optimisations of ``convbert.predictor`` and falls back to the CPU without a word.
         """
-        from paddle_serving_app import local_predict
-
         if self._client_installed:
             return
+        set_cpu_environment(self._settings.engine_options().cpu_threads)
+        from paddle_serving_app import local_predict  # imports Paddle
+
         engine, self._client_installed = self, True
 
         class EngineClient(local_predict.LocalPredictor):

@@ -241,8 +241,6 @@ class MendedWebService(WebService):
         last_op = self.get_pipeline_response(GuardedRequestOp(self.settings))
         self._server.set_response_op(DiscreetResponseOp(input_ops=[last_op]))
         self._server.prepare_server(yml_dict=self._pipeline_config())
-        if self.settings.config["dag"]["is_thread_op"]:
-            last_op.engine.open_all()
 
     def _pipeline_config(self) -> Dict[str, Any]:
         """Return what Paddle Serving itself reads: all but our section and the HTTP port."""
