@@ -1,6 +1,6 @@
 """The TIPC chains as a release tester runs them: real programs, a tiny model, CPU only.
 
-Data and model are made once, in test_tipc/data, and kept there. About four minutes on two cores.
+Data and model are made once, in test_tipc/data, and kept there. Some minutes on two cores.
 """
 
 from __future__ import annotations
