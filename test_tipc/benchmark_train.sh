@@ -8,7 +8,9 @@ set -euo pipefail
 # shellcheck source=test_tipc/common_func.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common_func.sh"
 
-[ "$#" -ge 1 ] && [ "$#" -le 3 ] || die "usage: bash test_tipc/$(basename "$0") CONFIG [MODE] [CASE]"
+if [ "$#" -lt 1 ] || [ "$#" -gt 3 ]; then
+    die "usage: bash test_tipc/$(basename "$0") CONFIG [MODE] [CASE]"
+fi
 tipc_begin benchmark benchmark "$1" "${2:-benchmark_train}" "${3:-}"
 tipc_run_plan
 for speed in "$RUN_DIR"/index/*_speed; do
