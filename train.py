@@ -17,7 +17,13 @@ from typing import Optional, Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from convbert.cli import exit_on_sigterm, keep_freed_memory, run_main, set_cpu_environment
+from convbert.cli import (
+    exit_on_sigterm,
+    hold_signals,
+    keep_freed_memory,
+    run_main,
+    set_cpu_environment,
+)
 from convbert.config import TrainConfig
 
 
@@ -50,7 +56,8 @@ def fit(config: TrainConfig, trainer, recorder) -> None:
     update = None
     try:
         for update in recorder.progress(trainer.updates()):
-            trainer.step(update)
+            with hold_signals():
+                trainer.step(update)
             last = update.step == trainer.total_steps
             if last or update.step % config.logging_steps == 0:
                 recorder.training(update)

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import warnings
-from typing import Callable, Optional, Sequence
+from typing import Callable, Iterator, List, Optional, Sequence
 
 from paddlenlp.utils.errors import UserError
 
@@ -147,6 +147,27 @@ def exit_on_sigterm() -> None:
         raise SystemExit(EXIT_TERMINATED)
 
     signal.signal(signal.SIGTERM, terminate)
+
+
+@contextlib.contextmanager
+def hold_signals() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait until the block ends. Main thread only.
+
+    Paddle calls hand-written gradients from C++ and turns an exception in them, a Ctrl-C too, into
+    an error of its own.
+    """
+    held: List[int] = []
+    before = {
+        number: signal.signal(number, lambda received, frame: held.append(received))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if held:
+        signal.raise_signal(held[0])
 
 
 def add_device_flag(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,50 @@
+"""Signals that wait until a step is done."""
+
+import os
+import signal
+
+import pytest
+
+from convbert.cli import hold_signals
+
+
+class Arrived(Exception):
+    """Raised by the handler of these tests."""
+
+
+@pytest.fixture(params=[signal.SIGINT, signal.SIGTERM], name="number")
+def _number(request):
+    def handler(number, frame):
+        raise Arrived(number)
+
+    before = signal.signal(request.param, handler)
+    yield request.param
+    signal.signal(request.param, before)
+
+
+def held(number, rest):
+    """Get a signal inside the block, then do ``rest()`` there."""
+    with hold_signals():
+        os.kill(os.getpid(), number)
+        rest()
+
+
+def test_a_signal_waits_for_the_end_of_the_block(number):
+    done = []
+    with pytest.raises(Arrived):
+        held(number, lambda: done.append("the rest of the block"))
+    assert done
+
+
+def test_outside_the_block_it_comes_at_once(number):
+    with hold_signals():
+        pass
+    with pytest.raises(Arrived):
+        os.kill(os.getpid(), number)
+
+
+def test_an_error_in_the_block_wins_and_the_handler_is_back(number):
+    with pytest.raises(KeyError):
+        held(number, lambda: {}["missing"])
+    with pytest.raises(Arrived):
+        os.kill(os.getpid(), number)
