@@ -1,0 +1,70 @@
+"""Two programs of different environments measured in turns: each is a process that answers lines.
+
+A side first says its versions, then reads one JSON request a line on standard input and writes one
+JSON answer a line on standard output. Only one side computes at a time, so both meet the same
+changes of the machine's speed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import Any, Callable, Dict, Sequence
+
+
+def answer_requests(handle: Callable[..., Any], versions: Dict[str, str]) -> None:
+    """Be a side: call ``handle(**request)`` for every line until standard input ends."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print must not mix with the answers
+    answers.write(json.dumps(versions) + "\n")
+    answers.flush()
+    for line in sys.stdin:
+        answers.write(json.dumps(handle(**json.loads(line))) + "\n")
+        answers.flush()
+
+
+# Threads of a parallel region go on spinning after it, 200 ms in OpenMP: they would take the cores
+# from the side whose turn comes next.
+SETTLE_SECONDS = 0.3
+
+
+class Side:
+    """A running side; a context manager that ends its process.
+
+    Raises:
+        RuntimeError: the process ended instead of answering.
+    """
+
+    def __init__(self, command: Sequence[str]):
+        self.command = [str(part) for part in command]
+        self._process = subprocess.Popen(
+            self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.versions = self._read()
+
+    def ask(self, **request: Any) -> Dict[str, Any]:
+        """Let the other sides' threads fall asleep, send one request and wait for its answer."""
+        time.sleep(SETTLE_SECONDS)
+        with contextlib.suppress(BrokenPipeError):  # reading the answer reports an ended process
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        return self._read()
+
+    def _read(self) -> Dict[str, Any]:
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"{' '.join(self.command)} ended with {self._process.wait()}")
+        return json.loads(answer)
+
+    def __enter__(self) -> Side:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()

@@ -1,0 +1,52 @@
+"""The peer of bench_training.py: transformers' ConvBERT on PyTorch in eager mode, torch's AdamW."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import torch
+import transformers
+
+from benchmarks.sides import answer_requests
+
+
+def main(config_json: str, weights: str) -> None:
+    """Load the weights that our side wrote, then answer requests."""
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    settings = json.loads(config_json)
+    settings["num_labels"] = settings.pop("num_classes")
+    config = transformers.ConvBertConfig(**settings)
+    model = transformers.ConvBertForSequenceClassification(config)
+    with np.load(weights) as arrays:
+        state = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    model.load_state_dict(state, strict=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, eps=1e-6, weight_decay=0.01)
+
+    def handle(ids, labels, train):
+        ids, labels = torch.tensor(ids), torch.tensor(labels)
+        mask = torch.ones_like(ids)
+        if not train:
+            model.eval()
+            with torch.no_grad():
+                return {"logits": model(input_ids=ids, attention_mask=mask).logits.tolist()}
+        model.train()
+        start = time.perf_counter()
+        logits = model(input_ids=ids, attention_mask=mask).logits
+        torch.nn.functional.cross_entropy(logits, labels).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return {"ms": (time.perf_counter() - start) * 1000}
+
+    versions = {"torch": torch.__version__, "transformers": transformers.__version__}
+    answer_requests(handle, versions)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
