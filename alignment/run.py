@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 from alignment import cases, dumps
 from alignment.dumps import Row
-from convbert.cli import default_threads, run_main
+from convbert.cli import default_threads, make_parser, run_main
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_write
 
@@ -36,9 +36,8 @@ Arrays = Dict[str, object]
 
 def parse_args(argv=None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--quick", action="store_true", help="the smallest size on a few shapes")
     parser.add_argument("--sizes", nargs="+", choices=cases.SIZES, help="published sizes to run")
     parser.add_argument(

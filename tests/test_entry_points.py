@@ -50,7 +50,7 @@ def test_own_paddlenlp_wins_from_any_directory(run_script, repo_root, rival, scr
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_unknown_flag_is_one_line(run_script, script):
-    run = run_script(script, "--no_such_flag", "1")
+    run = run_script(script, "--no_such_flag")
     assert run.returncode == 2
     assert len(run.stderr.strip().splitlines()) == 1
     assert "no_such_flag" in run.stderr or "required" in run.stderr

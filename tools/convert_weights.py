@@ -16,14 +16,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from convbert.cli import run_main, set_cpu_environment
+from convbert.cli import make_parser, run_main, set_cpu_environment
 
 
 def parse_args(argv=None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--input_dir", required=True, help="checkpoint to read")
     parser.add_argument("--output_dir", required=True, help="directory to write, replaced if there")
     parser.add_argument(
