@@ -10,7 +10,8 @@ cd "$ROOT"
 PADDLE3_TESTS=(
     tests/test_modeling.py tests/test_golden.py tests/test_heads.py tests/test_cpu_ops.py
     tests/test_checkpoint.py tests/test_weight_names.py tests/test_optim.py tests/test_training.py
-    tests/test_export.py tests/test_chain.py
+    tests/test_export.py tests/test_chain.py tests/test_tasks.py
+    tests/test_train.py::test_a_whole_run
 )
 
 python="$(find_python "${PYTHONS[@]}")"
