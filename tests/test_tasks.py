@@ -94,7 +94,7 @@ def test_task_trains_and_its_metric_is_right(name, tmp_path, tiny_checkpoint, ke
         assert scores.shape == (len(labels), classes)
         loss = reported.pop("loss")
         assert loss == pytest.approx(loss_apart(name, scores, labels), rel=1e-5)
-        # Pearson of scores that hardly differ magnifies the last bit of float32, which batches move.
+        # Pearson of scores that hardly differ magnifies the last bit of float32.
         assert reported == pytest.approx(apart(name, scores, labels), abs=1e-5)
     first_split = [r[selection] for r in read_log(tmp_path, "eval") if r["split"] == splits[0]]
     assert summary["best"]["dev"][splits[0]][selection] == max(first_split)
