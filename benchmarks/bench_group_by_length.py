@@ -9,7 +9,6 @@ the share of padding and the dev metric after the same number of examples go to 
 
 from __future__ import annotations
 
-import json
 import platform
 import sys
 import time
@@ -21,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from convbert.cli import int_at_least, keep_freed_memory, make_parser, run_main, set_cpu_environment
 from convbert.config import TrainConfig
-from paddlenlp.utils.files import atomic_write
+from paddlenlp.utils.files import write_json
 
 TURN = 25  # steps of one order before the other has its turn
 
@@ -80,9 +79,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     keep_freed_memory()
     set_cpu_environment()
     result = measure(train_flags, args.steps)
-    with atomic_write(args.output) as file:
-        json.dump(result, file, indent=2)
-        file.write("\n")
+    write_json(args.output, result)
     print(table(result), f"-> {args.output}", sep="\n")
     return 0
 

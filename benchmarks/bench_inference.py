@@ -10,7 +10,6 @@ Both programs hold the same random weights, and their logits are compared before
 
 from __future__ import annotations
 
-import json
 import platform
 import statistics
 import sys
@@ -26,7 +25,7 @@ import numpy as np
 from convbert.cli import default_threads, int_at_least, make_parser, run_main, set_cpu_environment
 from paddlenlp.transformers.convbert.configuration import PRESETS
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import atomic_write
+from paddlenlp.utils.files import write_json
 
 SHAPES = ((1, 32), (8, 32), (1, 128))
 TOLERANCE = 1e-5
@@ -55,11 +54,8 @@ def main(argv=None) -> None:
     for row in rows:
         nine, ours = row["nine_slices_ms"], row["ours_ms"]
         print(f"| {row['shape']} | {nine:.1f} | {ours:.1f} | {row['ratio']:.2f} |")
-    with atomic_write(args.output) as file:
-        json.dump(
-            {**machine(), "model": args.model, "rounds": args.rounds, "rows": rows}, file, indent=2
-        )
-        file.write("\n")
+    record = {"model": args.model, "rounds": args.rounds, "rows": rows}
+    write_json(args.output, {**machine(), **record})
 
 
 def open_sides(name: str, folder: str) -> Dict[str, object]:

@@ -10,7 +10,6 @@ bound from the 500th sentence to the last.
 
 from __future__ import annotations
 
-import json
 import random
 import sys
 import tempfile
@@ -22,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from convbert.cli import int_at_least, make_parser, run_main, set_cpu_environment
 from paddlenlp.transformers.convbert.configuration import PRESETS
-from paddlenlp.utils.files import atomic_write
+from paddlenlp.utils.files import write_json
 
 VOCABULARY = ROOT / "data" / "reviews" / "vocab.txt"
 EVERY = 500
@@ -51,10 +50,8 @@ def main(argv=None) -> int:
     growth = readings[-1] - readings[0]
     print(f"after {EVERY}: {readings[0]:.0f} MB, after {args.sentences}: {readings[-1]:.0f} MB")
     print(f"largest {max(readings):.0f} MB; growth {growth:.0f} MB, bound {args.bound_mb} MB")
-    with atomic_write(args.output) as file:
-        record = {"model": args.model, "batch_size": args.batch_size, "every": EVERY}
-        json.dump({**record, "resident_mb": [round(mb, 1) for mb in readings]}, file, indent=2)
-        file.write("\n")
+    record = {"model": args.model, "batch_size": args.batch_size, "every": EVERY}
+    write_json(args.output, {**record, "resident_mb": [round(mb, 1) for mb in readings]})
     return int(growth > args.bound_mb)
 
 

@@ -26,7 +26,7 @@ from benchmarks.sides import Side
 from convbert.cli import int_at_least, make_parser, run_main
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import atomic_write
+from paddlenlp.utils.files import write_json
 
 HERE = Path(__file__).resolve().parent
 SMALL = {
@@ -64,9 +64,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         "machine": f"{_processor()}, {len(os.sched_getaffinity(0))} cores",
         "rows": rows,
     }
-    with atomic_write(args.output) as file:
-        json.dump(result, file, indent=2)
-        file.write("\n")
+    write_json(args.output, result)
     print(table(rows), f"-> {args.output}", sep="\n")
     return 0
 

@@ -228,6 +228,11 @@ def report_answers(
     return report
 
 
+def answer_line(row: Row, prediction: Prediction) -> str:
+    """What the inference commands print for a text."""
+    return f"text: {row.text}, label_id: {prediction.label_id}, prob: {prediction.prob}"
+
+
 def _as_json(row: Row, prediction: Prediction) -> dict:
     text = row.text if isinstance(row.text, str) else list(row.text)
     return {

@@ -20,10 +20,9 @@ from convbert.run_dir import (
     LOG_FILE,
     SUMMARY_FILE,
     save_checkpoint,
-    write_json,
 )
 from convbert.training import Trainer, Update
-from paddlenlp.utils.files import atomic_write
+from paddlenlp.utils.files import atomic_write, write_json
 
 TRAIN_LINE = (
     "global step {step}/{total_steps}, epoch: {epoch}, batch: {batch}, rank_id: {rank}, "

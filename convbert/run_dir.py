@@ -10,16 +10,15 @@ previous/1, 2...   the records of earlier runs into the same directory (not thei
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator
+from typing import Iterator
 
 import filelock
 
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import atomic_directory, atomic_write, ensure_writable_dir
+from paddlenlp.utils.files import atomic_directory, ensure_writable_dir
 from paddlenlp.utils.log import get_logger
 
 ARGS_FILE = "args.json"
@@ -72,13 +71,6 @@ def _archive(directory: Path) -> None:
         target,
         kept if (directory / BEST_DIR).is_dir() else "",
     )
-
-
-def write_json(path: Path, content: Dict[str, Any]) -> None:
-    """Write a JSON object that appears whole or not at all."""
-    with atomic_write(path) as file:
-        json.dump(content, file, indent=2)
-        file.write("\n")
 
 
 def save_checkpoint(path: Path, model, tokenizer) -> None:

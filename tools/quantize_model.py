@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from itertools import islice
 from pathlib import Path
@@ -14,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from convbert.classify import Row, read_rows
 from convbert.cli import int_at_least, make_parser, run_main, set_cpu_environment
 from convbert.quantization import ALGORITHMS
-from paddlenlp.utils.files import atomic_write
+from paddlenlp.utils.files import write_json
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -65,9 +64,7 @@ def main(argv=None) -> None:
     print(f"weights: {size['before']} bytes before, {size['after']} after")
     print(f"int8 model and tokenizer have been saved into {args.save_inference_dir}")
     if args.save_results:
-        with atomic_write(args.save_results) as file:
-            json.dump(done, file, indent=2)
-            file.write("\n")
+        write_json(args.save_results, done)
 
 
 def calibration_rows(args: argparse.Namespace) -> List[Row]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from convbert.classify import (
     Report,
     Timings,
     add_text_flags,
+    answer_line,
     check_text_flags,
     classify,
     read_rows,
@@ -32,7 +32,7 @@ from convbert.cli import (
 )
 from convbert.predictor import PRECISIONS, EngineOptions, Predictor
 from convbert.processing import TextProcessor
-from paddlenlp.utils.files import atomic_write
+from paddlenlp.utils.files import write_json
 
 WARMUP_SHAPE = (4, 32)
 
@@ -71,18 +71,12 @@ def main(argv=None) -> None:
     timings = Timings()
     start = time.perf_counter()
     answers = classify(read_rows(args), processor, predictor.run, args.batch_size, timings)
-    report = report_answers(
-        answers,
-        args,
-        lambda row, a: f"text: {row.text}, label_id: {a.label_id}, prob: {a.prob}",
-    )
+    report = report_answers(answers, args, answer_line)
     summary = summarize(args, predictor, threads, report, timings, time.perf_counter() - start)
     if args.benchmark:
         print_benchmark(summary)
     if args.save_results:
-        with atomic_write(args.save_results) as file:
-            json.dump(summary, file, indent=2)
-            file.write("\n")
+        write_json(args.save_results, summary)
 
 
 def warm_up(predictor: Predictor, runs: int) -> None:

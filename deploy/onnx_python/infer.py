@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from convbert.classify import (
     PAD_MULTIPLE,
     Timings,
     add_text_flags,
+    answer_line,
     check_text_flags,
     classify,
     read_rows,
@@ -21,7 +21,7 @@ from convbert.classify import (
 from convbert.cli import int_at_least, make_parser, run_main
 from convbert.onnx_session import OnnxSession
 from convbert.processing import TextProcessor
-from paddlenlp.utils.files import atomic_write
+from paddlenlp.utils.files import write_json
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -46,11 +46,7 @@ def main(argv=None) -> None:
     )
     timings = Timings()
     answers = classify(read_rows(args), processor, session.run, args.batch_size, timings)
-    report = report_answers(
-        answers,
-        args,
-        lambda row, a: f"text: {row.text}, label_id: {a.label_id}, prob: {a.prob}",
-    )
+    report = report_answers(answers, args, answer_line)
     if args.save_results:
         results = {
             "device": session.device,
@@ -62,9 +58,7 @@ def main(argv=None) -> None:
             "prob": report.probs,
             "inference_seconds": timings.inference,
         }
-        with atomic_write(args.save_results) as file:
-            json.dump(results, file, indent=2)
-            file.write("\n")
+        write_json(args.save_results, results)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import shutil
 import sys
 import uuid
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Iterator, Union
+from typing import IO, Any, Iterator, Union
 
 from paddlenlp.utils.errors import UserError
 
@@ -68,6 +69,13 @@ def atomic_write(path: PathLike, mode: str = "w") -> Iterator[IO]:
         with suppress(FileNotFoundError):
             temporary.unlink()
         raise
+
+
+def write_json(path: PathLike, content: Any) -> None:
+    """Write a JSON file that appears whole or not at all."""
+    with atomic_write(path) as file:
+        json.dump(content, file, indent=2)
+        file.write("\n")
 
 
 @contextmanager
