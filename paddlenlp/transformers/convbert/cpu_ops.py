@@ -1,9 +1,9 @@
 """Operators whose gradient (or random numbers) Paddle computes slowly on a CPU, written by hand.
 
 Paddle reduces a broadcast operand's gradient column by column on one core, and draws dropout one
-number at a time; the same results come from a few matrix products and NumPy. Training ConvBERT-base
-takes half the time with them (benchmarks/README.md). They replace Paddle's only while a graph is
-recorded on a CPU: on a GPU, without gradients and in an exported program Paddle's own run.
+number at a time; the same results come from a few matrix products and NumPy, two to three times as
+fast (benchmarks/bench_cpu_ops.py). They replace Paddle's only while a graph is recorded on a CPU: on
+a GPU, without gradients and in an exported program Paddle's own run.
 """
 
 from __future__ import annotations
