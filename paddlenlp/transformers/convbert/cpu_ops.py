@@ -2,8 +2,8 @@
 
 Paddle reduces a broadcast operand's gradient column by column on one core, and draws dropout one
 number at a time; the same results come from a few matrix products and NumPy, two to three times as
-fast (benchmarks/bench_cpu_ops.py). They replace Paddle's only while a graph is recorded on a CPU: on
-a GPU, without gradients and in an exported program Paddle's own run.
+fast (benchmarks/bench_cpu_ops.py). They replace Paddle's only while a graph is recorded on a CPU:
+on a GPU, without gradients and in an exported program Paddle's own run.
 """
 
 from __future__ import annotations
