@@ -59,11 +59,13 @@ def test_the_roundings_are_small_but_there(int8_dir, tiny_export):
 
 def test_the_integer_kernels_run(int8_dir, tiny_export):
     exact = run_texts(tiny_export, EngineOptions())
+    simulated = run_texts(int8_dir, EngineOptions(use_mkldnn=False))
     integer = run_texts(int8_dir, EngineOptions(precision="int8"))
-    difference = np.abs(integer - exact).max()
-    # Without VNNI they saturate, worst of all for random weights as these are.
-    allowed = 0.05 if has_vnni() else 1.0
-    assert 0 < difference < allowed * np.abs(exact).max()
+    # They also round what passes between layers, which the simulation keeps in float: 0.14 with
+    # VNNI here. Without it they saturate, worst of all for random weights as these are.
+    allowed = 0.25 if has_vnni() else 1.0
+    assert np.abs(integer - simulated).max() > 1e-4  # else the float kernels ran
+    assert np.abs(integer - exact).max() < allowed * np.abs(exact).max()
 
 
 def test_grouped_layers_stay_in_float(int8_dir):
