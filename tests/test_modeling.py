@@ -9,7 +9,9 @@ import paddle
 import paddle.nn.functional as F
 import pytest
 
+from paddlenlp import transformers
 from paddlenlp.transformers import ConvBertConfig, ConvBertForSequenceClassification, ConvBertModel
+from paddlenlp.transformers.convbert import cpu_ops
 from paddlenlp.transformers.convbert.layers import GroupedLinear, banded, span_dynamic_conv
 from paddlenlp.utils.errors import UserError
 
@@ -138,6 +140,46 @@ def test_dropout_only_while_training(model):
     model.eval()
     assert np.abs(first - second).max() > 1e-3
     np.testing.assert_array_equal(model(ids).numpy(), model(ids).numpy())
+
+
+# What follows the body's dropouts in training mode, recorded from transformers 5.23.0.
+HEAD_DROPOUTS = {
+    "ConvBertForSequenceClassification": [([3, 16], 0.3), ([3, 16], 0.3)],
+    "ConvBertForTokenClassification": [([3, 5, 16], 0.3)],
+    "ConvBertForQuestionAnswering": [],
+    "ConvBertGenerator": [],
+}
+
+
+@pytest.mark.parametrize("name", HEAD_DROPOUTS)
+def test_dropout_acts_where_the_reference_has_it(tiny_config, name, monkeypatch):
+    rates = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.2}
+    config = dataclasses.replace(tiny_config, classifier_dropout=0.3, **rates)
+    model, seen, dropout = getattr(transformers, name)(config), [], cpu_ops.dropout
+
+    def recorded(x, rate, training):
+        seen.append((x.shape, rate))
+        assert training
+        return dropout(x, rate, training)
+
+    monkeypatch.setattr(cpu_ops, "dropout", recorded)
+    model(random_ids(config, 3, 5))
+    layer = [([3, 2, 5, 5], 0.2), ([3, 5, 16], 0.1), ([3, 5, 16], 0.1)]
+    assert seen == [([3, 5, 12], 0.1), *layer, *layer, *HEAD_DROPOUTS[name]]
+
+
+def test_a_new_model_starts_from_its_initializer_range(tiny_config):
+    """Gains 1, biases 0, everything else N(0, initializer_range)."""
+    config = dataclasses.replace(tiny_config, initializer_range=0.05, vocab_size=500)
+    for name, tensor in ConvBertForSequenceClassification(config).named_parameters():
+        array = tensor.numpy()
+        if array.ndim > 1:
+            margin = 4 / np.sqrt(array.size)  # four standard deviations of the mean
+            assert abs(array.mean()) < 0.05 * margin, name
+            assert array.std() == pytest.approx(0.05, rel=margin), name
+        else:
+            expected = 1.0 if "norm" in name and name.endswith("weight") else 0.0
+            np.testing.assert_array_equal(array, expected, err_msg=name)
 
 
 # Counted by transformers for its ConvBertModel of these sizes.
