@@ -1,158 +1,209 @@
-"""Paddle Inference latency of ConvBERT against the nine-slice design, in one run, in turns.
+"""Latency of exported ConvBERT against its peers and the machine's limit, in turns, in one run.
 
-    python benchmarks/bench_inference.py                    convbert-base
-    python benchmarks/bench_inference.py --model convbert-small --rounds 9
+    bash benchmarks/run.sh inference                          convbert-base, all shapes
+    bash benchmarks/run.sh inference --model tiny --rounds 3  tries the command
 
-The nine-slice design is that of the original port: nine padded slices stacked and multiplied, NLC
-Conv1D, positions by cumsum. It runs without oneDNN, under which its cumsum gives wrong positions.
-Both programs hold the same random weights, and their logits are compared before anything is timed.
+Every side is a process of its own with the same weights. At each shape the logits of all sides are
+compared with transformers' (1e-5) before any is timed; then they take turns, round by round. Shapes
+are rows of one result file: a run replaces the rows that it measured.
 """
 
 from __future__ import annotations
 
-import platform
+import json
+import os
 import statistics
 import sys
 import tempfile
-import time
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Dict, List
+from typing import Any, Dict, List, Tuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+sys.path.insert(0, str(ROOT))
 
 import numpy as np
 
-from convbert.cli import default_threads, int_at_least, make_parser, run_main, set_cpu_environment
-from paddlenlp.transformers.convbert.configuration import PRESETS
+from benchmarks.machine import machine
+from benchmarks.report_inference import write_report
+from benchmarks.sides import Side, run_step
+from convbert.cli import int_at_least, make_parser, run_main
+from paddlenlp.transformers.convbert.configuration import PRESETS, ConvBertConfig
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import write_json
 
-SHAPES = ((1, 32), (8, 32), (1, 128))
+SHAPES = ((1, 32), (1, 128), (1, 512), (8, 32), (8, 128), (32, 32))
 TOLERANCE = 1e-5
+REFERENCE = "torch"
+TINY = {  # tries the command
+    "num_hidden_layers": 2,
+    "hidden_size": 32,
+    "embedding_size": 32,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "vocab_size": 500,
+}
+MODELS = {**PRESETS, "tiny": TINY}
+SETTINGS = (*TINY, "num_groups", "num_classes")  # what all sides spell alike or translate
+# Up to this many tokens a turn is one run that is not timed, then three; above, one timed run.
+SHORT_TOKENS = 256
+GEMMS = "gemms_"  # prefix of the sides that multiply matrices and answer nothing
+BEST_OF = ("gemms", "paddlenlp")  # sides of this prefix count as one: the fastest that is right
+
+# side -> environment, script, what it runs on. PaddleNLP's program is opened both ways: a way that
+# answers wrongly is reported and not timed.
+OURS, TORCH, PADDLENLP = ".venv", ".venv-onnxruntime", ".venv-paddlenlp"
+SIDES: Dict[str, Tuple[str, str, str]] = {
+    "ours": (OURS, "infer_ours.py", "onednn"),
+    "nine_slices": (OURS, "infer_ours.py", "nine_slices"),
+    "torch": (TORCH, "infer_torch.py", "eager"),
+    "onnxruntime": (TORCH, "infer_torch.py", "onnxruntime"),
+    "paddlenlp_plain": (PADDLENLP, "infer_paddlenlp.py", "plain"),
+    "paddlenlp_onednn": (PADDLENLP, "infer_paddlenlp.py", "onednn"),
+    "gemms_numpy": (TORCH, "gemms.py", "numpy"),
+    "gemms_torch": (TORCH, "gemms.py", "torch"),
+    "gemms_onednn": (TORCH, "gemms.py", "onednn"),
+}
+MAY_FAIL = ("paddlenlp_plain", "paddlenlp_onednn")
+# What must be in the work folder first, and what writes it.
+EXPORTS: Dict[str, Tuple[str, str, str]] = {
+    "onnxruntime/model.onnx": (TORCH, "infer_torch.py", "export"),
+    "paddlenlp/inference.pdmodel": (PADDLENLP, "infer_paddlenlp.py", "export"),
+}
 
 
 def parse_args(argv=None):
     """Parse the command line."""
     parser = make_parser(__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--model", choices=tuple(PRESETS), default="convbert-base", help="size (%(default)s)")
-    add("--rounds", type=int_at_least(3), default=7, help="runs of each side (%(default)s)")
-    default = Path(__file__).resolve().parent / "results" / "inference.json"
+    add("--model", choices=tuple(MODELS), default="convbert-base", help="size (%(default)s)")
+    add("--rounds", type=int_at_least(1), default=7, help="turns of each side (%(default)s)")
+    add("--shapes", nargs="+", type=shape, default=SHAPES, metavar="BxL", help="(all of the table)")
+    add("--sides", nargs="+", choices=tuple(SIDES), default=list(SIDES), help="(all)")
+    add("--work_dir", type=Path, help="keep the exports here and use the peers' again")
+    default = HERE / "results" / "inference.json"
     add("--output", default=str(default), help="JSON file (%(default)s)")
     return parser.parse_args(argv)
 
 
+def shape(text: str) -> Tuple[int, int]:
+    """Parse ``8x32`` into (batch, length)."""
+    batch, length = text.split("x")
+    return int(batch), int(length)
+
+
 def main(argv=None) -> None:
-    """Export both designs, compare, time in turns, print and write the table."""
+    """Export, compare, time in turns, write the results, the table and the plot."""
     args = parse_args(argv)
-    set_cpu_environment()
-    with tempfile.TemporaryDirectory() as folder:
-        sides = open_sides(args.model, folder)
-        rows = [measure(sides, shape, args.rounds) for shape in SHAPES]
-    print("| batch x length | nine slices, ms | this design, oneDNN, ms | times as fast |")
-    print("|---|---|---|---|")
-    for row in rows:
-        nine, ours = row["nine_slices_ms"], row["ours_ms"]
-        print(f"| {row['shape']} | {nine:.1f} | {ours:.1f} | {row['ratio']:.2f} |")
-    record = {"model": args.model, "rounds": args.rounds, "rows": rows}
-    write_json(args.output, {**machine(), **record})
+    config = ConvBertConfig(**MODELS[args.model])
+    settings = json.dumps({key: getattr(config, key) for key in SETTINGS})
+    with ExitStack() as stack:
+        work = args.work_dir or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        names = {REFERENCE: 0, **dict.fromkeys(args.sides, 0)}
+        prepare(work, settings, names)
+        sides = {name: open_side(stack, name, work, settings) for name in names}
+        versions = {name: side.versions for name, side in sides.items()}
+        record = {**machine(), "model": args.model, "rounds": args.rounds, "versions": versions}
+        rows = kept_rows(args.output, record)
+        for batch, length in args.shapes:
+            row = measure(sides, batch, length, args.rounds, config.vocab_size)
+            rows = [old for old in rows if old["shape"] != row["shape"]] + [row]
+            rows.sort(key=lambda row: SHAPES.index(tuple(row["shape"])))
+            write_json(args.output, {**record, "rows": rows})
+            print(json.dumps({key: row[key] for key in ("shape", "ms", "wrong")}), flush=True)
+    print(write_report(args.output))
 
 
-def open_sides(name: str, folder: str) -> Dict[str, object]:
-    """Export one random model in both designs and open the two engines."""
-    import paddle
-
-    from convbert.export import save_program
-    from convbert.predictor import EngineOptions, Predictor
-    from paddlenlp.transformers import ConvBertConfig, ConvBertForSequenceClassification
-
-    paddle.seed(0)
-    model = ConvBertForSequenceClassification(ConvBertConfig.preset(name))
-    model.eval()
-    save_program(model, f"{folder}/ours/inference")
-    with nine_slice_design():
-        save_program(model, f"{folder}/nine/inference")
-    return {
-        "nine_slices": Predictor(f"{folder}/nine", EngineOptions(use_mkldnn=False)),
-        "ours": Predictor(f"{folder}/ours", EngineOptions(use_mkldnn=True)),
-    }
+def prepare(work: Path, settings: str, names) -> None:
+    """Make the weights and programs; ours are made anew, the peers' only where missing."""
+    work.mkdir(parents=True, exist_ok=True)
+    run_step(command((OURS, "infer_ours.py", "prepare"), work, settings))
+    for product, parts in EXPORTS.items():
+        needed = any(name.startswith(product.split("/")[0]) for name in names)
+        if needed and not (work / product).exists():
+            run_step(command(parts, work, settings))
 
 
-def nine_slice_design():
-    """Replace the three forms that differ, for as long as the context lasts."""
-    from contextlib import ExitStack
-    from unittest import mock
-
-    import paddle
-    import paddle.nn.functional as F
-
-    from paddlenlp.transformers.convbert import layers, modeling
-
-    def dynamic_conv(values, kernels):
-        taps, length = kernels.shape[-1], paddle.shape(values)[2]
-        half = taps // 2
-        slices = [
-            paddle.slice(
-                F.pad(values, [0, 0, half, half], data_format="NCHW"), [2], [k], [k + length]
-            )
-            for k in range(taps)
-        ]
-        windows = paddle.stack(slices, axis=-1)  # [B, N, L, D, K]
-        return paddle.matmul(windows, kernels.unsqueeze(-1)).squeeze(-1)
-
-    def depthwise(self, x):
-        width = self.weight.shape[0]
-        return F.conv1d(x, self.weight, padding=self.half, groups=width, data_format="NLC")
-
-    def arange(length, dtype):
-        return paddle.cumsum(paddle.ones(length.unsqueeze(0), dtype=dtype)) - 1
-
-    stack = ExitStack()
-    stack.enter_context(mock.patch.object(layers, "span_dynamic_conv", dynamic_conv))
-    stack.enter_context(mock.patch.object(layers.DepthwiseConv1D, "forward", depthwise))
-    stack.enter_context(mock.patch.object(modeling.paddle, "arange", arange))
-    return stack
+def command(side: Tuple[str, str, str], work: Path, settings: str) -> List[str]:
+    """The command line of a side or an export."""
+    environment, script, action = side
+    python = ROOT / environment / "bin" / "python"
+    if not python.exists():
+        raise UserError(f"{environment} is missing: bash benchmarks/run.sh inference makes it")
+    return [str(python), str(HERE / script), action, str(work), settings]
 
 
-def measure(sides: Dict[str, object], shape, rounds: int) -> dict:
-    """Compare the logits at one shape, then time the sides in turns; medians in ms.
+def open_side(stack: ExitStack, name: str, work: Path, settings: str) -> Side:
+    """Start a side for as long as the stack lasts."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
+    return stack.enter_context(Side(command(SIDES[name], work, settings)))
+
+
+def kept_rows(path: str, record: Dict[str, Any]) -> List[Dict[str, Any]]:
+    """Rows of an earlier run of the same versions, model and machine, to be completed."""
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding="utf-8") as file:
+        old = json.load(file)
+    return old["rows"] if all(old.get(key) == value for key, value in record.items()) else []
+
+
+def measure(
+    sides: Dict[str, Side], batch: int, length: int, rounds: int, words: int
+) -> Dict[str, Any]:
+    """Compare the answers at one shape, then time the sides in turns.
 
     Raises:
-        UserError: the two designs disagree.
+        UserError: a side that must be right is wrong.
     """
-    ids = np.random.RandomState(0).randint(1, 30000, shape).astype(np.int64)
-    types = np.zeros_like(ids)
-    logits = {name: engine.run(ids, types) for name, engine in sides.items()}
-    difference = float(np.abs(logits["ours"] - logits["nine_slices"]).max())
-    if not difference <= TOLERANCE:
-        raise UserError(f"the designs differ by {difference:.1e} at {shape}: nothing to compare")
-    seconds: Dict[str, List[float]] = {name: [] for name in sides}
-    for _ in range(rounds):
-        for name, engine in sides.items():
-            start = time.perf_counter()
-            engine.run(ids, types)
-            seconds[name].append(time.perf_counter() - start)
-    nine, ours = (statistics.median(seconds[name]) * 1000 for name in ("nine_slices", "ours"))
-    return {
-        "shape": f"{shape[0]} x {shape[1]}",
-        "nine_slices_ms": round(nine, 2),
-        "ours_ms": round(ours, 2),
-        "ratio": round(nine / ours, 3),
-        "logits_difference": difference,
-    }
+    ids = np.random.RandomState(0).randint(1, words, (batch, length)).tolist()
+    answers = {name: answer(side, name, ids) for name, side in sides.items()}
+    gigaflops = [answers.pop(name) for name in list(answers) if name.startswith(GEMMS)]
+    wrong, differences = {}, {}
+    for name, logits in answers.items():
+        if isinstance(logits, str):
+            wrong[name] = logits
+            continue
+        differences[name] = float(np.abs(np.subtract(logits, answers[REFERENCE])).max())
+        if not differences[name] <= TOLERANCE:  # also catches nan
+            wrong[name] = f"differs by {differences[name]:.1e}"
+    for name in set(wrong) - set(MAY_FAIL):
+        raise UserError(f"{name} {wrong[name]} at ({batch}, {length}): nothing was timed")
+    timed = {name: side for name, side in sides.items() if name not in wrong}
+    all_ms = time_in_turns(timed, ids, rounds, batch * length <= SHORT_TOKENS)
+    medians = {name: round(statistics.median(values), 2) for name, values in all_ms.items()}
+    row = {"shape": [batch, length], "ms": medians, "difference": differences, "wrong": wrong}
+    row["gigaflops"] = round(gigaflops[0], 2) if gigaflops else None
+    row["all_ms"] = all_ms
+    for group in BEST_OF:
+        members = [value for name, value in medians.items() if name.startswith(group)]
+        medians.update({group: min(members)} if members else {})
+    return row
 
 
-def machine() -> dict:
-    """What the numbers depend on."""
-    import paddle
+def answer(side: Side, name: str, ids: List[List[int]]):
+    """The logits of a side; for one that may fail the words of its failure."""
+    try:
+        return side.ask(ids=ids, warm=0, runs=1)["logits"]
+    except RuntimeError:
+        if name in MAY_FAIL:
+            return "does not run"
+        raise
 
-    return {
-        "date": time.strftime("%Y-%m-%d"),
-        "python": platform.python_version(),
-        "paddle": paddle.__version__,
-        "machine": platform.machine(),
-        "threads": default_threads(),
-    }
+
+def time_in_turns(
+    sides: Dict[str, Side], ids: List[List[int]], rounds: int, short: bool
+) -> Dict[str, List[float]]:
+    """All milliseconds of every side; one round before them warms up."""
+    turn = {"warm": 1, "runs": 3} if short else {"warm": 0, "runs": 1}
+    times: Dict[str, List[float]] = {name: [] for name in sides}
+    for number in range(rounds + 1):
+        for name, side in sides.items():
+            found = side.ask(ids=ids, **turn)["ms"]
+            if number:
+                times[name] += [round(value, 2) for value in found]
+    return times
 
 
 if __name__ == "__main__":

@@ -27,6 +27,28 @@ def answer_requests(handle: Callable[..., Any], versions: Dict[str, str]) -> Non
         answers.flush()
 
 
+def answer_runs(run: Callable[[Any], Any], versions: Dict[str, str]) -> None:
+    """Be a side of an inference benchmark: ``run`` takes ids [B, L] int64, returns logits [B, C].
+
+    A request ``ids, warm, runs`` is answered with the logits and the milliseconds of ``runs`` runs
+    that follow ``warm`` others; both from and to arrays of NumPy.
+    """
+    import numpy as np
+
+    def handle(ids, warm, runs):
+        ids = np.array(ids, dtype=np.int64)
+        for _ in range(warm):
+            run(ids)
+        milliseconds = []
+        for _ in range(runs):
+            start = time.perf_counter()
+            logits = run(ids)
+            milliseconds.append((time.perf_counter() - start) * 1000)
+        return {"logits": np.asarray(logits).tolist(), "ms": milliseconds}
+
+    answer_requests(handle, versions)
+
+
 # Threads of a parallel region go on spinning after it, 200 ms in OpenMP: they would take the cores
 # from the side whose turn comes next.
 SETTLE_SECONDS = 0.3
@@ -68,3 +90,13 @@ class Side:
             self._process.stdin.close()
         self._process.stdout.close()
         self._process.wait()
+
+
+def run_step(command: Sequence[str]) -> None:
+    """Run what a side needs beforehand, its output to standard error.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    if subprocess.run(command, stdout=sys.stderr, check=False).returncode:
+        raise RuntimeError(f"{' '.join(command)} failed")

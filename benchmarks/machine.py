@@ -1,0 +1,41 @@
+"""What numbers depend on: the processor and the date, for every result file."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from typing import Dict, List, Union
+
+# Names in /proc/cpuinfo of the instructions that matrix products use.
+VECTORS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+
+
+def machine() -> Dict[str, Union[str, int, List[str]]]:
+    """The processor's name, the cores this process may use, its vector instructions, the date."""
+    fields = _cpu_fields()
+    flags = fields.get("flags", "").split()
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "processor": fields.get("model name", platform.machine()),
+        "cores": len(os.sched_getaffinity(0)),
+        "vectors": [name for name in VECTORS if name in flags],
+        "python": platform.python_version(),
+    }
+
+
+def describe(record: Dict[str, Union[str, int, List[str]]]) -> str:
+    """One line of the fields above, for a document."""
+    vectors = ", ".join(record["vectors"])
+    return f"{record['processor']}, {record['cores']} cores ({vectors}), {record['date']}"
+
+
+def _cpu_fields() -> Dict[str, str]:
+    """The first processor of /proc/cpuinfo; empty where there is no such file."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            lines = file.read().split("\n\n")[0].splitlines()
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in lines)
+    return {name.strip(): value.strip() for name, _, value in pairs}
