@@ -27,10 +27,11 @@ from alignment import cases, dumps
 from alignment.dumps import Row
 from convbert.cli import default_threads, make_parser, run_main
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import atomic_write
+from paddlenlp.utils.files import atomic_write, ensure_writable_dir
 
 HERE = Path(__file__).resolve().parent
 REQUIREMENTS = HERE / "requirements-reference.txt"
+REFERENCE_PYTHONS = ((3, 11), (3, 12))  # those that all of its pinned packages support
 Arrays = Dict[str, object]
 
 
@@ -58,17 +59,19 @@ def main(argv=None) -> int:
     """Run all steps; 0 if every difference is within its bound, 1 if not."""
     args = parse_args(argv)
     sizes = args.sizes or (["convbert-small"] if args.quick else list(cases.SIZES))
+    if args.report and not args.report.exists():
+        ensure_writable_dir(args.report.parent)  # now, not after an hour
     reference = reference_python(args.reference_env)
     with ExitStack() as stack:
         work = args.work_dir or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        work.mkdir(parents=True, exist_ok=True)
+        ensure_writable_dir(work)
         source = training_batches(work, args.data_dir)
         rows: List[Row] = []
         for size in sizes:
+            remove_dumps(work, size)  # of an earlier run with this --work_dir
             rows += compare_size(work, size, reference, args.quick)
             if not args.work_dir:  # one size fills some gigabytes
-                for side in ("hf", "paddle", "converted", "reference", "ours"):
-                    shutil.rmtree(work / side / size, ignore_errors=True)
+                remove_dumps(work, size)
         rows += compare(work, "", "metric", "GLUE metrics", 1e-9, "2 metric")
     rows.sort(key=lambda row: row.step)
     text = f"{versions(reference)}; training on {source}\n\n{dumps.table(rows)}"
@@ -81,18 +84,37 @@ def main(argv=None) -> int:
     return 1 if failed else 0
 
 
+def remove_dumps(work: Path, size: str) -> None:
+    """Remove the checkpoints and dumps of one size."""
+    for side in ("hf", "paddle", "converted", "reference", "ours"):
+        shutil.rmtree(work / side / size, ignore_errors=True)
+
+
 def reference_python(directory: Path) -> str:
-    """Return the interpreter of the reference's environment, making it where it is missing."""
-    python = directory / "bin" / "python"
-    ready = directory / "ready"
-    if python.exists() and (ready.exists() or run_ok([str(python), "-c", "import transformers"])):
+    """Return the interpreter of the reference's environment, making it where it is missing.
+
+    It is complete when its file ``ready``, written last, holds these very requirements.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    python, ready = directory / "bin" / "python", directory / "ready"
+    wanted = REQUIREMENTS.read_text(encoding="utf-8")
+    if python.exists() and ready.is_file() and ready.read_text(encoding="utf-8") == wanted:
         return str(python)
     print(f"making {directory} (torch and transformers, some minutes)", flush=True)
+    if not python.exists() and sys.version_info[:2] not in REFERENCE_PYTHONS:
+        raise UserError(
+            f"the reference needs Python 3.11 or 3.12, not {platform.python_version()}: make its "
+            f"environment with one (python3.11 -m venv {directory}) and run this again"
+        )
+    create = [] if python.exists() else [[sys.executable, "-m", "venv", str(directory)]]
     install = [str(python), "-m", "pip", "install", "--quiet", "-r", str(REQUIREMENTS)]
-    for command in ([sys.executable, "-m", "venv", str(directory)], install):
+    for command in (*create, install):
         if not run_ok(command):
             raise UserError(f"cannot make {directory}: '{' '.join(command)}' failed, see above")
-    ready.touch()
+    with atomic_write(ready) as file:
+        file.write(wanted)
     return str(python)
 
 
@@ -143,6 +165,8 @@ def compare(
     worst, count = 0.0, 0
     for path in dump_files(work / "reference" / size, what):
         other = work / "ours" / path.relative_to(work / "reference")
+        if not other.exists():
+            raise UserError(f"our side wrote no {other.relative_to(work)}")
         left = {n: a for n, a in dumps.load(path).items() if n.startswith(select)}
         right = {n: a for n, a in dumps.load(other).items() if n.startswith(select)}
         found = dumps.differences(left, right, scale(left) if scale else None)

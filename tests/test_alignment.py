@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -63,6 +64,36 @@ def test_table_tells_what_failed():
     assert re.search(r"loss +\| 2.00e-05 +\| 1e-05 \| NO", lines[3])
 
 
+REQUIREMENTS = run.REQUIREMENTS.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("ready", [REQUIREMENTS, REQUIREMENTS.replace("torch==", "torch==1"), None])
+def test_reference_environment_is_completed(tmp_path, monkeypatch, ready):
+    """Used as it is only where these very requirements were installed to the end."""
+    python, commands = tmp_path / "bin" / "python", []
+    python.parent.mkdir()
+    python.touch()
+    if ready is not None:
+        (tmp_path / "ready").write_text(ready, encoding="utf-8")
+    monkeypatch.setattr(run, "run_ok", lambda command: commands.append(command) or True)
+    assert run.reference_python(tmp_path) == str(python)
+    assert [command[2:4] for command in commands] == (
+        [] if ready == REQUIREMENTS else [["pip", "install"]]
+    )
+    assert (tmp_path / "ready").read_text(encoding="utf-8") == REQUIREMENTS
+
+
+def test_a_reference_environment_that_fails_is_not_ready(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "REFERENCE_PYTHONS", (sys.version_info[:2],))
+    monkeypatch.setattr(run, "run_ok", lambda command: command[2] == "venv")
+    with pytest.raises(UserError, match="pip install .* failed"):
+        run.reference_python(tmp_path)
+    assert not (tmp_path / "ready").exists()
+    monkeypatch.setattr(run, "REFERENCE_PYTHONS", ())
+    with pytest.raises(UserError, match=r"needs Python 3.11 or 3.12, not 3\."):
+        run.reference_python(tmp_path)
+
+
 def write_sides(work, ours):
     """Dumps of both sides for one size."""
     for side, arrays in (("reference", GOOD), ("ours", ours)):
@@ -77,6 +108,9 @@ def test_comparison_of_dump_folders(tmp_path):
     assert (row.difference, row.passed, row.quantity) == (0.0, True, "loss (1)")
     with pytest.raises(UserError, match="nothing was dumped"):
         list(run.compare(tmp_path, "size", "forward", "logits", 1e-5, "1 forward"))
+    (tmp_path / "ours" / "size" / "loss" / "case.npy").unlink()
+    with pytest.raises(UserError, match="our side wrote no ours/size/loss/case.npy"):
+        list(run.compare(tmp_path, "size", "loss", "loss", 1e-6, "3 loss"))
 
 
 @pytest.mark.parametrize(("difference", "status"), [(1e-6, 0), (1e-4, 1), (float("nan"), 1)])
@@ -86,8 +120,11 @@ def test_status_of_the_command(tmp_path, monkeypatch, capsys, difference, status
     monkeypatch.setattr(run, "compare_size", lambda *args: [row])
     monkeypatch.setattr(run, "compare", lambda *args: [])
     monkeypatch.setattr(run, "versions", lambda reference: "versions")
+    stale = tmp_path / "ours" / "convbert-small" / "loss" / "of_a_larger_grid.npy"
+    dumps.dump(stale, GOOD)
     arguments = ["--quick", "--work_dir", str(tmp_path), "--data_dir", str(tmp_path)]
     assert run.main([*arguments, "--report", str(tmp_path / "report.md")]) == status
+    assert not stale.exists()
     assert f"{1 - status} of 1 rows" in capsys.readouterr().out
     assert "random batches" in (tmp_path / "report.md").read_text()
 
