@@ -67,10 +67,13 @@ def test_table_tells_what_failed():
 REQUIREMENTS = run.REQUIREMENTS.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("ready", [REQUIREMENTS, REQUIREMENTS.replace("torch==", "torch==1"), None])
-def test_reference_environment_is_completed(tmp_path, monkeypatch, ready):
+READY = {"ready": REQUIREMENTS, "other pins": REQUIREMENTS + "six==1\n", "killed": None}
+
+
+@pytest.mark.parametrize("state", READY)
+def test_reference_environment_is_completed(tmp_path, monkeypatch, state):
     """Used as it is only where these very requirements were installed to the end."""
-    python, commands = tmp_path / "bin" / "python", []
+    python, ready, commands = tmp_path / "bin" / "python", READY[state], []
     python.parent.mkdir()
     python.touch()
     if ready is not None:
