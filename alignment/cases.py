@@ -14,7 +14,7 @@ from typing import Dict, Iterator, List, Tuple
 
 import numpy as np
 
-SIZES = ("convbert-base", "convbert-medium-small", "convbert-small")
+SIZES = ("convbert-small", "convbert-medium-small", "convbert-base")  # smallest first
 # The same three shapes in miniature, for the golden file of the ordinary tests.
 _TINY = {
     "num_hidden_layers": 2,

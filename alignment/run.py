@@ -70,6 +70,7 @@ def main(argv=None) -> int:
         for size in sizes:
             remove_dumps(work, size)  # of an earlier run with this --work_dir
             rows += compare_size(work, size, reference, args.quick)
+            print(f"{size} done: {verdict(rows)}", file=sys.stderr, flush=True)
             if not args.work_dir:  # one size fills some gigabytes
                 remove_dumps(work, size)
         rows += compare(work, "", "metric", "GLUE metrics", 1e-9, "2 metric")
@@ -79,9 +80,15 @@ def main(argv=None) -> int:
     if args.report:
         with atomic_write(args.report) as file:
             file.write(text + "\n")
-    failed = sum(not row.passed for row in rows)
-    print(f"\n{len(rows) - failed} of {len(rows)} rows within their bounds")
-    return 1 if failed else 0
+    print(f"\n{verdict(rows)}")
+    return 0 if all(row.passed for row in rows) else 1
+
+
+def verdict(rows: List[Row]) -> str:
+    """Count the rows that pass and name those that do not."""
+    beyond = [row.quantity for row in rows if not row.passed]
+    count = f"{len(rows) - len(beyond)} of {len(rows)} rows within their bounds"
+    return f"{count}; beyond: {', '.join(beyond)}" if beyond else count
 
 
 def remove_dumps(work: Path, size: str) -> None:

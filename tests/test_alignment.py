@@ -128,7 +128,10 @@ def test_status_of_the_command(tmp_path, monkeypatch, capsys, difference, status
     arguments = ["--quick", "--work_dir", str(tmp_path), "--data_dir", str(tmp_path)]
     assert run.main([*arguments, "--report", str(tmp_path / "report.md")]) == status
     assert not stale.exists()
-    assert f"{1 - status} of 1 rows" in capsys.readouterr().out
+    verdict = f"{1 - status} of 1 rows within their bounds" + "; beyond: logits" * status
+    captured = capsys.readouterr()
+    assert captured.out.endswith(verdict + "\n")
+    assert f"convbert-small done: {verdict}\n" in captured.err
     assert "random batches" in (tmp_path / "report.md").read_text()
 
 
