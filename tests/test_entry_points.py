@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 
@@ -16,6 +17,10 @@ SCRIPTS = sorted(
     for path in (REPO_ROOT / folder).glob("*.py")
     if "run_main(main)" in path.read_text(encoding="utf-8")
 )
+WEB_SERVICE = "deploy/serving_python/web_service.py"
+RPC_CLIENT = "deploy/serving_python/pipeline_rpc_client.py"
+if importlib.util.find_spec("grpc") is None:  # CPython 3.13 has no Paddle Serving
+    SCRIPTS.remove(WEB_SERVICE)
 REPORT_ORIGIN = """
 import atexit, sys
 def report():
@@ -54,6 +59,16 @@ def test_unknown_flag_is_one_line(run_script, script):
     assert run.returncode == 2
     assert len(run.stderr.strip().splitlines()) == 1
     assert "no_such_flag" in run.stderr or "required" in run.stderr
+
+
+@pytest.mark.parametrize("script", [WEB_SERVICE, RPC_CLIENT])
+def test_serving_without_its_packages_is_one_line(run_script, tmp_path, script):
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['grpc'] = None\n")
+    run = run_script(script, env={"PYTHONPATH": str(tmp_path)})
+    assert run.returncode == 2
+    assert run.stderr.startswith(f"{script.rpartition('/')[2]}: error: serving needs the package ")
+    assert run.stderr.endswith(": run shell/serving.sh setup (CPython 3.8 to 3.12)\n")
+    assert len(run.stderr.splitlines()) == 1
 
 
 def test_tokenizer_does_not_import_paddle(repo_root):

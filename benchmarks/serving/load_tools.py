@@ -11,7 +11,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -62,6 +62,7 @@ class Tally:
     """What became of the requests of one client."""
 
     seconds: List[float] = field(default_factory=list)  # of answers with a label
+    ends: List[float] = field(default_factory=list)  # when they came
     busy_seconds: List[float] = field(default_factory=list)
     errors: List[str] = field(default_factory=list)
     wrong: int = 0
@@ -114,6 +115,7 @@ class Load:
             seconds = time.perf_counter() - began
             if answer.get("err_no") == 0:
                 tally.seconds.append(seconds)
+                tally.ends.append(began + seconds)
                 tally.wrong += not self._right(text, answer)
             elif answer.get("err_no") == 3010:  # as it asks: wait, then come again
                 tally.busy_seconds.append(seconds)
@@ -142,7 +144,13 @@ def _summary(tallies: Sequence[Tally], seconds: float) -> Dict[str, Any]:
         **_milliseconds("busy_", busy),
         "errors": {name: errors.count(name) for name in sorted(set(errors))},
         "wrong": sum(tally.wrong for tally in tallies),
+        "longest_pause_s": _longest_pause([end for tally in tallies for end in tally.ends]),
     }
+
+
+def _longest_pause(ends: Sequence[float]) -> Optional[float]:
+    """Return the most seconds between an answer and the next of any client."""
+    return round(float(np.diff(np.sort(ends)).max()), 1) if len(ends) > 1 else None
 
 
 def _milliseconds(prefix: str, seconds: Sequence[float]) -> Dict[str, Optional[float]]:
@@ -204,6 +212,58 @@ class Running:
         parts["pipeline"] = json.loads(connection.getresponse().read())["pipeline_pid"]
         connection.close()
         return {name: round(_resident_mb(pid), 1) for name, pid in parts.items()}
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time that the service's processes have used."""
+        return sum(map(_cpu_seconds, _family(self._process.pid)))
+
+
+def _family(pid: int) -> List[int]:
+    """Return a process and all below it."""
+    children: Dict[int, List[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        children.setdefault(int((_stat(stat) or ["", "0"])[1]), []).append(int(stat.parent.name))
+    family = [pid]
+    for member in family:  # grows while it is read
+        family += children.get(member, [])
+    return family
+
+
+def _stat(path: Path) -> List[str]:
+    """Return the fields after the name, from the state on; [] when the process has just ended."""
+    try:
+        return path.read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = _stat(Path(f"/proc/{pid}/stat"))
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+def machine_seconds() -> Tuple[float, float]:
+    """Return the CPU seconds that this machine has been busy, and busy or idle, since its start."""
+    times = [int(field) for field in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+    idle, tick = times[3] + times[4], os.sysconf("SC_CLK_TCK")  # user nice system idle iowait ...
+    return (sum(times) - idle) / tick, sum(times) / tick
+
+
+class Others:
+    """The share of the machine that neither this process nor the service uses."""
+
+    def __init__(self, service: Optional[Running] = None):
+        self._service = service
+        self._before = self._read()
+
+    def share(self) -> float:
+        """Return it, from 0 to 1, since the start."""
+        ours, busy, all_ = (now - then for now, then in zip(self._read(), self._before))
+        return round(max(0.0, busy - ours) / all_, 3)
+
+    def _read(self) -> Tuple[float, float, float]:
+        own = time.process_time() + (self._service.cpu_seconds() if self._service else 0.0)
+        return (own, *machine_seconds())
 
 
 def _resident_mb(pid: int) -> float:

@@ -1,10 +1,14 @@
-"""The numbers of a result file as a Markdown page."""
+"""The numbers of a result file as a Markdown page and as a plot."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Dict, List
 
 COLUMNS = ("configuration", "clients", "answers/s", "p50 ms", "p99 ms", "busy", "busy p99 ms")
+ALONE = "in process"
+# The configurations of the plot and their colours.
+PLOTTED = {"shipped": "tab:blue", "plain": "tab:red"}
 
 
 def page(results: Dict[str, Any]) -> str:
@@ -14,19 +18,21 @@ def page(results: Dict[str, Any]) -> str:
         f"# {results['size']}",
         "",
         f"{machine['cpu']}, {machine['cores']} cores, Python {machine['python']}, "
-        f"Paddle {machine['paddle']}; random weights; written by `load.py`.",
+        f"Paddle {machine['paddle']}, {results['date']}, commit {results['commit']}; random "
+        "weights; written by `load.py`. `others`: share of the machine that other programs took.",
         "",
-        _row(COLUMNS),
-        _row(["---"] * len(COLUMNS)),
+        _row([*COLUMNS, "others"]),
+        _row(["---"] * (len(COLUMNS) + 1)),
     ]
-    alone = points.pop("in process", {}).get("1")
+    alone = points.pop(ALONE, {}).get("1")
     if alone:
-        lines.append(_row(["in process, no server", 1, *_speed(alone), "", ""]))
+        name = "in process, no server"
+        lines.append(_row([name, 1, *_speed(alone), "", "", _percent(alone["others"])]))
     failed: List[str] = []
     for name, by_clients in points.items():
         for clients, point in by_clients.items():
             share = [point["busy"], point["busy_p99_ms"] if point["busy"] else ""]
-            lines.append(_row([name, clients, *_speed(point), *share]))
+            lines.append(_row([name, clients, *_speed(point), *share, _percent(point["others"])]))
             failed += [f"{name}, {clients} clients: {point['errors']}"] if point["errors"] else []
     lines += ["", "Errors: " + ("; ".join(failed) if failed else "none.")]
     if alone and "1" in points.get("shipped", {}):
@@ -37,8 +43,37 @@ def page(results: Dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def plot(results: Dict[str, Any], path: Path) -> None:
+    """Draw throughput and latency against the number of clients."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    speed, latency = figure.subplots(1, 2)
+    for name, colour in PLOTTED.items():
+        points = results["points"].get(name, {})
+        clients = [int(number) for number in points]
+        for axes, key, style in (
+            (speed, "answers_per_s", "o-"),
+            (latency, "p50_ms", "o-"),
+            (latency, "p99_ms", "o--"),
+        ):
+            label = name if key == "answers_per_s" else f"{name}, {key[:3]}"
+            values = [point[key] for point in points.values()]
+            axes.plot(clients, values, style, color=colour, label=label)
+    for axes, title in ((speed, "answers per second"), (latency, "milliseconds to an answer")):
+        axes.set(title=title, xlabel=f"clients, {results['size']}", xscale="log", ylim=(0, None))
+        axes.set_xticks([1, 4, 16, 64], ["1", "4", "16", "64"])
+        axes.minorticks_off()
+        axes.legend(fontsize="small")
+    figure.savefig(path, dpi=110)
+
+
 def _row(cells) -> str:
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}%"
 
 
 def _speed(point: Dict[str, Any]) -> List[Any]:
@@ -53,7 +88,8 @@ def _soak(soak: Dict[str, Any]) -> str:
         for name in early
     )
     return (
-        f"{soak['seconds'] / 60:.0f} minutes at {soak['clients']} clients: "
-        f"{soak['answers']} answers, {soak['wrong']} wrong, {soak['busy']} busy, "
-        f"errors {soak['errors'] or 'none'}; memory: {grown}."
+        f"{soak['seconds'] / 60:.0f} minutes at {soak['clients']} clients, {soak['date']}, commit "
+        f"{soak['commit']}: {soak['answers']} answers, {soak['wrong']} wrong, {soak['busy']} busy, "
+        f"errors {soak['errors'] or 'none'}; longest time without an answer "
+        f"{soak['longest_pause_s']} s; memory: {grown}."
     )

@@ -5,7 +5,12 @@ messages, ``pipeline`` and ``engine`` run inside the pipeline's process, ``front
 ``supervisor`` in the one that clients talk to, ``service`` ties both together.
 """
 
+import contextlib
 import os
+import sys
+from typing import Iterator
+
+from convbert.cli import EXIT_USER_ERROR
 
 # To be chosen before protobuf and gRPC are imported; what the user exported wins.
 for _name, _value in (
@@ -16,3 +21,21 @@ for _name, _value in (
     ("GRPC_VERBOSITY", "ERROR"),
 ):
     os.environ.setdefault(_name, _value)
+
+
+@contextlib.contextmanager
+def installed_packages() -> Iterator[None]:
+    """Around imports of what `serving.sh setup` installs: end the program in one line without it.
+
+    For entry scripts only, whose imports come before `run_main`.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("convbert", "paddlenlp"):  # a mistake of ours
+            raise
+        program = os.path.basename(sys.argv[0])
+        mend = "run shell/serving.sh setup (CPython 3.8 to 3.12)"
+        print(f"{program}: error: serving needs the package {package}: {mend}", file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR)

@@ -16,11 +16,11 @@ from google.protobuf import text_format
 
 from convbert.predictor import find_program
 from convbert.program import ProgramInfo, Variable, read_program
-from convbert.serving.engine import SERVER_CONFIG
 from convbert.serving.messages import GeneralModelConfig
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_directory
 
+SERVER_CONFIG = "serving_server_conf.prototxt"
 CLIENT_CONFIG = "serving_client_conf.prototxt"
 TOKENIZER_FILES = ("tokenizer_config.json", "vocab.txt")
 
@@ -82,6 +82,15 @@ def convert(
     with atomic_directory(serving_client) as client:
         _write_config(client / CLIENT_CONFIG, config)
     return config
+
+
+def check_served(model_dir: str) -> None:
+    """Raise `UserError` unless ``model_dir`` was written by tools/export_serving_model.py."""
+    if not os.path.isfile(os.path.join(model_dir, SERVER_CONFIG)):
+        raise UserError(
+            f"'{model_dir}' is no served model ({SERVER_CONFIG} is missing): "
+            "make one with shell/serving.sh convert"
+        )
 
 
 def _model_files(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import Any, Dict, List
 
@@ -12,10 +11,9 @@ from convbert.cli import set_cpu_environment
 from convbert.predictor import Predictor, find_program
 from convbert.processing import TextProcessor, length_sorted_batches
 from convbert.program import read_program
+from convbert.serving.convert import check_served
 from convbert.serving.settings import Settings
 from paddlenlp.utils.errors import UserError
-
-SERVER_CONFIG = "serving_server_conf.prototxt"
 
 
 class Engine:
@@ -155,12 +153,3 @@ def batch_sizes(largest: int) -> List[int]:
     while sizes[-1] * 2 < largest:
         sizes.append(sizes[-1] * 2)
     return sizes if largest == 1 else [*sizes, largest]
-
-
-def check_served(model_dir: str) -> None:
-    """Raise `UserError` unless ``model_dir`` was written by tools/export_serving_model.py."""
-    if not os.path.isfile(os.path.join(model_dir, SERVER_CONFIG)):
-        raise UserError(
-            f"'{model_dir}' is no served model ({SERVER_CONFIG} is missing): "
-            "make one with shell/serving.sh convert"
-        )

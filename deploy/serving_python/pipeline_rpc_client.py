@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Callable
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import grpc
-
 from convbert.cli import run_main
-from convbert.serving.backend import channel_options, request_message
+from convbert.serving import installed_packages
 from convbert.serving.clients import CallError, client_parser, send_all
-from convbert.serving.messages import INFERENCE_METHOD, Request, Response
 from convbert.serving.requests import Fields, answer
 
 DEFAULT_ADDRESS = "127.0.0.1:9993"
@@ -27,31 +25,32 @@ def parse_args(argv=None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-class RpcSender:
-    """Calls the pipeline at one address."""
+def connect(address: str, timeout: float) -> Callable[[Fields], dict]:
+    """Return a function that asks the pipeline at one address, and answers in the form of HTTP."""
+    with installed_packages():
+        import grpc
 
-    def __init__(self, address: str, timeout: float):
-        self._address, self._timeout = address, timeout
-        channel = grpc.insecure_channel(address, options=channel_options(LARGEST_ANSWER))
-        self._call = channel.unary_unary(
-            INFERENCE_METHOD, Request.SerializeToString, Response.FromString
-        )
+        from convbert.serving.backend import channel_options, request_message
+        from convbert.serving.messages import INFERENCE_METHOD, Request, Response
 
-    def __call__(self, fields: Fields) -> dict:
-        """Return the answer in the JSON form of HTTP."""
+    channel = grpc.insecure_channel(address, options=channel_options(LARGEST_ANSWER))
+    call = channel.unary_unary(INFERENCE_METHOD, Request.SerializeToString, Response.FromString)
+
+    def send(fields: Fields) -> dict:
         try:
-            response = self._call(request_message(fields), timeout=self._timeout)
+            response = call(request_message(fields), timeout=timeout)
         except grpc.RpcError as error:
-            raise CallError(
-                f"no answer from {self._address}: {error.code().name}, {error.details()}"
-            ) from None
+            reason = f"{error.code().name}, {error.details()}"
+            raise CallError(f"no answer from {address}: {reason}") from None
         return answer(response.err_no, response.err_msg, response.key, response.value)
+
+    return send
 
 
 def main(argv=None) -> int:
     """Send and print; exit status 1 on any error."""
     args = parse_args(argv)
-    return send_all(args, RpcSender(args.address, args.timeout))
+    return send_all(args, connect(args.address, args.timeout))
 
 
 if __name__ == "__main__":

@@ -15,14 +15,17 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from convbert.cli import add_bool_flag, make_parser, run_main
-from convbert.serving.engine import check_served
-from convbert.serving.pipeline import BatchingOp, MendedWebService
-from convbert.serving.requests import ErrNo, pack_predictions
-from convbert.serving.run_dir import RunDir
-from convbert.serving.runtime import die_with_parent
-from convbert.serving.service import Service
-from convbert.serving.settings import LOOPBACK, SERVICE_NAME, Settings, load_settings
+from convbert.serving import installed_packages
 from paddlenlp.utils.errors import UserError
+
+with installed_packages():
+    from convbert.serving.convert import check_served
+    from convbert.serving.pipeline import BatchingOp, MendedWebService
+    from convbert.serving.requests import ErrNo, pack_predictions
+    from convbert.serving.run_dir import RunDir
+    from convbert.serving.runtime import die_with_parent
+    from convbert.serving.service import Service
+    from convbert.serving.settings import LOOPBACK, SERVICE_NAME, Settings, load_settings
 
 HERE = Path(__file__).resolve().parent
 
