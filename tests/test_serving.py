@@ -22,8 +22,12 @@ import grpc
 from convbert.cli import DEFAULT_SENTENCE
 from convbert.serving.backend import request_message
 from convbert.serving.convert import convert
+from convbert.serving.engine import Engine
 from convbert.serving.messages import INFERENCE_METHOD, Request, Response, Tensor
 from convbert.serving.requests import Fields
+from convbert.serving.settings import load_settings
+from paddlenlp.utils.errors import UserError
+from tests.conftest import TINY_WORDS
 from tests.serving_tools import SERVING, Served, listening
 
 HTTP_CLIENT = "deploy/serving_python/pipeline_http_client.py"
@@ -227,6 +231,17 @@ def test_a_foreign_service_name_and_a_huge_message_are_refused(rpc):
         rpc(Request(name="convbert", key=["text"], value=[HUGE]))
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert rpc(request_message(Fields(["text"], ["fine"]))).err_no == 0
+
+
+@pytest.mark.parametrize("row", [-1, len(TINY_WORDS)])
+def test_a_token_id_outside_the_vocabulary_is_refused(model_dir, monkeypatch, row):
+    """In the embedding table it would be another word's row, or a segmentation fault."""
+    settings = load_settings(str(SERVING / "config.yml"), model_dir=str(model_dir))
+    engine = Engine(settings)
+    ids = np.array([[2, row, 3]])
+    monkeypatch.setattr(engine.processor, "collate", lambda encoded: (ids, np.zeros_like(ids)))
+    with pytest.raises(UserError, match="outside the vocabulary"):
+        engine.encode(["fine"])
 
 
 class Marker:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -16,7 +15,10 @@ import pytest
 
 pytest.importorskip("grpc", reason="serving is not installed: bash shell/serving.sh setup")
 
+import grpc
+
 from convbert.serving.convert import convert
+from convbert.serving.messages import INFERENCE_METHOD, Request, Response
 from convbert.serving.run_dir import RunDir
 from tests.serving_tools import (
     Served,
@@ -323,8 +325,11 @@ def test_a_pipeline_that_keeps_ending_ends_the_service_and_logs_rotate(model_dir
     opts = ("service.log_file_bytes=10000", "service.log_files=2")
     with Served(model_dir, tmp_path / "run", *opts) as service:
         supervisor = service.pid
-        long_line = json.dumps({"key": ["text"], "value": ["fine"], "logid": 1})
-        assert service.http(json.loads(long_line))[0] == 200
+        fill_the_log(service, lines=60, size=500)
+        logs = {path.name: path.stat().st_size for path in (service.run_dir / "logs").iterdir()}
+        assert set(logs) == {"console.log", "serving.log", "serving.log.1"}
+        assert max(logs.values()) <= 10_000
+        assert logs["serving.log.1"] > 9_000
         for _ in range(4):
             service.wait_for("ready")
             os.kill(service.health()["pipeline_pid"], signal.SIGKILL)
@@ -332,5 +337,15 @@ def test_a_pipeline_that_keeps_ending_ends_the_service_and_logs_rotate(model_dir
         assert wait_gone([supervisor], 10) == []
         console = (service.run_dir / "logs" / "console.log").read_text()
         assert "the pipeline ended 4 times in 60 s" in console
-    names = sorted(path.name for path in (service.run_dir / "logs").iterdir())
-    assert set(names) <= {"console.log", "serving.log", "serving.log.1"}
+
+
+def fill_the_log(service, lines, size):
+    """Send requests that the pipeline logs, some 500 bytes each, and wait for the last line."""
+    with grpc.insecure_channel(f"127.0.0.1:{service.rpc_port}") as channel:
+        call = channel.unary_unary(INFERENCE_METHOD, Request.SerializeToString, Response.FromString)
+        for number in range(1, lines + 1):
+            call(Request(name="x" * size, logid=number), timeout=60)
+    began = time.monotonic()
+    while f"log_id={lines}" not in service.log() and time.monotonic() - began < 10:
+        time.sleep(0.05)
+    assert f"log_id={lines}" in service.log()

@@ -25,7 +25,13 @@ import load_tools
 import numpy as np
 from report import PLOTTED, page, plot
 
-from convbert.cli import default_threads, make_parser, run_main, set_cpu_environment
+from convbert.cli import (
+    default_threads,
+    exit_on_sigterm,
+    make_parser,
+    run_main,
+    set_cpu_environment,
+)
 from paddlenlp.utils.files import atomic_write
 
 OP, LOCAL = "op.convbert", "op.convbert.local_service_conf"
@@ -71,6 +77,8 @@ CONFIGS = {
 PLAIN = "plain"
 # Most of the machine that other programs may use during a point, from 0 to 1.
 QUIET = 0.05
+# Longest wait for that before a point is measured all the same.
+WAIT_S = 30.0
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -107,12 +115,23 @@ def undisturbed(run: Callable[[], dict], patience: int, service=None) -> dict:
     """Return the numbers of ``run``, again while other programs disturb it; the quietest counts."""
     runs = []
     while len(runs) < patience:
+        wait_for_quiet(service)
         others = load_tools.Others(service)
         result = run()
         runs.append({**result, "others": others.share()})
         if runs[-1]["others"] <= QUIET:
             break
     return min(runs, key=lambda result: result["others"])
+
+
+def wait_for_quiet(service) -> None:
+    """Return when other programs have left the machine alone for a second, or after a while."""
+    end = time.monotonic() + WAIT_S
+    while time.monotonic() < end:
+        others = load_tools.Others(service)
+        time.sleep(1.0)
+        if others.share() <= QUIET:
+            return
 
 
 def in_process(model: Path, texts) -> Callable[[float], dict]:
@@ -213,6 +232,7 @@ def main(argv=None) -> None:
     """Measure and write."""
     args = parse_args(argv)
     set_cpu_environment()
+    exit_on_sigterm()
     output = Path(args.output or Path(__file__).parent / "results" / f"{args.size}.json")
     model = load_tools.make_model(args.size, Path(args.cache))
     with tempfile.TemporaryDirectory() as folder:
