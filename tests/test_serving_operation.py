@@ -96,6 +96,7 @@ def test_start_status_stop(model_dir, tmp_path, repo_root):
         stopped = subprocess.run([*command, "stop", *flags], **run)
         assert stopped.returncode == 0
         assert stopped.stdout.startswith("stopped pid")
+        assert "signal" not in service.log()  # Paddle's own handler reports it and dies on the spot
         assert wait_gone(family, 0) == []
         assert subprocess.run([*command, "status", *flags], **run).returncode == 3
         assert subprocess.run([*command, "stop", *flags], **run).stdout == "not running\n"
@@ -114,7 +115,8 @@ def test_a_port_in_use_is_one_line(model_dir, tmp_path, run_script):
             )
             assert done.returncode == 2
             error = f"web_service.py: error: cannot listen on 127.0.0.1:{ports[name]}: "
-            assert done.stderr == error + "Address already in use\n"
+            mend = f"Address already in use; stop who holds it, or choose another with --{name}\n"
+            assert done.stderr == error + mend
 
 
 @pytest.mark.parametrize(
@@ -275,6 +277,20 @@ def test_sigterm_finishes_what_is_in_flight(bounded):
         status, answer = asking.result()
         assert status == 200, answer
     assert wait_gone(family, 5 - (time.monotonic() - began)) == []
+
+
+def test_sigterm_finishes_calls_that_came_over_grpc(model_dir, tmp_path):
+    with Served(model_dir, tmp_path / "run", *SLOW) as service:
+        texts = slow_texts(service, 0.7)
+        with grpc.insecure_channel(f"127.0.0.1:{service.rpc_port}") as channel:
+            call = channel.unary_unary(
+                INFERENCE_METHOD, Request.SerializeToString, Response.FromString
+            )
+            request = Request(name="convbert", key=["text"] * len(texts), value=texts)
+            answering = call.future(request, timeout=60)
+            time.sleep(0.2)
+            os.kill(service.pid, signal.SIGTERM)
+            assert answering.result().err_no == 0
 
 
 def test_ctrl_c_ends_everything_in_time_even_what_cannot_finish(model_dir, tmp_path):

@@ -15,15 +15,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import load_tools
 import numpy as np
-from report import PLOTTED, page, plot
+from report import ALONE, NO_FRONT, PLOTTED, page, plot
 
 from convbert.cli import (
     default_threads,
@@ -135,16 +136,40 @@ def wait_for_quiet(service) -> None:
 
 
 def in_process(model: Path, texts) -> Callable[[float], dict]:
-    """Return a function that times text to label in this process, as infer.py does, one by one."""
+    """Return a function that times text to label in this process, as infer.py does."""
     processor, predictor = open_model(model)
     for text in texts:  # every shape once
         label(processor, predictor, text)
+    return one_by_one(lambda text: label(processor, predictor, text), texts)
+
+
+def without_front(service: load_tools.Running, texts) -> Callable[[float], dict]:
+    """Return a function that times calls to the pipeline itself, over gRPC."""
+    import grpc
+
+    from convbert.serving.backend import request_message
+    from convbert.serving.messages import INFERENCE_METHOD, Request, Response
+    from convbert.serving.requests import Fields
+
+    channel = grpc.insecure_channel(f"127.0.0.1:{service.rpc_port}")
+    call = channel.unary_unary(INFERENCE_METHOD, Request.SerializeToString, Response.FromString)
+
+    def ask(text: str) -> None:
+        response = call(request_message(Fields(["text"], [text])), timeout=60)
+        if response.err_no:
+            raise RuntimeError(response.err_msg)
+
+    return one_by_one(ask, texts)
+
+
+def one_by_one(ask: Callable[[str], Any], texts) -> Callable[[float], dict]:
+    """Return a function that times ``ask`` on one text after the other for some seconds."""
 
     def run(seconds: float) -> dict:
         times, end = [], time.monotonic() + seconds
         while time.monotonic() < end:
             began = time.perf_counter()
-            label(processor, predictor, texts[len(times) % len(texts)])
+            ask(texts[len(times) % len(texts)])
             times.append(time.perf_counter() - began)
         p50, p99 = np.percentile(times, [50, 99]) * 1000
         return {
@@ -175,7 +200,7 @@ def measure(args: argparse.Namespace, model: Path, folder: Path) -> dict:
     """Return the points of every configuration asked for."""
     texts = load_tools.read_texts()
     alone = in_process(model, texts)
-    found = {"in process": {"1": undisturbed(lambda: alone(args.seconds), args.patience)}}
+    found = {ALONE: {"1": undisturbed(lambda: alone(args.seconds), args.patience)}}
     for name in args.configs:
         with open_service(name, model, folder / str(len(found))) as service:
             load_tools.Load(service.port, 2, 5.0, texts).run()  # every shape once
@@ -185,6 +210,11 @@ def measure(args: argparse.Namespace, model: Path, folder: Path) -> dict:
                 result = undisturbed(load.run, args.patience, service)
                 found[name][str(clients)] = result
                 print(f"{args.size}, {name}, {clients} clients: {json.dumps(result)}", flush=True)
+            if name == "shipped":
+                run = without_front(service, texts)
+                found[NO_FRONT] = {
+                    "1": undisturbed(partial(run, args.seconds), args.patience, service)
+                }
     return {"points": found}
 
 

@@ -166,12 +166,13 @@ class Running:
 
     Args:
         command: starts it in the foreground.
-        port: where it will answer HTTP.
+        port, rpc_port: where it will answer HTTP and gRPC.
         folder: working directory, for what it writes.
     """
 
-    def __init__(self, command: List[str], port: int, folder: Path):
-        self.port, self._command, self._folder = port, command, folder
+    def __init__(self, command: List[str], port: int, rpc_port: int, folder: Path):
+        self.port, self.rpc_port = port, rpc_port
+        self._command, self._folder = command, folder
 
     def __enter__(self) -> Running:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -277,10 +278,11 @@ def mended_service(model: Path, port: int, rpc_port: int, folder: Path, *opts: s
     """Return this repository's service."""
     command = [sys.executable, str(WEB_SERVICE), "--model_dir", str(model)]
     command += ["--port", str(port), "--rpc_port", str(rpc_port), "--run_dir", str(folder / "run")]
-    return Running(command + (["--opt", *opts] if opts else []), port, folder)
+    return Running(command + (["--opt", *opts] if opts else []), port, rpc_port, folder)
 
 
 def plain_service(model: Path, port: int, rpc_port: int, folder: Path) -> Running:
     """Return the pipeline as Paddle Serving ships it: its defaults, its Go gateway."""
     script = str(Path(__file__).with_name("plain_service.py"))
-    return Running([sys.executable, script, str(model), str(port), str(rpc_port)], port, folder)
+    command = [sys.executable, script, str(model), str(port), str(rpc_port)]
+    return Running(command, port, rpc_port, folder)

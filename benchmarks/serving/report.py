@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 COLUMNS = ("configuration", "clients", "answers/s", "p50 ms", "p99 ms", "busy", "busy p99 ms")
-ALONE = "in process"
+# Points of one client: text to label as infer.py does it, and calls to the pipeline itself.
+ALONE, NO_FRONT = "in process, no server", "shipped, gRPC without the front"
 # The configurations of the plot and their colours.
 PLOTTED = {"shipped": "tab:blue", "plain": "tab:red"}
 
 
 def page(results: Dict[str, Any]) -> str:
     """Return the page of one size."""
-    machine, points = results["machine"], dict(results["points"])
+    machine, points = results["machine"], results["points"]
     lines = [
         f"# {results['size']}",
         "",
@@ -24,20 +25,15 @@ def page(results: Dict[str, Any]) -> str:
         _row([*COLUMNS, "others"]),
         _row(["---"] * (len(COLUMNS) + 1)),
     ]
-    alone = points.pop(ALONE, {}).get("1")
-    if alone:
-        name = "in process, no server"
-        lines.append(_row([name, 1, *_speed(alone), "", "", _percent(alone["others"])]))
     failed: List[str] = []
     for name, by_clients in points.items():
         for clients, point in by_clients.items():
-            share = [point["busy"], point["busy_p99_ms"] if point["busy"] else ""]
-            lines.append(_row([name, clients, *_speed(point), *share, _percent(point["others"])]))
-            failed += [f"{name}, {clients} clients: {point['errors']}"] if point["errors"] else []
+            busy = [point.get("busy", ""), point["busy_p99_ms"] if point.get("busy") else ""]
+            lines.append(_row([name, clients, *_speed(point), *busy, _percent(point["others"])]))
+            errors = point.get("errors")
+            failed += [f"{name}, {clients} clients: {errors}"] if errors else []
     lines += ["", "Errors: " + ("; ".join(failed) if failed else "none.")]
-    if alone and "1" in points.get("shipped", {}):
-        overhead = points["shipped"]["1"]["p50_ms"] - alone["p50_ms"]
-        lines += ["", f"The service adds {overhead:.1f} ms to a request (p50, one client)."]
+    lines += _overhead(points)
     if "soak" in results:
         lines += ["", _soak(results["soak"])]
     return "\n".join(lines) + "\n"
@@ -66,6 +62,18 @@ def plot(results: Dict[str, Any], path: Path) -> None:
         axes.minorticks_off()
         axes.legend(fontsize="small")
     figure.savefig(path, dpi=110)
+
+
+def _overhead(points: Dict[str, Any]) -> List[str]:
+    kept = [points.get(name, {}).get("1") for name in (ALONE, NO_FRONT, "shipped")]
+    if None in kept:
+        return []
+    alone, rpc, http = (point["p50_ms"] for point in kept)
+    return [
+        "",
+        f"The service adds {http - alone:.1f} ms to a request (p50, one client): the pipeline "
+        f"{rpc - alone:.1f} ms, the HTTP front {http - rpc:.1f} ms.",
+    ]
 
 
 def _row(cells) -> str:

@@ -169,10 +169,10 @@ class LoopbackServer(PipelineServer):
 
     def run_server(self) -> None:
         """Serve until SIGTERM or SIGINT, then finish the calls in flight."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stop.set())
+        self._stop_on_signals()
         os.register_at_fork(after_in_child=_become_worker)
         servicer = PipelineServicer(self._name, self._response_op, self._conf)
+        self._stop_on_signals()  # thread workers imported Paddle, which took the signals over
         self._watch(servicer)
         server = self._grpc_server()
         add_servicer(servicer, server)
@@ -186,6 +186,10 @@ class LoopbackServer(PipelineServer):
             pass
         server.stop(STOP_GRACE_S).wait()
         os._exit(0)  # Python's own way out would wait for worker threads, which never end
+
+    def _stop_on_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stop.set())
 
     def _grpc_server(self):
         workers = self._settings.config["worker_num"]

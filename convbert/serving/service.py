@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import signal
 import socket
@@ -47,9 +48,10 @@ class Service:
 
     def run(self) -> int:
         """Serve; return the exit status: 0 after SIGTERM, 130 after Ctrl-C."""
-        listener = listen(self._settings.host, self._settings.http_port)
+        listener = listen(self._settings.host, self._settings.http_port, "--port")
         with listener:
-            check_port(self._settings.rpc_host, self._settings.rpc_port)
+            # The pipeline will listen here.
+            listen(self._settings.rpc_host, self._settings.rpc_port, "--rpc_port").close()
             # Uvicorn takes these over while it serves and raises them again when it is done.
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._note_signal)
@@ -142,8 +144,8 @@ class _Writer(logging.Handler):
         self._write(self.format(record))
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket.
+def listen(host: str, port: int, flag: str) -> socket.socket:
+    """Return a listening socket; ``flag`` chooses another port.
 
     Raises:
         UserError: the port is in use or the address is not this machine's.
@@ -158,10 +160,7 @@ def listen(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         listener.close()
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot listen on {host}:{port}: {reason}") from None
+        in_use = getattr(error, "errno", None) == errno.EADDRINUSE
+        mend = f"; stop who holds it, or choose another with {flag}" if in_use else ""
+        raise UserError(f"cannot listen on {host}:{port}: {reason}{mend}") from None
     return listener
-
-
-def check_port(host: str, port: int) -> None:
-    """Raise `UserError` if the pipeline could not listen on this port."""
-    listen(host, port).close()
