@@ -92,6 +92,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     add("--clients", nargs="+", type=int, default=[1, 4, 16, 64])
     add("--seconds", type=float, default=15.0, help="time of each point (%(default)s)")
     add("--patience", type=int, default=3, help="most tries of a point (%(default)s)")
+    reviews = load_tools.REVIEWS / "dev.tsv"
+    add("--data", type=Path, default=reviews, help="sentences, as in dev.tsv of SST-2")
     add("--soak", type=float, metavar="SECONDS", help="instead: 16 clients, answers compared")
     add("--output", help="results/SIZE.json beside this script; points are added to it")
     return parser.parse_args(argv)
@@ -198,7 +200,7 @@ def label(processor, predictor, text: str):
 
 def measure(args: argparse.Namespace, model: Path, folder: Path) -> dict:
     """Return the points of every configuration asked for."""
-    texts = load_tools.read_texts()
+    texts = load_tools.read_texts(args.data)
     alone = in_process(model, texts)
     found = {ALONE: {"1": undisturbed(lambda: alone(args.seconds), args.patience)}}
     for name in args.configs:
@@ -220,7 +222,7 @@ def measure(args: argparse.Namespace, model: Path, folder: Path) -> dict:
 
 def soak(args: argparse.Namespace, model: Path, folder: Path) -> dict:
     """Run 16 clients for long, comparing each answer with infer.py's way, watching the memory."""
-    texts = load_tools.read_texts()
+    texts = load_tools.read_texts(args.data)
     processor, predictor = open_model(model)
     answers = {text: label(processor, predictor, text) for text in texts}
     expected = {text: (answer.label_id, answer.prob) for text, answer in answers.items()}

@@ -22,9 +22,9 @@ START_PATIENCE_S = 180.0
 PATH = "/convbert/prediction"
 
 
-def read_texts() -> List[str]:
-    """Return the sentences of the embedded data set, some 12 words each."""
-    lines = (REVIEWS / "dev.tsv").read_text(encoding="utf-8").splitlines()[1:]
+def read_texts(path: Path) -> List[str]:
+    """Return the sentences of a TSV file of SST-2's form."""
+    lines = path.read_text(encoding="utf-8").splitlines()[1:]
     return [line.split("\t")[0] for line in lines]
 
 
