@@ -47,8 +47,8 @@ from convbert.serving.settings import SERVICE_NAME, Settings
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.log import get_logger
 
-# Seconds that calls in flight get to finish after SIGTERM.
-STOP_GRACE_S = 1.0
+# Most seconds that calls in flight get to finish after SIGTERM; the supervisor may wait less.
+STOP_GRACE_S = 3.5
 EXIT_WORKER_DIED = 70
 _INTERNAL_ERROR = "internal error, see the server's log"
 

@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 import sys
+import time
 from typing import List
 
 import uvicorn
@@ -22,9 +23,9 @@ from convbert.serving.supervisor import Supervisor
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.log import LINE_FORMAT, get_logger
 
-# Seconds after SIGTERM in which answers in flight are finished; the rest of the promised five
-# seconds is for the pipeline to end.
-DRAIN_S = 3.0
+# Seconds after SIGTERM: until then answers to HTTP requests in flight are finished, and until then
+# the pipeline ends, calls over gRPC first; what is left of the promised five is for killing it.
+DRAIN_S, STOP_S = 3.0, 4.3
 _BACKLOG = 512
 
 
@@ -40,7 +41,7 @@ class Service:
 
     def __init__(self, settings: Settings, command: List[str], run_dir: RunDir, quiet: bool):
         self._settings, self._command, self._run_dir = settings, command, run_dir
-        self._signal = 0
+        self._signal, self._stopping_since = 0, 0.0
         service = settings.service
         self._log = run_dir.open_log(service["log_file_bytes"], service["log_files"])
         self._echo = not quiet
@@ -90,7 +91,8 @@ class Service:
             await server.serve(sockets=[listener])
         finally:
             draining.cancel()
-            await supervisor.stop()
+            spent = time.monotonic() - self._stopping_since if self._stopping_since else 0.0
+            await supervisor.stop(max(0.5, STOP_S - spent))
             await backend.close()
         return await keeping
 
@@ -99,6 +101,7 @@ class Service:
         while not (server.should_exit or self._signal):
             await asyncio.sleep(0.05)
         server.should_exit = True  # a signal before uvicorn listened for it
+        self._stopping_since = time.monotonic()
         await asyncio.sleep(DRAIN_S)
         supervisor.kill()
 

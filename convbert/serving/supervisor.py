@@ -22,7 +22,6 @@ MAX_RESTARTS, RESTART_WINDOW_S = 3, 60.0
 EXIT_FAILED = 1
 _PROBE = Fields([TEXT_KEY], ["ready ?"])
 _PROBE_PAUSE_S = 0.1
-_STOP_WAIT_S = 1.5
 
 
 class State(enum.Enum):
@@ -101,8 +100,8 @@ class Supervisor:
             self._become(State.RESTARTING, reason)
             kill_group(self._process.pid)
 
-    async def stop(self) -> None:
-        """Ask the pipeline to end, and kill what is left of it."""
+    async def stop(self, patience: float) -> None:
+        """Ask the pipeline to end, and kill what is left of it after ``patience`` seconds."""
         self._become(State.STOPPING, "it was asked to")
         process = self._process
         if process is None:
@@ -110,7 +109,7 @@ class Supervisor:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(asyncio.shield(process.wait()), _STOP_WAIT_S)
+                await asyncio.wait_for(asyncio.shield(process.wait()), patience)
         kill_group(process.pid)
 
     def kill(self) -> None:
