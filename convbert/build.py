@@ -82,9 +82,10 @@ def build_model(
         UserError: the model is unknown, or it fits neither its weights, the vocabulary nor
             ``--max_seq_length``.
     """
+    tokenizer = processor.tokenizer
     overrides = {**config.model_overrides, "num_classes": num_classes}
     if config.from_scratch:
-        overrides["vocab_size"] = processor.tokenizer.vocab_size
+        overrides.update(vocab_size=tokenizer.vocab_size, pad_token_id=tokenizer.pad_token_id)
         shape = _shape(config.model_name_or_path, **overrides)
         model = ConvBertForSequenceClassification(shape)
     else:

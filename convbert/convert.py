@@ -16,12 +16,10 @@ from paddlenlp import transformers
 from paddlenlp.transformers import checkpoint
 from paddlenlp.transformers.convbert import weight_names
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
-from paddlenlp.transformers.tokenizer_utils import VOCAB_FILE
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_directory, atomic_write
 
 LAYOUTS = ("paddle", "hf")
-HF_TOKENIZER_FILE = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 
 
@@ -127,9 +125,9 @@ def hf_config(
 
 def _write_tokenizer(source: Path, target: Path, labels: Optional[List[str]], model) -> None:
     """Carry the vocabulary over; newer checkpoints of transformers hold it in tokenizer.json."""
-    vocab, packed = source / VOCAB_FILE, source / HF_TOKENIZER_FILE
+    vocab, packed = source / checkpoint.VOCAB_FILE, source / checkpoint.HF_TOKENIZER_FILE
     if not vocab.exists() and packed.exists():
-        vocab = target / VOCAB_FILE
+        vocab = target / checkpoint.VOCAB_FILE
         _extract_vocab(packed, vocab)
     if not vocab.exists():
         return  # weights alone, as some are published

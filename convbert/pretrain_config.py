@@ -77,7 +77,7 @@ class PretrainConfig:
         description = "Pretrain ConvBERT by replaced-token detection (ELECTRA) on a text file."
         return cls(**vars(build_parser(cls, description).parse_args(argv)))
 
-    def model_config(self, vocab_size: int) -> ConvBertConfig:
+    def model_config(self, vocab_size: int, pad_token_id: int) -> ConvBertConfig:
         """Return the discriminator's configuration.
 
         Raises:
@@ -85,7 +85,8 @@ class PretrainConfig:
         """
         given = {name: getattr(self, name) for name in SIZE_FLAGS}
         overrides = {name: value for name, value in given.items() if value is not None}
-        return ConvBertConfig.preset(self.model_size, vocab_size=vocab_size, **overrides)
+        overrides.update(vocab_size=vocab_size, pad_token_id=pad_token_id)
+        return ConvBertConfig.preset(self.model_size, **overrides)
 
     def identity(self) -> Dict[str, Any]:
         """Return the settings that a resumed run must share with its beginning."""

@@ -56,7 +56,8 @@ class Pretrainer:
         self.device = use_device(config.device)
         self.tokenizer = ConvBertTokenizer(config.vocab_file)
         self.processor = TextProcessor(self.tokenizer, config.max_seq_length)
-        model_config = config.model_config(self.tokenizer.vocab_size)
+        words, padding = self.tokenizer.vocab_size, self.tokenizer.pad_token_id
+        model_config = config.model_config(words, padding)
         self.processor.check_fits(model_config, config.vocab_file)
         self.sequences = read_sequences(config, self.tokenizer)
         lengths = [len(ids) for ids in self.sequences]

@@ -86,13 +86,20 @@ class TextProcessor:
         """Check that no id and no position can fall outside the model's tables.
 
         Raises:
-            UserError: the vocabulary has another size, or sequences could be too long.
+            UserError: the vocabulary has another size or another padding word, or sequences could
+                be too long.
         """
         words, positions = self.tokenizer.vocab_size, config.max_position_embeddings
         if words != config.vocab_size:
             raise UserError(
                 f"the vocabulary of '{source}' has {words} words but the model was built for "
                 f"{config.vocab_size}: use the vocab.txt the model was trained with"
+            )
+        padding = self.tokenizer.pad_token_id
+        if padding != config.pad_token_id:
+            raise UserError(
+                f"the vocabulary of '{source}' has [PAD] as word {padding} but the model's "
+                f"pad_token_id is {config.pad_token_id}: use the vocab.txt it was trained with"
             )
         if self.max_seq_len > positions:
             raise UserError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -117,6 +118,15 @@ def test_the_discriminator_starts_fine_tuning(corpus, tmp_path):
 def tokenizer(tiny_vocab):
     """The tokenizer of the tiny vocabulary."""
     return ConvBertTokenizer(str(tiny_vocab))
+
+
+def test_the_padding_word_may_stand_anywhere(corpus, tmp_path):
+    vocab = Path(corpus["vocab_file"])
+    words = vocab.read_text().split()
+    corpus["vocab_file"] = tmp_path / "padding_last.txt"
+    corpus["vocab_file"].write_text("\n".join([*words[1:], words[0]]) + "\n")
+    config = pretrainer(corpus, tmp_path).model.discriminator.config
+    assert config.pad_token_id == len(words) - 1
 
 
 def test_masks(tokenizer):

@@ -1,11 +1,14 @@
 """One step and one evaluation: what must not depend on how the batches are cut."""
 
+import dataclasses
+
 import numpy as np
 import paddle
 import pytest
 
 from convbert.build import build_trainer
 from convbert.config import TrainConfig
+from paddlenlp.utils.errors import UserError
 from tests.training_helpers import tiny_flags, write_sst2
 
 QUIET = {"hidden_dropout_prob": 0, "attention_probs_dropout_prob": 0}
@@ -109,6 +112,19 @@ def test_published_size_from_scratch_takes_the_vocabulary_given(trainer, tiny_vo
     config = small.model.config
     words = len(tiny_vocab.read_text().splitlines())
     assert (config.hidden_size, config.embedding_size, config.vocab_size) == (256, 128, words)
+
+
+def test_the_padding_word_may_stand_anywhere(trainer, tiny_vocab, tmp_path):
+    """Of a new model the vocabulary decides; a trained one must agree with it."""
+    words = tiny_vocab.read_text().split()
+    vocab = tmp_path / "padding_last.txt"
+    vocab.write_text("\n".join([*words[1:], words[0]]) + "\n")
+    sizes = {"model_name_or_path": "convbert-small", "num_hidden_layers": 1}
+    train = trainer(vocab_file=vocab, **sizes)
+    assert train.model.config.pad_token_id == len(words) - 1
+    other = dataclasses.replace(train.model.config, pad_token_id=0)
+    with pytest.raises(UserError, match=f"word {len(words) - 1} but the model's pad_token_id is 0"):
+        train.train.processor.check_fits(other, "here")
 
 
 def test_word_dropout_hides_words_and_nothing_else(trainer):

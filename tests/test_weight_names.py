@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import paddle
@@ -185,11 +186,37 @@ def test_vocabulary_inside_tokenizer_json(hf_checkpoint, tiny_checkpoint, tmp_pa
     (tmp_path / "new" / "tokenizer.json").write_text(json.dumps(content))
     convert(str(tmp_path / "new"), str(tmp_path / "out"), "paddle")
     assert (tmp_path / "out" / "vocab.txt").read_text().splitlines() == words
-    vocab["[PAD]"] = len(vocab) + 5
+    vocab["movie"] = len(vocab) + 5
     (tmp_path / "new" / "tokenizer.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match="gaps"):
         convert(str(tmp_path / "new"), str(tmp_path / "out2"), "paddle")
     assert not (tmp_path / "out2").exists()
+
+
+def words_of(checkpoint):
+    """The vocabulary of a checkpoint, by word."""
+    words = (checkpoint / "vocab.txt").read_text().splitlines()
+    return {word: number for number, word in enumerate(words)}
+
+
+@pytest.mark.parametrize(
+    ("file", "padding"), [("vocab.txt", 0), ("tokenizer.json", 0), ("weights alone", 1)]
+)
+def test_the_vocabulary_tells_the_padding_word(hf_checkpoint, tmp_path, file, padding):
+    """The default of transformers' class is 1, also beside vocabularies with [PAD] as word 0."""
+    source = tmp_path / "source"
+    copy_with(hf_checkpoint, source, pad_token_id=1)
+    if file == "vocab.txt":
+        shutil.copy(hf_checkpoint / file, source / file)
+    elif file == "tokenizer.json":
+        model = {"type": "WordPiece", "vocab": words_of(hf_checkpoint)}
+        (source / file).write_text(json.dumps({"model": model}))
+    load = transformers.ConvBertForSequenceClassification.from_pretrained
+    assert load(str(source)).config.pad_token_id == padding
+    assert load(str(source), pad_token_id=2).config.pad_token_id == 2
+    convert(str(source), str(tmp_path / "target"), "paddle")
+    config = json.loads((tmp_path / "target" / "model_config.json").read_text())
+    assert config["pad_token_id"] == padding
 
 
 def test_tool_converts_both_ways(run_script, tiny_checkpoint, tmp_path):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
-from typing import Any, Callable, Dict, List, Mapping, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -20,6 +20,8 @@ WEIGHTS_FILE = "model_state.pdparams"
 HF_CONFIG_FILE = "config.json"
 HF_WEIGHTS_FILE = "model.safetensors"
 HF_TORCH_FILE = "pytorch_model.bin"
+HF_TOKENIZER_FILE = "tokenizer.json"
+VOCAB_FILE = "vocab.txt"
 # Paddle writes this table of internal names beside the weights.
 _NAME_TABLE = "StructuredToParameterName@@"
 
@@ -103,6 +105,21 @@ def find_files(directory: str, config_optional: bool = False) -> Tuple[str, str]
     required = [WEIGHTS_FILE] if config_optional else [CONFIG_FILE, WEIGHTS_FILE]
     require_files(directory, required, "checkpoint")
     return CONFIG_FILE, WEIGHTS_FILE
+
+
+def padding_id(directory: str) -> Optional[int]:
+    """Return the number of the word [PAD] in the vocabulary beside a checkpoint, None without one.
+
+    The ``pad_token_id`` of a transformers configuration does not tell: the class's default is 1,
+    where the published vocabularies have [unused0], and nothing there depends on it.
+    """
+    vocab, packed = (os.path.join(directory, name) for name in (VOCAB_FILE, HF_TOKENIZER_FILE))
+    if os.path.isfile(vocab):
+        with open(vocab, encoding="utf-8", errors="replace") as file:
+            words = {line.rstrip("\n"): number for number, line in enumerate(file)}
+    else:
+        words = read_json(packed).get("model", {}).get("vocab") if os.path.isfile(packed) else None
+    return words.get("[PAD]") if isinstance(words, dict) else None
 
 
 def read_weights(path: str) -> Dict[str, np.ndarray]:

@@ -76,6 +76,10 @@ class PretrainedModel(nn.Layer):
             raw, config = {}, cls.config_class.preset(name, **overrides)
         else:
             raw = checkpoint.read_json(config_path)
+            is_hf = config_file == checkpoint.HF_CONFIG_FILE
+            padding = checkpoint.padding_id(directory) if is_hf else None
+            if padding is not None:
+                overrides = {"pad_token_id": padding, **overrides}
             config = cls.config_class.from_dict(raw, **overrides)
         weights = checkpoint.read_weights(os.path.join(directory, weights_file))
         if config_file == checkpoint.HF_CONFIG_FILE:

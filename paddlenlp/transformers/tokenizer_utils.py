@@ -15,14 +15,13 @@ from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
-from paddlenlp.transformers.checkpoint import read_json
+from paddlenlp.transformers.checkpoint import VOCAB_FILE, read_json
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import PathLike, atomic_write
 from paddlenlp.utils.hub import pretrained_file
 
 Text = Union[str, Tuple[str, str]]
 
-VOCAB_FILE = "vocab.txt"
 CONFIG_FILE = "tokenizer_config.json"
 MAX_WORD_CHARS = 100  # a longer word is [UNK], as in BERT's reference tokenizer
 CACHED_WORDS = 1 << 16  # bounds of the word cache: about 20 MB at most
