@@ -9,11 +9,12 @@ import shutil
 import numpy as np
 import paddle
 import pytest
+from safetensors import serialize
 from safetensors.numpy import load_file, save_file
 
 from convbert.convert import convert
 from paddlenlp import transformers
-from paddlenlp.transformers import ConvBertConfig, ConvBertTokenizer
+from paddlenlp.transformers import ConvBertConfig, ConvBertTokenizer, checkpoint
 from paddlenlp.transformers.convbert import weight_names
 from paddlenlp.utils.errors import UserError
 
@@ -153,6 +154,28 @@ def test_half_precision_becomes_single(hf_checkpoint, tmp_path):
     model = transformers.ConvBertForSequenceClassification.from_pretrained(str(tmp_path / "half"))
     assert model.classifier.dense.bias.numpy().dtype == np.float32
     assert float(model.classifier.dense.bias[3]) == 0.5
+
+
+def test_brain_floats_become_single(hf_checkpoint, tmp_path):
+    """safetensors' NumPy reader cannot return them."""
+    tensors = load_file(hf_checkpoint / "model.safetensors")
+    names = [name for name in tensors if name.startswith("classifier.")]
+    stored = {
+        name: {"dtype": "float32", "shape": a.shape, "data": a.tobytes()}
+        for name, a in tensors.items()
+    }
+    for name in names:  # the upper halves of the numbers
+        upper = (tensors[name].view(np.uint32) >> 16).astype(np.uint16)
+        stored[name].update(dtype="bfloat16", data=upper.tobytes())
+    copy_with(hf_checkpoint, tmp_path / "brain")
+    (tmp_path / "brain" / "model.safetensors").write_bytes(serialize(stored))
+    found = checkpoint.read_weights(str(tmp_path / "brain" / "model.safetensors"))
+    assert {array.dtype for array in found.values()} == {np.dtype(np.float32)}
+    for name, array in tensors.items():
+        np.testing.assert_allclose(found[name], array, rtol=2**-7 if name in names else 0)
+    transformers.ConvBertForSequenceClassification.from_pretrained(
+        str(tmp_path / "brain"), new_head=False
+    )
 
 
 def test_untied_generator_is_refused(tiny_config, tmp_path):

@@ -22,6 +22,7 @@ HF_WEIGHTS_FILE = "model.safetensors"
 HF_TORCH_FILE = "pytorch_model.bin"
 HF_TOKENIZER_FILE = "tokenizer.json"
 VOCAB_FILE = "vocab.txt"
+_BRAIN_FLOAT = "BF16"  # as safetensors calls it
 # Paddle writes this table of internal names beside the weights.
 _NAME_TABLE = "StructuredToParameterName@@"
 
@@ -161,10 +162,25 @@ def _read_pdparams(path: str) -> Any:
 
 
 def _read_safetensors(path: str) -> Dict[str, np.ndarray]:
+    from safetensors import deserialize, safe_open
     from safetensors.numpy import load_file
 
     open(path, "rb").close()  # a plain OSError where it cannot be read
-    return load_file(path)
+    with safe_open(path, framework="np") as file:
+        names = file.keys()  # a method: the file itself cannot be iterated
+        types = {file.get_slice(name).get_dtype() for name in names}
+    if _BRAIN_FLOAT not in types:
+        return load_file(path)
+    with open(path, "rb") as file:  # NumPy has no such type, so the library cannot return it
+        return {name: _from_bytes(**tensor) for name, tensor in deserialize(file.read())}
+
+
+def _from_bytes(dtype: str, shape: List[int], data: bytes) -> np.ndarray:
+    if dtype != _BRAIN_FLOAT:
+        kind = {"F": "float", "I": "int", "U": "uint"}[dtype[0]]
+        return np.frombuffer(data, f"{kind}{dtype[1:]}").reshape(shape)
+    bits = np.frombuffer(data, np.uint16).astype(np.uint32) << 16  # the upper half of a float32
+    return bits.view(np.float32).reshape(shape)
 
 
 def _read_torch(path: str) -> Any:
