@@ -81,8 +81,8 @@ def forward_and_loss(checkpoint: Path, out: Path, quick: bool) -> None:
     for case in cases.forward_cases(quick):
         inputs = tensors(case.inputs(model.config.vocab_size))
         labels = paddle.to_tensor(case.labels(cases.CLASSES))
-        last, states = model.convbert(**inputs, output_hidden_states=True)
-        logits = model.classifier(last)
+        _, states = model.convbert(**inputs, output_hidden_states=True)
+        logits = model(**inputs)  # not from the last state: the whole model as users call it
         dumped = {f"state_{i}": state.numpy() for i, state in enumerate(states)}
         dumps.dump(out / "forward" / f"{case.name}.npy", {**dumped, "logits": logits.numpy()})
         loss = F.cross_entropy(logits, labels)

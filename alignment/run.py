@@ -25,6 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 from alignment import cases, dumps
 from alignment.dumps import Row
+from benchmarks.machine import commit, describe, machine
 from convbert.cli import default_threads, make_parser, run_main
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_write, ensure_writable_dir
@@ -279,7 +280,7 @@ def random_batches() -> Iterator[Arrays]:
 
 
 def versions(reference: str) -> str:
-    """Name what was compared."""
+    """Name what was compared, and on what machine."""
     import paddle
 
     code = "import torch, transformers as t; print('torch', torch.__version__, t.__version__)"
@@ -287,8 +288,8 @@ def versions(reference: str) -> str:
     python = platform.python_version()
     torch, theirs = theirs.stdout.split()[1:]
     return (
-        f"paddle {paddle.__version__} against torch {torch} with transformers {theirs}; "
-        f"Python {python}, CPU, float32"
+        f"commit {commit()}; paddle {paddle.__version__} against torch {torch} with transformers "
+        f"{theirs}; Python {python}, float32; {describe(machine())}"
     )
 
 

@@ -1,10 +1,12 @@
-"""What numbers depend on: the processor and the date, for every result file."""
+"""What numbers depend on: the processor, the date and the commit, for every result file."""
 
 from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import time
+from pathlib import Path
 from typing import Dict, List, Union
 
 # Names in /proc/cpuinfo of the instructions that matrix products use.
@@ -28,6 +30,24 @@ def describe(record: Dict[str, Union[str, int, List[str]]]) -> str:
     """One line of the fields above, for a document."""
     vectors = ", ".join(record["vectors"])
     return f"{record['processor']}, {record['cores']} cores ({vectors}), {record['date']}"
+
+
+def commit() -> str:
+    """The checked-out commit, and whether tracked files differ from it; "unknown" without git."""
+    try:
+        head = _git("rev-parse", "--short=7", "HEAD")
+        changed = _git("status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return f"{head} with changes" if changed else head
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(Path(__file__).resolve().parent), *arguments]
+    run = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True
+    )
+    return run.stdout.strip()
 
 
 def _cpu_fields() -> Dict[str, str]:

@@ -40,7 +40,7 @@ def convert(source: str, target: str, layout: str, architecture: Optional[str] =
             architecture is unknown.
     """
     config_file, _ = checkpoint.find_files(source)
-    raw = checkpoint.read_json(os.path.join(source, config_file))
+    raw = checkpoint.read_model_config(os.path.join(source, config_file))
     architecture = architecture or find_architecture(raw)
     if architecture not in weight_names.HEADS:
         raise UserError(

@@ -178,6 +178,65 @@ def test_brain_floats_become_single(hf_checkpoint, tmp_path):
     )
 
 
+def write_shards(directory, tensors):
+    """Write weights as three files and their list; returns the list's path and content."""
+    places = {}
+    for number in range(3):
+        name = f"model-0000{number + 1}-of-00003.safetensors"
+        part = {key: tensors[key] for key in sorted(tensors)[number::3]}
+        save_file(part, directory / name)
+        places.update(dict.fromkeys(part, name))
+    index = directory / "model.safetensors.index.json"
+    content = {"metadata": {"total_size": 0}, "weight_map": places}
+    index.write_text(json.dumps(content))
+    return index, content
+
+
+def test_weights_in_several_files(hf_checkpoint, tmp_path):
+    tensors = copy_with(hf_checkpoint, tmp_path / "shards")
+    (tmp_path / "shards" / "model.safetensors").unlink()
+    write_shards(tmp_path / "shards", tensors)
+    load = transformers.ConvBertForSequenceClassification.from_pretrained
+    parts, whole = (load(str(d), new_head=False) for d in (tmp_path / "shards", hf_checkpoint))
+    np.testing.assert_array_equal(logits_of(parts), logits_of(whole))
+    (tmp_path / "shards" / "model-00002-of-00003.safetensors").unlink()
+    with pytest.raises(UserError, match=r"lacks model-00002-of-00003.safetensors$"):
+        load(str(tmp_path / "shards"))
+
+
+def test_a_wrong_list_of_files_is_told(hf_checkpoint, tmp_path):
+    index, content = write_shards(tmp_path, load_file(hf_checkpoint / "model.safetensors"))
+    first = next(iter(content["weight_map"].values()))
+    lists = {
+        "promises weights that its files lack: no.such.weight": {"no.such.weight": first},
+        "maps no weights to files": {"away": f"../{first}"},
+        "maps no weights to files beside it": {"itself": index.name},
+    }
+    for message, change in lists.items():
+        changed = {**content, "weight_map": {**content["weight_map"], **change}}
+        index.write_text(json.dumps(changed))
+        with pytest.raises(UserError, match=message):
+            checkpoint.read_weights(str(index))
+
+
+OTHERS = {
+    "model_type": "bert",
+    "architectures": ["BertForSequenceClassification"],
+    "init_class": "ElectraModel",
+}
+
+
+@pytest.mark.parametrize("field", OTHERS)
+def test_another_kind_of_model_is_refused_by_name(hf_checkpoint, tmp_path, field):
+    copy_with(hf_checkpoint, tmp_path / "other", **{field: OTHERS[field]})
+    expected = "config.json describes a model of type '(bert|Bert|Electra).*': only ConvBERT"
+    with pytest.raises(UserError, match=expected):
+        transformers.ConvBertForSequenceClassification.from_pretrained(str(tmp_path / "other"))
+    with pytest.raises(UserError, match=expected):
+        convert(str(tmp_path / "other"), str(tmp_path / "out"), "paddle")
+    assert not (tmp_path / "out").exists()
+
+
 def test_untied_generator_is_refused(tiny_config, tmp_path):
     build("ConvBertGenerator", tiny_config).save_pretrained(str(tmp_path / "ours"))
     convert(str(tmp_path / "ours"), str(tmp_path / "hf"), "hf")

@@ -20,6 +20,7 @@ WEIGHTS_FILE = "model_state.pdparams"
 HF_CONFIG_FILE = "config.json"
 HF_WEIGHTS_FILE = "model.safetensors"
 HF_TORCH_FILE = "pytorch_model.bin"
+INDEX = ".index.json"  # after either name: the list of the files that share the weights
 HF_TOKENIZER_FILE = "tokenizer.json"
 VOCAB_FILE = "vocab.txt"
 _BRAIN_FLOAT = "BF16"  # as safetensors calls it
@@ -74,6 +75,21 @@ def read_json(path: str) -> Dict[str, Any]:
     return content
 
 
+def read_model_config(path: str) -> Dict[str, Any]:
+    """Read the JSON configuration of a ConvBERT, in any layout.
+
+    Raises:
+        UserError: as `read_json`, or it is the configuration of another kind of model.
+    """
+    raw = read_json(path)
+    classes = raw.get("architectures") or [None]
+    names = [raw.get("model_type"), raw.get("architecture"), raw.get("init_class"), classes[0]]
+    other = [name for name in names if name and not str(name).lower().startswith("convbert")]
+    if other:
+        raise UserError(f"{path} describes a model of type '{other[0]}': only ConvBERT is read")
+    return raw
+
+
 def require_files(directory: str, names: List[str], what: str) -> None:
     """Check a directory up front.
 
@@ -99,9 +115,10 @@ def find_files(directory: str, config_optional: bool = False) -> Tuple[str, str]
     """
     present = set(os.listdir(directory)) if os.path.isdir(directory) else set()
     if HF_CONFIG_FILE in present and not present & {CONFIG_FILE, WEIGHTS_FILE}:
-        for name in (HF_WEIGHTS_FILE, HF_TORCH_FILE):
-            if name in present:
-                return HF_CONFIG_FILE, name
+        for whole in (HF_WEIGHTS_FILE, HF_TORCH_FILE):
+            for name in (whole, whole + INDEX):
+                if name in present:
+                    return HF_CONFIG_FILE, name
         raise UserError(f"checkpoint '{directory}' lacks {HF_WEIGHTS_FILE} (or {HF_TORCH_FILE})")
     required = [WEIGHTS_FILE] if config_optional else [CONFIG_FILE, WEIGHTS_FILE]
     require_files(directory, required, "checkpoint")
@@ -127,7 +144,8 @@ def read_weights(path: str) -> Dict[str, np.ndarray]:
     """Read a file of weights into arrays without running any code from it.
 
     Args:
-        path: ``.pdparams``, ``.safetensors``, or ``.bin`` (which needs torch).
+        path: ``.pdparams``, ``.safetensors``, ``.bin`` (which needs torch), or the
+            ``.index.json`` of several of the last two.
 
     Returns:
         Arrays by name; half, double and brain floats become float32.
@@ -202,9 +220,32 @@ def _read_torch(path: str) -> Any:
     }
 
 
+def _read_shards(path: str) -> Dict[str, np.ndarray]:
+    places = read_json(path).get("weight_map")
+    if not isinstance(places, dict) or not all(_is_shard(file) for file in places.values()):
+        raise UserError(f"{path} maps no weights to files beside it: save the checkpoint again")
+    directory, files = os.path.dirname(path), sorted(set(places.values()))
+    require_files(directory, files, "checkpoint")
+    found = {file: read_weights(os.path.join(directory, file)) for file in files}
+    lost = [name for name, file in places.items() if name not in found[file]]
+    if lost:
+        raise UserError(f"{path} promises weights that its files lack: {shorten(lost)}")
+    return {name: array for weights in found.values() for name, array in weights.items()}
+
+
+def _is_shard(file: Any) -> bool:
+    """Whether it is a plain name of a file of weights: no way out of the directory, no index."""
+    return (
+        isinstance(file, str)
+        and file == os.path.basename(file)
+        and file.endswith((".safetensors", ".bin"))
+    )
+
+
 _READERS: Dict[str, Callable[[str], Any]] = {
     ".safetensors": _read_safetensors,
     ".bin": _read_torch,
+    ".json": _read_shards,
 }
 
 

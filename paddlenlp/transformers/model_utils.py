@@ -75,7 +75,7 @@ class PretrainedModel(nn.Layer):
         if not os.path.exists(config_path):  # upstream publishes weights without a configuration
             raw, config = {}, cls.config_class.preset(name, **overrides)
         else:
-            raw = checkpoint.read_json(config_path)
+            raw = checkpoint.read_model_config(config_path)
             is_hf = config_file == checkpoint.HF_CONFIG_FILE
             padding = checkpoint.padding_id(directory) if is_hf else None
             if padding is not None:
