@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 
@@ -69,6 +70,35 @@ def test_serving_without_its_packages_is_one_line(run_script, tmp_path, script):
     assert run.stderr.startswith(f"{script.rpartition('/')[2]}: error: serving needs the package ")
     assert run.stderr.endswith(": run shell/serving.sh setup (CPython 3.8 to 3.12)\n")
     assert len(run.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("where", ["PYTHON", ".venv"])
+def test_setting_up_serving_on_a_python_without_it_is_one_line(repo_root, tmp_path, where):
+    for path in [*repo_root.glob("requirements*.txt"), *repo_root.glob("shell/*serving*.sh")]:
+        copy_into(tmp_path, path.relative_to(repo_root), path.read_text())
+    copy_into(tmp_path, "shell/_env.sh", (repo_root / "shell" / "_env.sh").read_text())
+    versions = {"PYTHON": "3.11", ".venv": "3.11", where: "3.13"}
+    for name, version in versions.items():
+        copy_into(tmp_path, f"{name}/bin/python", f"#!/bin/sh\necho {version}\n").chmod(0o755)
+    done = subprocess.run(
+        ["bash", str(tmp_path / "shell" / "serving.sh"), "setup"],
+        env={**os.environ, "PYTHON": str(tmp_path / "PYTHON" / "bin" / "python")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert f"{where}{'=' if where == 'PYTHON' else ' has'}" in done.stderr
+    assert "3.13" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+
+
+def copy_into(folder, name, text):
+    """Write a text file below a folder and return its path."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
 
 
 def test_tokenizer_does_not_import_paddle(repo_root):
