@@ -20,7 +20,7 @@ TIPC_READY_SECONDS="${TIPC_READY_SECONDS:-120}"
 STOP_TENTHS=150  # tenths of a second a process has to end after SIGTERM
 ORPHAN_TENTHS=20 # and the children it leaves behind
 
-RUN_DIR="" LABEL="" HELPER="" CHILD="" SERVER="" CURRENT=""
+RUN_DIR="" LABEL="" HELPER="" CHILD="" SERVER="" WAITER="" CURRENT=""
 declare -A STEP_STATUS=()
 
 helper() {
@@ -116,10 +116,10 @@ stop_tree() {
 
 stop_children() {
     local pid
-    for pid in $CHILD $SERVER; do
+    for pid in $CHILD $WAITER $SERVER; do
         stop_tree "$pid"
     done
-    CHILD="" SERVER=""
+    CHILD="" WAITER="" SERVER=""
 }
 
 interrupted() {
@@ -201,18 +201,22 @@ step_run() {
 
 # A server: started, then polled until it is ready, and left running for the steps that follow.
 step_serve() {
-    local number="$1" log="$2"
+    local number="$1" log="$2" status=0
     local -a words check
     mapfile -d '' -t words <"$RUN_DIR/plan/$number.command"
     mapfile -d '' -t check <"$RUN_DIR/plan/$number.check"
     setsid "${words[@]}" >"$log" 2>&1 </dev/null &
     SERVER=$!
-    if ! helper wait-ready --pid "$SERVER" --seconds "$TIPC_READY_SECONDS" "${check[@]}" >>"$log" 2>&1
-    then
-        stop_tree "$SERVER"
-        SERVER=""
-        return 1
-    fi
+    # In the background: bash takes a signal at once in `wait`, after the end of a command otherwise.
+    "$HELPER" "$TIPC_DIR/helper.py" wait-ready --pid "$SERVER" --seconds "$TIPC_READY_SECONDS" \
+        "${check[@]}" >>"$log" 2>&1 &
+    WAITER=$!
+    wait "$WAITER" || status=$?
+    WAITER=""
+    [ "$status" -ne 0 ] || return 0
+    stop_tree "$SERVER"
+    SERVER=""
+    return 1
 }
 
 # The end of a server: by its own pid, and its ports must be free afterwards.

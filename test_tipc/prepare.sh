@@ -9,4 +9,4 @@ source "$(dirname "${BASH_SOURCE[0]}")/common_func.sh"
 
 [ "$#" -ge 2 ] || die "usage: bash test_tipc/$(basename "$0") CONFIG MODE [--data_dir DIR ...]"
 use_project_environment
-helper prepare "$@"
+exec "$HELPER" "$TIPC_DIR/helper.py" prepare "$@" # signals reach it and what it started

@@ -82,6 +82,15 @@ def test_an_unknown_mode_is_refused_first(fake):
     assert not fake.output.exists()
 
 
+def test_a_python_without_paddle_is_refused(fake):
+    status, printed = fake.run(TRAIN_SCRIPT, fake.train_config(), LITE, FAKE_LACKS="paddle")
+    assert status == 2
+    assert "line 3 (python): " in printed
+    assert "has no paddle: run bash shell/serving.sh setup" in printed
+    assert not fake.calls()
+    assert not fake.output.exists()
+
+
 def test_a_missing_line_is_named(fake):
     config = fake.train_config()
     lines = config.read_text().splitlines()
@@ -157,6 +166,18 @@ def test_ctrl_c_stops_what_was_started_and_nothing_else(fake):
     finally:
         stranger.kill()
         stranger.wait()
+
+
+def test_sigterm_while_a_server_starts(fake):
+    run = fake.start(SERVING_SCRIPT, fake.serving_config(), plan={"server": "hangs"})
+    pids = [int(pid) for pid in wait_for(fake.folder / "state" / "pids").split()]
+    began = time.monotonic()
+    run.terminate()
+    printed, _ = run.communicate(timeout=100)
+    assert run.returncode == 143
+    assert time.monotonic() - began < 30  # not the 120 s that a server has to become ready
+    assert not any(map(is_running, pids))
+    assert "FAILED at step 3 (serve): INTERRUPTED" in printed
 
 
 def test_a_step_has_a_time_limit(fake):

@@ -35,7 +35,10 @@ class FakeRun:
         self.output = folder / "output"
         self.python = folder / "fake_python"
         fake = ROOT / "tests" / "fixtures" / "tipc" / "fake_python.py"
-        self.python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{fake}" "$@"\n')
+        self.python.write_text(
+            '#!/bin/sh\n[ "$1" != -c ] || { echo "$FAKE_LACKS"; exit; }  # asked for packages\n'
+            f'exec "{sys.executable}" "{fake}" "$@"\n'
+        )
         self.python.chmod(0o755)
         self.texts = folder / "dev.tsv"
         self.texts.write_text("sentence\tlabel\na\t0\nb\t1\nc\t1\n")

@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Tuple
 
-from convbert.cli import add_bool_flag, make_parser, set_cpu_environment
+from convbert.cli import add_bool_flag, exit_on_sigterm, make_parser, set_cpu_environment
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_directory, atomic_write
 from tipc.config import read_config
+from tipc.packages import SETUP, missing_packages
 from tipc.records import MANIFEST_FILE, file_hashes
 from tipc.slots import MODES, ROOT, TRAIN_MODES
 
@@ -95,11 +96,14 @@ def main(argv=None) -> int:
     add("--trained_dir", help="fine-tuned checkpoint (best.pdparams)")
     add_bool_flag(parser, "--force", False, "make parts again that are there already")
     args = parser.parse_args(argv)
-    set_cpu_environment()
     kind = next(kind for kind, modes in MODES.items() if args.mode in modes)
     name = read_config(args.config, kind, args.mode).value("model_name")
     if name not in RECIPES:
         raise UserError(f"{args.config}: no recipe for model_name {name}, only {list(RECIPES)}")
+    if missing_packages(sys.executable, ["paddle"]):
+        raise UserError(f"{sys.executable} has no paddle: run {SETUP}")
+    set_cpu_environment()
+    exit_on_sigterm()  # subprocess.call then stops the training it waits for
     Preparation(name, args).run(PARTS_OF_MODE[args.mode])
     return 0
 
