@@ -40,8 +40,11 @@ def convert(source: str, target: str, layout: str, architecture: Optional[str] =
             architecture is unknown.
     """
     config_file, _ = checkpoint.find_files(source)
-    raw = checkpoint.read_model_config(os.path.join(source, config_file))
+    config_path = os.path.join(source, config_file)
+    raw = checkpoint.read_model_config(config_path)
     architecture = architecture or find_architecture(raw)
+    if architecture is None:
+        raise UserError(f"{config_path} names no architecture: give --architecture")
     if architecture not in weight_names.HEADS:
         raise UserError(
             f"architecture '{architecture}' is unknown: give --architecture, one of "
@@ -58,19 +61,15 @@ def convert(source: str, target: str, layout: str, architecture: Optional[str] =
     return architecture
 
 
-def find_architecture(raw: Dict[str, Any]) -> str:
-    """Return our class of a model, from any of the three forms of the configuration.
-
-    Raises:
-        UserError: the configuration does not say.
-    """
+def find_architecture(raw: Dict[str, Any]) -> Optional[str]:
+    """Return our class of a model, from any of the three forms of the configuration, if named."""
     named = raw.get("architecture") or raw.get("init_class")
     if named:
         return named
     hf_names = {head.hf_class: ours for ours, head in reversed(list(weight_names.HEADS.items()))}
     for hf_class in raw.get("architectures") or ():
         return hf_names.get(hf_class, hf_class)
-    raise UserError("the configuration names no architecture: give --architecture")
+    return None
 
 
 def label_names(source: str, raw: Dict[str, Any]) -> Optional[List[str]]:

@@ -136,6 +136,15 @@ def test_foreign_weights_do_not_pass_as_a_body(copy):
             model.from_pretrained(str(copy))
 
 
+@pytest.mark.parametrize("dtype", ["int64", "bool", "uint8"])
+def test_weights_that_are_no_floats_are_named(copy, dtype):
+    """As of a quantized checkpoint."""
+    rewrite(copy, lambda weights: weights.update({"classifier.dense.bias": np.ones(16, dtype)}))
+    expected = f"no floating-point numbers: classifier.dense.bias {dtype}$"
+    with pytest.raises(UserError, match=expected):
+        ConvBertForSequenceClassification.from_pretrained(str(copy))
+
+
 def test_other_sizes_are_named(copy):
     with pytest.raises(UserError, match="of another shape: .*instead of"):
         ConvBertForSequenceClassification.from_pretrained(str(copy), hidden_size=32)
@@ -215,6 +224,10 @@ def test_torch_file_without_torch(tmp_path):
 
 def test_layouts_are_told_apart(tmp_path, copy):
     assert checkpoint.find_files(str(copy)) == ("model_config.json", "model_state.pdparams")
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(UserError, match=r"lacks config.json$"):
+        checkpoint.find_files(str(tmp_path))
+    (tmp_path / "model.safetensors").unlink()
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match=r"lacks model.safetensors \(or pytorch_model.bin\)"):
         checkpoint.find_files(str(tmp_path))

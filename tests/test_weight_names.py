@@ -315,7 +315,10 @@ def test_tool_converts_both_ways(run_script, tiny_checkpoint, tmp_path):
 def test_tool_tells_user_mistakes(run_script, tiny_checkpoint, hf_checkpoint, tmp_path):
     mistakes = {
         "no such directory": (["--input_dir", "nowhere"], "'nowhere' is not a directory"),
-        "no architecture": (["--input_dir", tmp_path / "silent"], "give --architecture"),
+        "no architecture": (
+            ["--input_dir", tmp_path / "silent"],
+            "config.json names no architecture: give --architecture",
+        ),
         "wrong architecture": (
             ["--input_dir", tiny_checkpoint, "--architecture", "Bert"],
             "one of ConvBertModel",

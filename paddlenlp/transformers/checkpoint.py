@@ -120,6 +120,8 @@ def find_files(directory: str, config_optional: bool = False) -> Tuple[str, str]
                 if name in present:
                     return HF_CONFIG_FILE, name
         raise UserError(f"checkpoint '{directory}' lacks {HF_WEIGHTS_FILE} (or {HF_TORCH_FILE})")
+    if {HF_WEIGHTS_FILE, HF_TORCH_FILE} & present and not {CONFIG_FILE, WEIGHTS_FILE} & present:
+        raise UserError(f"checkpoint '{directory}' lacks {HF_CONFIG_FILE}")
     required = [WEIGHTS_FILE] if config_optional else [CONFIG_FILE, WEIGHTS_FILE]
     require_files(directory, required, "checkpoint")
     return CONFIG_FILE, WEIGHTS_FILE

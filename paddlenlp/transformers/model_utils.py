@@ -97,7 +97,7 @@ class PretrainedModel(nn.Layer):
             new_head: keep the random head when the weights hold none of it.
 
         Raises:
-            UserError: tensors are missing, left over or of another shape (all named).
+            UserError: tensors are missing, left over, of another shape or type (all named).
         """
         target = self.state_dict()
         weights = self._match_prefix(weights, target)
@@ -132,7 +132,17 @@ class PretrainedModel(nn.Layer):
             for name in target
             if name in weights and list(weights[name].shape) != list(target[name].shape)
         ]
-        found = [("missing", missing), ("unknown", extra), ("of another shape", misshaped)]
+        mistyped = [
+            f"{name} {weights[name].dtype}"
+            for name in target
+            if name in weights and weights[name].dtype != np.float32
+        ]
+        found = [
+            ("missing", missing),
+            ("unknown", extra),
+            ("of another shape", misshaped),
+            ("no floating-point numbers", mistyped),
+        ]
         problems = [f"{kind}: {checkpoint.shorten(names)}" for kind, names in found if names]
         if problems:
             raise UserError(
