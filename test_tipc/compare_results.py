@@ -68,6 +68,8 @@ def judge_inference(args: argparse.Namespace) -> List[str]:
         reference = verdict.read_answers(args.reference)
         wrong += verdict.check_answers(answers, reference, precision, args.reference)
     if args.baseline:
+        baseline = verdict.read_answers(args.baseline)
+        wrong += verdict.check_quantized(answers, baseline, args.baseline)
         wrong += verdict.check_drop(results, verdict.read_json(args.baseline))
     if args.gt_file:
         wrong += verdict.check_record(results, verdict.read_json(args.gt_file), args.gt_file)

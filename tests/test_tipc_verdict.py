@@ -71,6 +71,15 @@ def test_accuracy_of_a_quantized_model(after, good):
     assert bool(verdict.check_drop({"accuracy": after}, {"accuracy": 0.95})) != good
 
 
+def test_answers_of_a_quantized_model():
+    rounded = {**ANSWERS, "prob": [0.9, 0.8, 0.7, 0.601]}
+    assert verdict.check_quantized(rounded, ANSWERS, "X") == []
+    (same,) = verdict.check_quantized(ANSWERS, ANSWERS, "X")
+    assert "nothing in this model is quantized" in same
+    (labels,) = verdict.check_quantized({**rounded, "label_id": [0, 1, 1, 1]}, ANSWERS, "X")
+    assert "1 labels differ" in labels
+
+
 def test_no_accuracy_is_no_agreement():
     assert verdict.check_drop({"accuracy": None}, {"accuracy": 0.9})
     assert verdict.check_accuracy({}, {"accuracy": 0.9, "accuracy_atol": 0.1}, "X")
