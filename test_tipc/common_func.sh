@@ -219,7 +219,7 @@ step_serve() {
     return 1
 }
 
-# The end of a server: by its own pid, and its ports must be free afterwards.
+# The end of a server: by its own pid, well or of our SIGTERM (143), and its ports free afterwards.
 step_stop() {
     local log="$2" status=0
     local -a words
@@ -231,7 +231,8 @@ step_stop() {
         echo "the server ended with status $status" >>"$log"
         SERVER=""
     fi
-    "${words[@]}" >>"$log" 2>&1
+    "${words[@]}" >>"$log" 2>&1 || return $?
+    [ "$status" -eq 143 ] || return "$status"
 }
 
 # Every file that a step has to write must exist and be no older than the start of the step.

@@ -242,6 +242,13 @@ def test_a_server_that_dies_is_noticed_at_once(fake):
     assert time.monotonic() - began < 30  # the deadline is 120 s
 
 
+def test_a_server_that_ends_badly_fails(fake):
+    status, printed = fake.run(SERVING_SCRIPT, fake.serving_config(), plan={"server": "ends badly"})
+    assert status == 1
+    assert "the server ended with status 5" in printed
+    assert "FAILED at step 5 (stop): FAILED; 1 of 5 not OK" in printed
+
+
 def test_a_server_on_another_device_fails(fake):
     lines = {12: "op.convbert.local_service_conf.device_type:1"}
     status, printed = fake.run(SERVING_SCRIPT, fake.serving_config(lines))
