@@ -13,6 +13,7 @@ TIPC_DIR="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 # shellcheck source=shell/_env.sh
 source "$TIPC_DIR/../shell/_env.sh"
 cd "$ROOT" || exit
+export TIPC_SCRIPT="$0"
 
 TIPC_OUTPUT="${TIPC_OUTPUT:-test_tipc/output}"
 TIPC_STEP_SECONDS="${TIPC_STEP_SECONDS:-21600}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Callable, Dict
@@ -31,4 +32,5 @@ def main(argv=None) -> int:
 
 
 if __name__ == "__main__":
+    sys.argv[0] = os.environ.get("TIPC_SCRIPT", sys.argv[0])  # the name that errors start with
     run_main(main)

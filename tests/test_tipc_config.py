@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 
 import pytest
 
 from paddlenlp.utils.errors import UserError
 from tests.tipc_tools import CONFIGS, CPU_CONFIG, SERVING_CONFIG, changed
+from tipc import needs
 from tipc.config import read_config
 from tipc.plan import TrainInferPlan, launcher, processes
 from tipc.slots import FORMATS, MODES
@@ -147,6 +149,66 @@ def test_a_device_that_contradicts_the_cards(tmp_path):
     config = read_config(str(path), "train_infer", LITE)
     with pytest.raises(UserError, match=r"line 5 \(train_device\): gpu contradicts gpu_list -1"):
         TrainInferPlan(config, "run").build()
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "lines", "said"),
+    [
+        ("train_infer", LITE, {4: "gpu_list:-1|0,1"}, r"line 4 \(gpu_list\): '0,1' needs 2 GPU"),
+        (
+            "train_infer",
+            LITE,
+            {4: "gpu_list:1.1.1.1,1.1.1.2;0"},
+            r"'1.1.1.1,1.1.1.2;0' needs 1 GPU",
+        ),
+        (
+            "train_infer",
+            "whole_infer",
+            {41: "--use_gpu:True"},
+            r"line 41 \(use_gpu\): 'True' needs 1",
+        ),
+        (
+            "benchmark",
+            "benchmark_train",
+            {4: "gpu_list:3"},
+            r"line 4 \(gpu_list\): '3' needs 4 GPU",
+        ),
+        (
+            "serving",
+            "serving_infer",
+            {12: "op.convbert.local_service_conf.device_type:0|1"},
+            r"line 12 \(device_type\): '1' needs 1 GPU",
+        ),
+    ],
+)
+def test_gpus_that_are_not_there(tmp_path, monkeypatch, kind, mode, lines, said):
+    def answer(python, question, *words):
+        return "sees 0" if question == needs.COUNT_GPUS else ""
+
+    monkeypatch.setattr(needs, "_ask", answer)
+    path = tmp_path / "config.txt"
+    source = SERVING_CONFIG if kind == "serving" else CPU_CONFIG
+    path.write_text(changed(source, lines))
+    config = read_config(str(path), kind, mode)
+    with pytest.raises(UserError, match=said + r".*the Paddle of python3 sees 0: write '.*' for"):
+        needs.check_needs(config, kind)
+    needs.check_needs(read_config(str(source), kind, mode), kind)
+
+
+def test_cards_count_only_where_a_mode_trains(tmp_path):
+    path = tmp_path / "config.txt"
+    path.write_text(changed(CPU_CONFIG, {4: "gpu_list:0"}))
+    config = read_config(str(path), "train_infer", "whole_infer")
+    assert list(needs.wanted_gpus(config, "train_infer")) == []
+
+
+def test_a_python_is_asked():
+    assert needs.missing_packages(sys.executable, ["json", "no_such_package"]) == "no_such_package"
+    with pytest.raises(UserError, match="'false' does not run"):
+        needs.missing_packages("false", ["json"])
+    pytest.importorskip("paddle")
+    assert needs._ask(sys.executable, needs.COUNT_GPUS, "0") in ("", "has no GPU support")
+    assert needs._ask(sys.executable, needs.COUNT_GPUS, "1000") in ("sees 0", "has no GPU support")
 
 
 def test_every_product_of_a_plan_lies_in_its_run_folder():

@@ -87,6 +87,8 @@ def test_a_python_without_paddle_is_refused(fake):
     assert status == 2
     assert "line 3 (python): " in printed
     assert "has no paddle: run bash shell/serving.sh setup" in printed
+    assert printed.startswith("test_train_inference_python.sh: error: ")
+    assert printed.count("\n") == 1
     assert not fake.calls()
     assert not fake.output.exists()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -36,7 +37,7 @@ class FakeRun:
         self.python = folder / "fake_python"
         fake = ROOT / "tests" / "fixtures" / "tipc" / "fake_python.py"
         self.python.write_text(
-            '#!/bin/sh\n[ "$1" != -c ] || { echo "$FAKE_LACKS"; exit; }  # asked for packages\n'
+            '#!/bin/sh\n[ "$1" != -c ] || { echo "$FAKE_LACKS"; exit; }  # what it lacks\n'
             f'exec "{sys.executable}" "{fake}" "$@"\n'
         )
         self.python.chmod(0o755)
@@ -92,6 +93,8 @@ class FakeRun:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            # bash cannot trap a signal that it found ignored, as a job in the background does.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def run(self, script: str, *args, plan: dict = {}, **env: str):  # noqa: B006

@@ -17,7 +17,7 @@ from typing import Callable, Dict, Iterable, List
 from convbert.cli import make_parser
 from paddlenlp.utils.errors import UserError
 from tipc.config import Config, read_config
-from tipc.packages import require_packages
+from tipc.needs import check_needs
 from tipc.plan import Step, TrainInferPlan
 from tipc.plan_more import BenchmarkPlan, OnnxPlan, ServingPlan
 from tipc.slots import FORMATS, ROOT
@@ -40,7 +40,7 @@ def main(argv: List[str]) -> int:
     parser.add_argument("--option", default="", help="what else the kind of plan takes")
     args = parser.parse_args(argv)
     config = read_config(args.config, args.kind, args.mode)
-    require_packages(config, args.kind)
+    check_needs(config, args.kind)
     run_dir = unused_name(args.base, config)
     extra = [args.option] if args.option else []
     plan = PLANS[args.kind](config, run_dir, *extra)

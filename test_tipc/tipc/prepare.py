@@ -23,7 +23,7 @@ from convbert.cli import add_bool_flag, exit_on_sigterm, make_parser, set_cpu_en
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_directory, atomic_write
 from tipc.config import read_config
-from tipc.packages import SETUP, missing_packages
+from tipc.needs import SETUP, missing_packages
 from tipc.records import MANIFEST_FILE, file_hashes
 from tipc.slots import MODES, ROOT, TRAIN_MODES
 
