@@ -19,7 +19,13 @@ from typing import Optional, Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from convbert.cli import exit_on_sigterm, keep_freed_memory, run_main, set_cpu_environment
+from convbert.cli import (
+    exit_on_sigterm,
+    hold_signals,
+    keep_freed_memory,
+    run_main,
+    set_cpu_environment,
+)
 from convbert.pretrain_config import PretrainConfig
 from paddlenlp.utils.errors import UserError
 
@@ -56,7 +62,8 @@ def fit(config: PretrainConfig, pretrainer) -> None:
     losses, started = [], time.perf_counter()
     for indices in pretrainer.batches():
         lr = pretrainer.optimizer.get_lr()
-        losses.append(pretrainer.train_step(indices))
+        with hold_signals():
+            losses.append(pretrainer.train_step(indices))
         step, last = pretrainer.step, pretrainer.step == config.max_steps
         if last or step % config.logging_steps == 0:
             generator, discriminator = (sum(column) / len(losses) for column in zip(*losses))

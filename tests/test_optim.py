@@ -92,6 +92,14 @@ def test_a_step_is_scaled_by_the_depth(config):
         np.testing.assert_allclose(before - after, expected, rtol=2e-2, atol=1e-7, err_msg=name)
 
 
+def test_the_usual_epsilon_is_that_of_electra():
+    config = SIZES["2 layers, projection, groups"]
+    sizes = step_sizes(config, gradient=1e-6, layer_lr_decay=1.0, weight_decay=0.0)
+    for name, (before, after) in sizes.items():
+        # the first step of Adam: gradient / (gradient + epsilon), here 1e-6 / (1e-6 + 1e-6)
+        np.testing.assert_allclose(before - after, 0.01 / 2, rtol=1e-3, atol=1e-7, err_msg=name)
+
+
 def test_weight_decay_spares_biases_and_norms(config):
     sizes = step_sizes(config, gradient=0.0, layer_lr_decay=1.0, weight_decay=0.5)
     spared = {name for name, (before, after) in sizes.items() if np.array_equal(before, after)}

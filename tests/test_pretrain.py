@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from pathlib import Path
 
 import numpy as np
 import paddle
 import pytest
 
+import pretrain
+from convbert.cli import exit_on_sigterm
 from convbert.pretrain_config import PretrainConfig
 from convbert.pretraining import (
     OPTIMIZER_FILE,
@@ -211,6 +214,25 @@ def test_the_command_on_the_embedded_reviews(run_script, tmp_path):
     resumed = run_script(*common, "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert "global step" not in resumed.stdout  # nothing is left to do
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_for_the_end_of_the_step(corpus, tmp_path, monkeypatch, number):
+    """Paddle turns an exception in a hand-written gradient into an error of its own."""
+    exit_on_sigterm()  # pytest has Python's own handler of Ctrl-C
+    trainer, whole_step = pretrainer(corpus, tmp_path / "out"), Pretrainer.train_step
+
+    def interrupted(self, indices):
+        signal.raise_signal(number)
+        return whole_step(self, indices)
+
+    monkeypatch.setattr(Pretrainer, "train_step", interrupted)
+    try:
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            pretrain.fit(trainer.config, trainer)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    assert trainer.step == 1
 
 
 MISTAKES = {
