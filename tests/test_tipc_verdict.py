@@ -26,7 +26,7 @@ METRICS = {
     [
         ({}, None),
         ({"prob": [0.9, 0.8, 0.7, 0.600002]}, None),
-        ({"prob": [0.9, 0.8, 0.7, 0.6001]}, "a probability differs"),
+        ({"prob": [0.9, 0.8, 0.7, 0.60002]}, "a probability differs"),
         ({"prob": [0.9, 0.8, 0.7, float("nan")]}, "a probability differs"),
         ({"label_id": [0, 1, 1, 1]}, "1 labels differ from X, the first in row 4"),
         ({"label_id": [0], "prob": [0.9]}, "1 answers against 4"),
@@ -83,6 +83,30 @@ def test_answers_of_a_quantized_model():
 def test_no_accuracy_is_no_agreement():
     assert verdict.check_drop({"accuracy": None}, {"accuracy": 0.9})
     assert verdict.check_accuracy({}, {"accuracy": 0.9, "accuracy_atol": 0.1}, "X")
+
+
+@pytest.mark.parametrize(("found", "good"), [(0.9, True), (0.86, True), (0.85, False), (1, False)])
+def test_accuracy_against_a_record(found, good):
+    record = {"accuracy": 0.9, "accuracy_atol": 0.045}
+    assert bool(verdict.check_record({"accuracy": found}, record, "X")) != good
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", "{}"),
+        ("a.json", "[]"),
+        ("a.json", '{"label_id": [], "prob": []}'),
+        ("a.json", '{"label_id": [0, 1], "prob": [0.9]}'),
+        ("a.json", '{"label_id": [0]}'),
+        ("a.jsonl", ""),
+        ("a.jsonl", '{"label_id": 0, "prob": 0.9}\n{"label_'),
+    ],
+)
+def test_no_answers_are_no_agreement(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError):
+        verdict.read_answers(str(tmp_path / name))
 
 
 def test_a_record(tmp_path, run_script):
