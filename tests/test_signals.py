@@ -1,7 +1,11 @@
-"""Signals that wait until a step is done."""
+"""Signals: some wait until a step is done, none leaves anything half-written."""
 
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -48,3 +52,16 @@ def test_an_error_in_the_block_wins_and_the_handler_is_back(number):
         held(number, lambda: {}["missing"])
     with pytest.raises(Arrived):
         os.kill(os.getpid(), number)
+
+
+def test_sigterm_in_the_middle_of_an_export(tmp_path, tiny_checkpoint):
+    script = Path(__file__).resolve().parents[1] / "tools" / "export_model.py"
+    target = tmp_path / "convbert_infer"
+    words = ["--model_path", str(tiny_checkpoint), "--save_inference_dir", str(target)]
+    run = subprocess.Popen([sys.executable, str(script), *words], stderr=subprocess.DEVNULL)
+    while not list(tmp_path.iterdir()):  # the unfinished directory
+        assert run.poll() is None
+        time.sleep(0.01)
+    run.terminate()
+    assert run.wait(timeout=60) not in (0, -signal.SIGTERM)
+    assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from convbert.cli import make_parser, run_main, set_cpu_environment
+from convbert.cli import exit_on_sigterm, make_parser, run_main, set_cpu_environment
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -27,6 +27,7 @@ def main(argv=None) -> None:
     """Export, check, print the differences."""
     args = parse_args(argv)
     set_cpu_environment()
+    exit_on_sigterm()
     import paddle
 
     paddle.set_device("cpu")  # the program runs anywhere; the check runs everywhere

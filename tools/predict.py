@@ -9,7 +9,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from convbert.classify import add_text_flags, check_text_flags, classify, read_rows, report_answers
-from convbert.cli import add_device_flag, make_parser, run_main, set_cpu_environment, use_device
+from convbert.cli import (
+    add_device_flag,
+    exit_on_sigterm,
+    make_parser,
+    run_main,
+    set_cpu_environment,
+    use_device,
+)
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -26,6 +33,7 @@ def main(argv=None) -> None:
     args = parse_args(argv)
     check_text_flags(args)
     set_cpu_environment()
+    exit_on_sigterm()
     use_device(args.device)
     from convbert.classifier import dygraph_runner, load_classifier
 

@@ -11,7 +11,7 @@ from typing import List
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from convbert.classify import Row, read_rows
-from convbert.cli import int_at_least, make_parser, run_main, set_cpu_environment
+from convbert.cli import exit_on_sigterm, int_at_least, make_parser, run_main, set_cpu_environment
 from convbert.quantization import ALGORITHMS
 from paddlenlp.utils.files import write_json
 
@@ -44,6 +44,7 @@ def main(argv=None) -> None:
     """Quantize, check, print."""
     args = parse_args(argv)
     set_cpu_environment()
+    exit_on_sigterm()
     from convbert.quantization import quantize_export
 
     texts = [row.text for row in calibration_rows(args)]

@@ -25,6 +25,7 @@ from convbert.classify import (
 from convbert.cli import (
     add_bool_flag,
     default_threads,
+    exit_on_sigterm,
     int_at_least,
     make_parser,
     run_main,
@@ -60,6 +61,7 @@ def main(argv=None) -> None:
     check_text_flags(args)
     threads = args.cpu_threads or default_threads()
     set_cpu_environment(threads)
+    exit_on_sigterm()
     options = EngineOptions(
         args.use_gpu, args.gpu_id, args.use_mkldnn, args.cpu_threads, args.precision
     )
