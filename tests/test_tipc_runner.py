@@ -154,15 +154,18 @@ def test_a_quantized_model_may_not_lose_accuracy(fake):
         assert said in printed
 
 
-def test_ctrl_c_stops_what_was_started_and_nothing_else(fake):
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_stops_what_was_started_and_nothing_else(fake, number, code):
     stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:
         run = fake.start(TRAIN_SCRIPT, fake.train_config(), LITE, plan={"hang": 1})
         pids = [int(pid) for pid in wait_for(fake.folder / "state" / "pids").split()]
         assert all(map(is_running, pids))
-        run.send_signal(signal.SIGINT)
+        run.send_signal(number)
         printed, _ = run.communicate(timeout=60)
-        assert run.returncode == 130
+        assert run.returncode == code
         assert not any(map(is_running, pids))
         assert is_running(stranger.pid)
         assert "FAILED at step 1 (train): INTERRUPTED; 5 of 5 not OK" in printed
@@ -216,9 +219,7 @@ def test_serving_of_a_fake_server(fake):
     (run_dir,) = fake.run_dirs()
     name = "server_infer_cpu_pipeline_http_usemkldnn_True_threads_2_precision_fp32_batchsize_1"
     assert "call 4" in (run_dir / f"{name}.log").read_text()
-    port = next(w for w in results.split() if w.startswith("--port=")).partition("=")[2]
-    with socket.socket() as probe:
-        assert probe.connect_ex(("127.0.0.1", int(port))) != 0
+    assert not listens(port_of(fake))
 
 
 def test_a_server_that_never_becomes_ready(fake):
@@ -249,6 +250,35 @@ def test_a_server_that_ends_badly_fails(fake):
     assert status == 1
     assert "the server ended with status 5" in printed
     assert "FAILED at step 5 (stop): FAILED; 1 of 5 not OK" in printed
+
+
+def port_of(fake) -> int:
+    """The HTTP port that the server was started with."""
+    (call,) = [call for call in fake.calls() if "web_service.py" in call]
+    return int(next(word for word in call.split() if word.startswith("--port="))[7:])
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_port_that_stays_in_use_fails(fake):
+    plan = {"server": "leaves an orphan"}
+    try:
+        status, printed = fake.run(SERVING_SCRIPT, fake.serving_config(), plan=plan)
+        assert status == 1
+        assert "FAILED at step 5 (stop): FAILED; 1 of 5 not OK" in printed
+        assert f"port {port_of(fake)} is still in use" in printed
+    finally:
+        os.kill(int(wait_for(fake.folder / "state" / "pids")), signal.SIGKILL)
+
+
+def test_a_runner_that_breaks_leaves_no_server(fake):
+    status, printed = fake.run(SERVING_SCRIPT, fake.serving_config(), plan={"vandal": 4})
+    assert status not in (0, 2)
+    assert "No such file or directory" in printed
+    assert not listens(port_of(fake))
 
 
 def test_a_server_on_another_device_fails(fake):
