@@ -88,6 +88,38 @@ def test_texts_and_labels_are_the_right_columns(fixtures, task):
     assert len({example["labels"] for example in train}) >= 2
 
 
+# The official names of the columns with the texts and the label.
+HEADERS = {
+    "cola": ["sentence"],
+    "sst-2": ["sentence", "label"],
+    "mrpc": ["#1 String", "#2 String", "Quality"],
+    "sts-b": ["sentence1", "sentence2", "score"],
+    "qqp": ["question1", "question2", "is_duplicate"],
+    "mnli": ["sentence1", "sentence2", "gold_label"],
+    "qnli": ["question", "sentence", "label"],
+    "rte": ["sentence1", "sentence2", "label"],
+    "wnli": ["sentence1", "sentence2", "label"],
+}
+
+
+@pytest.mark.parametrize("task", SIZES)
+def test_every_split_takes_the_columns_that_its_header_names(fixtures, task):
+    raw = {"train.tsv": "train.txt", "dev.tsv": "train.txt", "test.tsv": "test.txt"}
+    for where in GLUE_TASKS[task].splits.values():
+        if not where.header:
+            continue
+        name = f"msr_paraphrase_{raw[where.file]}" if task == "mrpc" else where.file
+        text = (fixtures / GLUE_TASKS[task].folder / name).read_text(encoding="utf-8-sig")
+        names = text.splitlines()[0].split("\t")
+        assert len(names) == where.columns
+        assert [names[field] for field in where.fields] == HEADERS[task][: len(where.fields)]
+
+
+def test_cola_dev_without_a_header(fixtures):
+    second = load(fixtures, "dev", "cola")[1]
+    assert second == {"sentence": "They the fence painted pale a green.", "labels": 0}
+
+
 @pytest.mark.parametrize("task", SIZES)
 def test_test_splits_have_texts_and_no_labels(fixtures, task):
     for split in SIZES[task]:

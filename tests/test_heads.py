@@ -181,6 +181,17 @@ def test_pretraining_labels_are_the_replacements(pretraining, tiny_config):
     assert disc_labels.numpy().sum() > 0
 
 
+def test_a_sample_that_is_the_original_word_is_no_replacement(pretraining, tiny_config):
+    masked, raw, gen_labels = masked_batch(tiny_config)
+    chosen = gen_labels.numpy() != IGNORED
+    word = int(raw.numpy()[chosen][0])
+    certain = np.zeros(tiny_config.vocab_size, np.float32)
+    certain[word] = 1e4  # the generator always says this word
+    pretraining.generator.generator_lm_head_bias.set_value(certain)
+    disc_labels = pretraining(masked, raw_input_ids=raw, gen_labels=gen_labels)[2].numpy()
+    np.testing.assert_array_equal(disc_labels, chosen & (raw.numpy() != word))
+
+
 def test_pretraining_lowers_both_losses(pretraining, tiny_config):
     masked, raw, gen_labels = masked_batch(tiny_config)
     criterion = ConvBertPretrainingCriterion(tiny_config.vocab_size)

@@ -12,6 +12,7 @@ import paddle
 import pytest
 
 import pretrain
+from convbert import pretraining
 from convbert.cli import exit_on_sigterm
 from convbert.pretrain_config import PretrainConfig
 from convbert.pretraining import (
@@ -98,6 +99,43 @@ def test_the_seed_decides(corpus, tmp_path):
     first = run(pretrainer(corpus, tmp_path), 2)
     assert run(pretrainer(corpus, tmp_path), 2) == first
     assert run(pretrainer(corpus, tmp_path, seed=43), 2) != first
+
+
+def test_every_step_hides_other_words(corpus, tmp_path, monkeypatch):
+    seen, original = [], pretraining.mask_tokens
+
+    def recorded(*args):
+        seen.append(original(*args))
+        return seen[-1]
+
+    monkeypatch.setattr(pretraining, "mask_tokens", recorded)
+    trainer = pretrainer(corpus, tmp_path)
+    for _ in range(2):
+        trainer.train_step(list(range(8)))
+    assert not np.array_equal(*(labels for _, labels in seen))
+
+
+def test_the_loss_of_the_discriminator_is_weighted(corpus, tmp_path):
+    gradients = []
+    for weight in (50.0, 25.0):
+        trainer = pretrainer(corpus, tmp_path)
+        trainer.criterion.disc_weight = weight
+        trainer.optimizer.clear_grad = lambda: None  # so that they can be read
+        run(trainer, 1)
+        last = trainer.model.discriminator.discriminator_predictions.dense_prediction.weight
+        gradients.append(last.grad.numpy())
+    np.testing.assert_allclose(gradients[0], 2 * gradients[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("norm", "moves"), [(0.0, True), (1e-12, False)])
+def test_the_gradient_is_clipped(corpus, tmp_path, norm, moves):
+    settings = {"max_grad_norm": norm, "weight_decay": 0.0, "warmup_proportion": 0.0}
+    trainer = pretrainer(corpus, tmp_path, learning_rate=0.01, **settings)
+    before = weights_of(trainer)
+    run(trainer, 1)
+    largest = max(np.abs(array - before[name]).max() for name, array in weights_of(trainer).items())
+    assert (largest > 5e-3) == moves
+    assert moves or largest < 1e-5
 
 
 def test_both_losses_fall(corpus, tmp_path):
