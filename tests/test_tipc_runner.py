@@ -176,6 +176,13 @@ def test_a_signal_stops_what_was_started_and_nothing_else(fake, number, code):
         stranger.wait()
 
 
+def test_what_a_good_step_leaves_behind_is_stopped(fake):
+    status, printed = fake.run(TRAIN_SCRIPT, fake.train_config(), LITE, plan={"litter": 1})
+    assert status == 0, printed
+    pids = map(int, (fake.folder / "state" / "pids").read_text().split())
+    assert not any(map(is_running, pids))
+
+
 def test_sigterm_while_a_server_starts(fake):
     run = fake.start(SERVING_SCRIPT, fake.serving_config(), plan={"server": "hangs"})
     pids = [int(pid) for pid in wait_for(fake.folder / "state" / "pids").split()]
