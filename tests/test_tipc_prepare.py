@@ -106,6 +106,12 @@ def test_wrong_input_leaves_nothing(prepared, tmp_path):
     assert [path.name for path in prepared.folder.iterdir()] == []
 
 
+def test_the_published_size_is_not_trained_here(prepared, tiny_checkpoint):
+    given = {"data_dir": str(GLUE), "model_dir": str(tiny_checkpoint)}
+    with pytest.raises(UserError, match="no fine-tuned checkpoint: give --trained_dir"):
+        prepared("trained", name="ConvBERT", **given)
+
+
 def test_the_command_line(tmp_path):
     config = tmp_path / "config.txt"
     config.write_text(
