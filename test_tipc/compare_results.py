@@ -71,6 +71,9 @@ def judge_inference(args: argparse.Namespace) -> List[str]:
         baseline = verdict.read_answers(args.baseline)
         wrong += verdict.check_quantized(answers, baseline, args.baseline)
         wrong += verdict.check_drop(results, verdict.read_json(args.baseline))
+        print(
+            f"compare_results: {verdict.describe_drop(results, verdict.read_json(args.baseline))}"
+        )
     if args.gt_file:
         wrong += verdict.check_record(results, verdict.read_json(args.gt_file), args.gt_file)
     return wrong

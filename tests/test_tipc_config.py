@@ -211,6 +211,18 @@ def test_a_python_is_asked():
     assert needs._ask(sys.executable, needs.COUNT_GPUS, "1000") in ("sees 0", "has no GPU support")
 
 
+def test_int8_needs_onednn(tmp_path):
+    path, model = tmp_path / "config.txt", tmp_path / "best.pdparams"
+    model.mkdir()
+    (model / "weights").write_text("w")
+    path.write_text(changed(CPU_CONFIG, {37: f"infer_model:{model}", 42: "--use_mkldnn:False"}))
+    config = read_config(str(path), "train_infer", "klquant_whole_infer")
+    with pytest.raises(
+        UserError, match=r"line 42 \(use_mkldnn\): int8 runs on the CPU with oneDNN"
+    ):
+        TrainInferPlan(config, "RUN").build()
+
+
 def test_every_product_of_a_plan_lies_in_its_run_folder():
     config = read_config(str(CPU_CONFIG), "train_infer", LITE)
     for step in TrainInferPlan(config, "RUN").build():

@@ -76,8 +76,15 @@ def test_answers_of_a_quantized_model():
     assert verdict.check_quantized(rounded, ANSWERS, "X") == []
     (same,) = verdict.check_quantized(ANSWERS, ANSWERS, "X")
     assert "nothing in this model is quantized" in same
-    (labels,) = verdict.check_quantized({**rounded, "label_id": [0, 1, 1, 1]}, ANSWERS, "X")
+    changed = {"label_id": [0, 1, 1, 1], "prob": [0.9, 0.78, 0.7, 0.9]}
+    (labels,) = verdict.check_quantized(changed, ANSWERS, "X")
     assert "1 labels differ" in labels
+    before = {**ANSWERS, "accuracy": 0.95, "batch_ms": {"median": 2.0}}
+    after = {**changed, "accuracy": 0.94, "batch_ms": {"median": 3.456}}
+    assert verdict.describe_drop(after, before) == (
+        "1 of 4 labels changed, a probability by 0.02 at most; "
+        "quantized: accuracy 0.94, 3.46 ms a batch; float: accuracy 0.95, 2.00 ms a batch"
+    )
 
 
 def test_no_accuracy_is_no_agreement():

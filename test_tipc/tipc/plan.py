@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Iterator, List, Optional, Sequence, Tuple
 
@@ -187,15 +187,24 @@ class TrainInferPlan:
         if self.config.mode != "klquant_whole_infer":
             self._infer(folder, model, texts, ready, answers, key)
             return
-        baseline = Engine("False", "True", None, "fp32", self.config.values("infer_batch")[-1])
-        first = self._infer_one(folder, model, texts, ready, answers, key, baseline)
+        pairs = [(replace(engine, precision="fp32"), engine) for engine in self._int8_engines()]
+        floats = {
+            twin: self._infer_one(folder, model, texts, ready, answers, key, twin)
+            for twin, _ in pairs
+        }
         quantized, int8_model = self._quantize(folder, model, (exported,))
-        results, int8 = self._results(folder, baseline), folder / "int8"
         # The roundings alone, the same on every CPU; then the integer kernels of this one.
-        rounded = Engine("False", "False", None, "fp32", baseline.batch)
-        for engine in (rounded, *engines(self.config, "int8")):
-            needs = (first, quantized)
-            self._infer_one(int8, int8_model, texts, needs, None, key, engine, str(results))
+        last = pairs[-1][0]
+        pairs.insert(0, (last, replace(last, mkldnn="False")))
+        for twin, engine in pairs:
+            needs, results = (floats[twin], quantized), str(self._results(folder, twin))
+            self._infer_one(folder / "int8", int8_model, texts, needs, None, key, engine, results)
+
+    def _int8_engines(self) -> List[Engine]:
+        found = list(engines(self.config, "int8"))
+        if not found:
+            raise self.config.fail("use_mkldnn", "int8 runs on the CPU with oneDNN: add True")
+        return found
 
     def _evaluate(
         self, folder: Path, checkpoint: Path, texts: Optional[str], needs: Tuple[int, ...]

@@ -130,6 +130,20 @@ def check_drop(results: Dict[str, Any], baseline: Dict[str, Any]) -> List[str]:
     return []
 
 
+def describe_drop(results: Dict[str, Any], baseline: Dict[str, Any]) -> str:
+    """Say in one line what quantization changed: labels, probabilities, accuracy, time."""
+    pairs = list(zip(results["label_id"], baseline["label_id"]))
+    probs = zip(results["prob"], baseline["prob"])
+    shift = max((abs(a - b) for (a, b), (x, y) in zip(probs, pairs) if x == y), default=0.0)
+    labels = sum(x != y for x, y in pairs)
+    parts = [f"{labels} of {len(pairs)} labels changed, a probability by {shift:.2g} at most"]
+    for name, row in (("quantized", results), ("float", baseline)):
+        median = (row.get("batch_ms") or {}).get("median")
+        time = "" if median is None else f", {median:.2f} ms a batch"
+        parts.append(f"{name}: accuracy {row.get('accuracy')}{time}")
+    return "; ".join(parts)
+
+
 def check_training(
     metrics: Dict[str, Any],
     device: str,
