@@ -186,10 +186,10 @@ def _require_gpu() -> None:
     if not paddle.is_compiled_with_cuda():
         raise UserError(
             "a GPU is asked for, but this Paddle has no GPU support: install paddlepaddle-gpu "
-            "or drop --use_gpu"
+            "or run on the CPU"
         )
     if paddle.device.cuda.device_count() == 0:
-        raise UserError("a GPU is asked for, but none is visible: drop --use_gpu")
+        raise UserError("a GPU is asked for, but none is visible: run on the CPU")
 
 
 def _gpu_precision(precision: str):

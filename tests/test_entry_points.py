@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 
@@ -60,6 +61,20 @@ def test_unknown_flag_is_one_line(run_script, script):
     assert run.returncode == 2
     assert len(run.stderr.strip().splitlines()) == 1
     assert "no_such_flag" in run.stderr or "required" in run.stderr
+
+
+def test_every_flag_of_serving_is_documented_in_both_languages(run_script, repo_root):
+    text = (repo_root / "deploy" / "serving_python" / "README.md").read_text(encoding="utf-8")
+    sections = text.split("## 中文")
+    scripts = [name for name in SCRIPTS if "serving" in name]
+    assert len(scripts) == 5
+    flags = {
+        flag
+        for script in scripts
+        for flag in re.findall(r"--\w+", run_script(script, "--help").stdout.split("options:")[-1])
+    }
+    missing = [f for f in sorted(flags - {"--help"}) if any(f"`{f}" not in s for s in sections)]
+    assert not missing
 
 
 @pytest.mark.parametrize("script", [WEB_SERVICE, RPC_CLIENT])

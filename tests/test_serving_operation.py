@@ -139,6 +139,7 @@ def test_a_wrong_start_is_one_line(model_dir, tmp_path, run_script, flags, says)
 def test_what_only_the_pipeline_finds_ends_the_start_too(model_dir, tmp_path, run_script):
     for opt, says in (
         ("op.convbert.local_service_conf.devices=0", "a GPU is asked for"),
+        ("op.convbert.local_service_conf.device_type=1", "a GPU is asked for"),
         ("service.max_seq_len=65", "cannot run max_seq_len 65"),
     ):
         ports = [f"--port={free_port()}", f"--rpc_port={free_port()}"]
@@ -149,6 +150,16 @@ def test_what_only_the_pipeline_finds_ends_the_start_too(model_dir, tmp_path, ru
         assert done.stderr.startswith("error: ")
         assert says in done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_start_that_takes_too_long_ends_and_says_where_to_look(model_dir, tmp_path, run_script):
+    ports = [f"--port={free_port()}", f"--rpc_port={free_port()}"]
+    flags = ["--run_dir", tmp_path, "--model_dir", model_dir, *ports]
+    done = run_script(CONTROL, "start", *flags, "--opt", "service.start_timeout_s=1")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: no answer within 1 s of the start: raise start_timeout_s")
+    assert "logs/serving.log in --run_dir" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_vocabulary_of_another_model_ends_the_start(model_dir, tmp_path, run_script):
@@ -352,7 +363,7 @@ def test_a_pipeline_that_keeps_ending_ends_the_service_and_logs_rotate(model_dir
             time.sleep(0.2)
         assert wait_gone([supervisor], 10) == []
         console = (service.run_dir / "logs" / "console.log").read_text()
-        assert "the pipeline ended 4 times in 60 s" in console
+        assert "the pipeline ended 4 times in 60 s: logs/serving.log in --run_dir" in console
 
 
 def fill_the_log(service, lines, size):

@@ -17,7 +17,7 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Iterator, Optional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -87,7 +87,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser = make_parser(__doc__.splitlines()[0])
     add = parser.add_argument
     add("--size", default="convbert-base", help="published size (%(default)s)")
-    add("--cache", default=str(Path(tempfile.gettempdir()) / "convbert-serving-models"))
+    add("--cache", type=Path, help="keep the model here and use it again; without, made anew")
     add("--configs", nargs="+", default=["shipped", PLAIN], choices=[*CONFIGS, PLAIN])
     add("--clients", nargs="+", type=int, default=[1, 4, 16, 64])
     add("--seconds", type=float, default=15.0, help="time of each point (%(default)s)")
@@ -198,26 +198,24 @@ def label(processor, predictor, text: str):
     return processor.decode(predictor.run(*processor.collate(processor.encode([text]))))[0]
 
 
-def measure(args: argparse.Namespace, model: Path, folder: Path) -> dict:
-    """Return the points of every configuration asked for."""
+def measure(args: argparse.Namespace, model: Path, folder: Path) -> Iterator[dict]:
+    """Yield the points of each configuration asked for, as soon as they are measured."""
     texts = load_tools.read_texts(args.data)
     alone = in_process(model, texts)
-    found = {ALONE: {"1": undisturbed(lambda: alone(args.seconds), args.patience)}}
-    for name in args.configs:
-        with open_service(name, model, folder / str(len(found))) as service:
+    yield {ALONE: {"1": undisturbed(lambda: alone(args.seconds), args.patience)}}
+    for number, name in enumerate(args.configs):
+        with open_service(name, model, folder / str(number)) as service:
             load_tools.Load(service.port, 2, 5.0, texts).run()  # every shape once
-            found[name] = {}
+            found = {}
             for clients in args.clients:
                 load = load_tools.Load(service.port, clients, args.seconds, texts)
                 result = undisturbed(load.run, args.patience, service)
-                found[name][str(clients)] = result
+                found[str(clients)] = result
                 print(f"{args.size}, {name}, {clients} clients: {json.dumps(result)}", flush=True)
+            yield {name: found}
             if name == "shipped":
-                run = without_front(service, texts)
-                found[NO_FRONT] = {
-                    "1": undisturbed(partial(run, args.seconds), args.patience, service)
-                }
-    return {"points": found}
+                run = partial(without_front(service, texts), args.seconds)
+                yield {NO_FRONT: {"1": undisturbed(run, args.patience, service)}}
 
 
 def soak(args: argparse.Namespace, model: Path, folder: Path) -> dict:
@@ -233,7 +231,7 @@ def soak(args: argparse.Namespace, model: Path, folder: Path) -> dict:
         result = load.run(every=args.soak / 60, watch=lambda: memory.append(service.memory_mb()))
     result = {"seconds": args.soak, "clients": 16, **written(), **result, "memory_mb": memory}
     print(json.dumps({**result, "memory_mb": [memory[0], memory[5], memory[-1]]}))
-    return {"soak": result}
+    return result
 
 
 def machine() -> dict:
@@ -260,27 +258,37 @@ def written() -> dict:
     return {"date": time.strftime("%Y-%m-%d"), "commit": commit or "unknown"}
 
 
+def write(output: Path, size: str, points: dict, soaked: Optional[dict] = None) -> None:
+    """Add points, or a soak, to a result file, and rewrite its page and plot."""
+    kept = json.loads(output.read_text()) if output.is_file() else {}
+    results = {**kept, "size": size, "machine": machine()}
+    results["points"] = {**kept.get("points", {}), **points}
+    if points or not kept:
+        results.update(written())
+    if soaked:
+        results["soak"] = soaked
+    with atomic_write(output) as file:
+        json.dump(results, file, indent=1)
+        file.write("\n")
+    with atomic_write(output.with_suffix(".md")) as file:
+        file.write(page(results))
+    if not set(PLOTTED) - set(results["points"]):
+        plot(results, output.with_suffix(".png"))
+
+
 def main(argv=None) -> None:
     """Measure and write."""
     args = parse_args(argv)
     set_cpu_environment()
     exit_on_sigterm()
     output = Path(args.output or Path(__file__).parent / "results" / f"{args.size}.json")
-    model = load_tools.make_model(args.size, Path(args.cache))
     with tempfile.TemporaryDirectory() as folder:
-        found = (soak if args.soak else measure)(args, model, Path(folder))
-    kept = json.loads(output.read_text()) if output.is_file() else {}
-    points = {**kept.get("points", {}), **found.pop("points", {})}
-    if not args.soak or "date" not in kept:
-        found.update(written())
-    results = {**kept, **found, "size": args.size, "machine": machine(), "points": points}
-    with atomic_write(output) as file:
-        json.dump(results, file, indent=1)
-        file.write("\n")
-    with atomic_write(output.with_suffix(".md")) as file:
-        file.write(page(results))
-    if not set(PLOTTED) - set(points):
-        plot(results, output.with_suffix(".png"))
+        model = load_tools.make_model(args.size, args.cache or Path(folder) / "models")
+        if args.soak:
+            write(output, args.size, {}, soak(args, model, Path(folder)))
+            return
+        for points in measure(args, model, Path(folder)):
+            write(output, args.size, points)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def plot(results: Dict[str, Any], path: Path) -> None:
     """Draw throughput and latency against the number of clients."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 3), layout="constrained")
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
     speed, latency = figure.subplots(1, 2)
     for name, colour in PLOTTED.items():
         points = results["points"].get(name, {})
@@ -56,8 +56,15 @@ def plot(results: Dict[str, Any], path: Path) -> None:
             label = name if key == "answers_per_s" else f"{name}, {key[:3]}"
             values = [point[key] for point in points.values()]
             axes.plot(clients, values, style, color=colour, label=label)
+    alone = results["points"].get(ALONE, {}).get("1")
+    if alone:
+        style = {"linestyle": ":", "color": "black", "label": ALONE}
+        speed.axhline(alone["answers_per_s"], **style)
+        latency.axhline(alone["p50_ms"], **style)
+    machine = results["machine"]
+    figure.suptitle(f"{results['size']}, {machine['cores']} cores, {machine['cpu']}", fontsize=10)
     for axes, title in ((speed, "answers per second"), (latency, "milliseconds to an answer")):
-        axes.set(title=title, xlabel=f"clients, {results['size']}", xscale="log", ylim=(0, None))
+        axes.set(title=title, xlabel="clients", xscale="log", ylim=(0, None))
         axes.set_xticks([1, 4, 16, 64], ["1", "4", "16", "64"])
         axes.minorticks_off()
         axes.legend(fontsize="small")

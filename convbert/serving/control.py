@@ -113,7 +113,10 @@ def describe(run_dir: str) -> Tuple[str, int]:
         return "not running", EXIT_NOT_RUNNING
     state = health(running)
     if state is None:
-        return f"pid {running.pid} does not answer at {running.url}", EXIT_NOT_READY
+        line = (
+            f"not ready: pid {running.pid} does not answer at {running.url}, for example stopping"
+        )
+        return line, EXIT_NOT_READY
     line = (
         f"{state['status']}: pid {running.pid}, {running.url}, gRPC port {running.rpc_port}, "
         f"up {state['uptime_s']} s, {state['restarts']} restarts, {state['reason']}"

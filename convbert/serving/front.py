@@ -124,7 +124,7 @@ class Front:
         """Return the body; one that is somewhat too large is read to its end, or the client would
         find the connection broken instead of an answer."""
         most = self._limits.max_body_bytes
-        too_large = bad_request(f"the body has more than {most} bytes", 413)
+        too_large = bad_request(f"the body has more than {most} bytes: send fewer texts", 413)
         announced = request.headers.get("content-length", "0")
         if announced.isdecimal() and int(announced) > _DRAINED * most:
             raise too_large

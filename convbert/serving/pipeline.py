@@ -253,7 +253,12 @@ class MendedWebService(WebService):
             for key, value in self.settings.config.items()
             if key not in ("service", "http_port")
         }
-        local = {**self.settings.op["local_service_conf"], "model_config": self.settings.model_dir}
+        local = {
+            **self.settings.op["local_service_conf"],
+            "model_config": self.settings.model_dir,
+            # It cannot read an empty list when a GPU is asked for.
+            "devices": ",".join(map(str, self.settings.gpus)),
+        }
         op = {**self.settings.op, "local_service_conf": local}
         return {**config, "op": {SERVICE_NAME: op}}
 

@@ -139,15 +139,20 @@ class Settings:
         keys = ("max_texts", "max_text_chars", "max_body_bytes")
         return Limits(**{key: self.service[key] for key in keys})
 
+    @property
+    def gpus(self) -> List[int]:
+        """The numbers of the GPUs to run on; none for the CPU."""
+        local = self.op["local_service_conf"]
+        named = [int(device) for device in local["devices"].split(",") if device.strip()]
+        return named or ([0] if local["device_type"] == 1 else [])
+
     def engine_options(self, worker: int = 0) -> EngineOptions:
         """How worker number ``worker`` runs the program; GPUs are dealt out in turn."""
-        local = self.op["local_service_conf"]
-        devices = [int(device) for device in local["devices"].split(",") if device.strip()]
-        use_gpu = local["device_type"] == 1 or (local["device_type"] == -1 and bool(devices))
-        devices = devices or [0]
+        local, gpus = self.op["local_service_conf"], self.gpus
+        use_gpu = bool(gpus)
         return EngineOptions(
             use_gpu=use_gpu,
-            gpu_id=devices[worker % len(devices)],
+            gpu_id=gpus[worker % len(gpus)] if gpus else 0,
             use_mkldnn=local["use_mkldnn"] and not use_gpu,
             cpu_threads=local["thread_num"],
             precision=local["precision"],

@@ -14,11 +14,14 @@ from typing import Callable, Deque, Dict, List, Optional
 from convbert.cli import EXIT_USER_ERROR
 from convbert.serving.backend import Backend
 from convbert.serving.requests import TEXT_KEY, ErrNo, Fields, RequestError
+from convbert.serving.run_dir import LOG_FILE
 from convbert.serving.runtime import kill_group
 from paddlenlp.utils.log import get_logger
 
-# A pipeline that ends this often within this many seconds will not get better by itself.
+# A pipeline that ends more often than this within so many seconds, or more often in a row before it
+# was ready, will not get better by itself.
 MAX_RESTARTS, RESTART_WINDOW_S = 3, 60.0
+_SEE_LOG = f"{LOG_FILE} in --run_dir says why"
 EXIT_FAILED = 1
 _PROBE = Fields([TEXT_KEY], ["ready ?"])
 _PROBE_PAUSE_S = 0.1
@@ -60,6 +63,8 @@ class Supervisor:
         self._process: Optional[asyncio.subprocess.Process] = None
         self._ends: Deque[float] = collections.deque(maxlen=MAX_RESTARTS)
         self._user_error = ""
+        self._starts_in_vain = 0
+        self._too_slow = False
         self.state = State.STARTING
         self.reason = "the model is being loaded"
         self.restarts = 0
@@ -80,18 +85,29 @@ class Supervisor:
             code = await self._run_once()
             if self.state is State.STOPPING:
                 return 0
-            now = time.monotonic()
-            often = len(self._ends) == MAX_RESTARTS and now - self._ends[0] < RESTART_WINDOW_S
             if code == 0:  # somebody stopped it: paddle_serving_server.serve stop
                 return self._fail(0, "the pipeline was stopped from outside")
             if code == EXIT_USER_ERROR:
                 return self._fail(EXIT_USER_ERROR, self._user_error or "wrong configuration")
-            if often:
-                reason = f"the pipeline ended {MAX_RESTARTS + 1} times in {RESTART_WINDOW_S:.0f} s"
-                return self._fail(EXIT_FAILED, reason)
-            self._ends.append(now)
+            hopeless = self._hopeless()
+            if hopeless:
+                return self._fail(EXIT_FAILED, hopeless)
+            self._ends.append(time.monotonic())
             self.restarts += 1
             self._become(State.RESTARTING, f"the prediction process ended ({_ending(code)})")
+
+    def _hopeless(self) -> str:
+        """Return why another start would not help, or nothing."""
+        if self._too_slow and self.state is State.STARTING:
+            slow = f"no answer within {self._start_timeout:g} s of the start"
+            return f"{slow}: raise start_timeout_s if that is too short; {_SEE_LOG}"
+        if self._starts_in_vain > MAX_RESTARTS:
+            return f"the pipeline did not get ready in {self._starts_in_vain} starts: {_SEE_LOG}"
+        often = len(self._ends) == MAX_RESTARTS
+        if often and time.monotonic() - self._ends[0] < RESTART_WINDOW_S:
+            window = f"{RESTART_WINDOW_S:.0f} s"
+            return f"the pipeline ended {MAX_RESTARTS + 1} times in {window}: {_SEE_LOG}"
+        return ""
 
     def restart(self, reason: str) -> None:
         """Kill the pipeline; `run` starts it anew."""
@@ -120,6 +136,8 @@ class Supervisor:
 
     async def _run_once(self) -> int:
         """Start the pipeline and return its exit status when it has ended, group and all."""
+        self._starts_in_vain += 1
+        self._too_slow = False
         process = await asyncio.create_subprocess_exec(
             *self._command,
             env=self._environment,
@@ -157,13 +175,15 @@ class Supervisor:
     async def _become_ready(self) -> None:
         """Probe until the pipeline labels a text."""
         start = time.monotonic()
-        while time.monotonic() - start < self._start_timeout:
+        while (left := start + self._start_timeout - time.monotonic()) > 0:
             with contextlib.suppress(RequestError):
-                response = await self._backend.predict(_PROBE, self._start_timeout)
+                response = await self._backend.predict(_PROBE, left)
                 if response.err_no == ErrNo.OK and list(response.key) == ["label_id", "prob"]:
+                    self._starts_in_vain = 0
                     self._become(State.READY, f"after {time.monotonic() - start:.1f} s")
                     return
             await asyncio.sleep(_PROBE_PAUSE_S)
+        self._too_slow = True
         get_logger().error("no answer within %s s of the start", self._start_timeout)
         kill_group(self._process.pid)
 
