@@ -45,7 +45,15 @@ def model_dir(tmp_path_factory, tiny_export):
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory, model_dir):
+def files_before(model_dir):
+    """What lies beside the scripts and in the served model before the service is started."""
+    return {
+        folder: files_of(folder) for folder in (SERVING, SERVING.parents[1] / "convbert", model_dir)
+    }
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory, model_dir, files_before):
     """A running service with the shipped settings."""
     with Served(model_dir, tmp_path_factory.mktemp("run")) as served:
         yield served
@@ -315,16 +323,21 @@ def counted(service, err_no):
     return float(found.group(1)) if found else 0.0
 
 
-def test_nothing_is_written_outside_the_run_folder(service, model_dir):
+def test_nothing_is_written_outside_the_run_folder(service, files_before):
     kept = {"lock", "logs", "service.json", "tmp", "ProcessInfo.json"}
     assert {path.name for path in service.run_dir.iterdir()} <= kept
-    assert not (SERVING / "PipelineServingLogs").exists()
-    assert "serving_server_conf.prototxt" in os.listdir(str(model_dir))
-    assert not [
-        name
-        for name in os.listdir(str(model_dir))
-        if name.endswith((".log", ".json")) and name != "tokenizer_config.json"
-    ]
+    for folder, before in files_before.items():
+        assert files_of(folder) == before
+
+
+def files_of(folder):
+    """The files below a folder and when they were written, without caches and run folders."""
+    return {
+        path: path.stat().st_mtime_ns
+        for path in folder.rglob("*")
+        if path.is_file()
+        and not {"__pycache__", "run", ".git"} & set(path.relative_to(folder).parts)
+    }
 
 
 def test_the_clients_print_the_answer(service, run_script):

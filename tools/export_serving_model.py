@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from convbert.cli import make_parser, run_main
+from convbert.cli import make_parser, run_main, set_cpu_environment
 from convbert.serving.convert import convert
 
 
@@ -31,6 +31,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 def main(argv=None) -> None:
     """Convert and print what the server will feed and fetch."""
     args = parse_args(argv)
+    set_cpu_environment()
     config = convert(
         args.dirname,
         args.serving_server,
