@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 
@@ -9,7 +10,7 @@ import pytest
 
 from paddlenlp.utils.errors import UserError
 from tests.tipc_tools import CONFIGS, CPU_CONFIG, SERVING_CONFIG, changed
-from tipc import needs
+from tipc import needs, records
 from tipc.config import read_config
 from tipc.plan import TrainInferPlan, launcher, processes
 from tipc.slots import FORMATS, MODES
@@ -209,6 +210,27 @@ def test_a_python_is_asked():
     pytest.importorskip("paddle")
     assert needs._ask(sys.executable, needs.COUNT_GPUS, "0") in ("", "has no GPU support")
     assert needs._ask(sys.executable, needs.COUNT_GPUS, "1000") in ("sees 0", "has no GPU support")
+
+
+def test_recorded_answers_are_compared_with(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "ROOT", tmp_path)
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
+    path, texts, model = (tmp_path / name for name in ("config.txt", "dev.tsv", "mine"))
+    texts.write_text("sentence\tlabel\na\t1\n")
+    model.mkdir()
+    (model / "weights").write_text("w")
+    record = {"input_sha256": records.sha256(texts)}
+    (tmp_path / "ConvBERT-tiny_mine.json").write_text(json.dumps(record))
+    lines = {37: f"infer_model:{model}", 48: f"--input_file:{texts}"}
+    path.write_text(changed(CPU_CONFIG, lines))
+    config = read_config(str(path), "train_infer", "whole_infer")
+    checks = [step.check for step in TrainInferPlan(config, "RUN").build() if step.name == "infer"]
+    assert len(checks) == 8
+    assert all(check[-2:] == ["--gt_file", "ConvBERT-tiny_mine.json"] for check in checks)
+    texts.write_text("sentence\tlabel\nanother\t1\n")
+    plan = TrainInferPlan(config, "RUN")
+    assert all("--gt_file" not in step.check for step in plan.build())
+    assert any("was recorded on other texts" in note for note in plan.notes)
 
 
 def test_int8_needs_onednn(tmp_path):

@@ -59,6 +59,7 @@ def test_a_failing_step_fails_the_run(fake, k):
     assert results.count(" Run failed with command - ") == 1
     skipped = [n for n in range(1, 6) if f"step {n} of 5, {NAMES[n - 1]}: skipped" in printed]
     assert skipped == SKIPPED_AFTER[k]
+    assert results.count(" Run skipped with command - ") == len(skipped)
     assert len(fake.calls()) == 5 - len(skipped)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from paddlenlp.utils.errors import UserError
-from tests.tipc_tools import ROOT
+from tests.tipc_tools import ROOT, judge
 from tipc import records, speed, verdict
 
 ANSWERS = {"label_id": [0, 1, 1, 0], "prob": [0.9, 0.8, 0.7, 0.6]}
@@ -132,6 +133,45 @@ def test_a_record(tmp_path, run_script):
     assert failed.returncode == 1
     assert "a probability differs" in failed.stdout
     assert run_script(script, "infer", "--results", tmp_path / "none.json").returncode == 2
+
+
+ENGINE = {"device": "cpu", "use_mkldnn": True, "cpu_threads": 2, "precision": "fp32"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--expect=device=cpu", "--expect=use_mkldnn=True", "--expect=cpu_threads=2"], "good"),
+        (["--expect=device=gpu"], "device is cpu, asked for gpu"),
+        (["--expect=use_mkldnn=False"], "use_mkldnn is True, asked for False"),
+        (["--expect=cpu_threads=1"], "cpu_threads is 2, asked for 1"),
+        (["--expect=precision=int8"], "precision is fp32, asked for int8"),
+        (["--reference", "same.jsonl"], "good"),
+        (["--reference", "other.jsonl"], "a probability differs from other.jsonl"),
+        (["--baseline", "results.json"], "nothing in this model is quantized"),
+    ],
+)
+def test_the_judge_of_an_engine(tmp_path, monkeypatch, capsys, flags, said):
+    monkeypatch.chdir(tmp_path)
+    Path("results.json").write_text(json.dumps({**ANSWERS, **ENGINE, "accuracy": 1.0}))
+    for name, prob in (("same", 0.6), ("other", 0.7)):
+        rows = zip(ANSWERS["label_id"], [*ANSWERS["prob"][:3], prob])
+        lines = [json.dumps({"label_id": a, "prob": b}) + "\n" for a, b in rows]
+        Path(f"{name}.jsonl").write_text("".join(lines))
+    status = judge("infer", "--results", "results.json", *flags)
+    printed = capsys.readouterr().out
+    assert status == (said != "good")
+    assert f"compare_results: {said}" in printed or said in printed
+    reference = ["--reference", "results.json"]
+    for name, status in (("same", 0), ("other", 1)):
+        assert judge("answers", "--answers", f"{name}.jsonl", *reference) == status
+
+
+def test_an_unknown_precision_is_not_judged(tmp_path):
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps({**ANSWERS, "precision": "fp4"}))
+    with pytest.raises(UserError, match="unknown precision fp4"):
+        judge("infer", "--results", str(results))
 
 
 def test_records_only_count_for_their_own_texts(tmp_path, monkeypatch):
