@@ -6,6 +6,7 @@ import pytest
 
 from paddlenlp.utils.errors import UserError
 from tests.tipc_tools import CONFIGS, CPU_CONFIG, SERVING_CONFIG, changed
+from tipc import summary
 from tipc.config import read_config
 from tipc.plan import TrainInferPlan
 from tipc.plan_files import write_plan
@@ -54,6 +55,9 @@ def test_training(plan):
     for flag in ("--device=cpu", "--max_steps=4", "--batch_size=8", "--use_amp=False"):
         assert flag in first.command
     assert {"--logging_steps=5", "--seed=7"} < set(first.command)
+    (gpu,) = named(plan("train_infer", LITE, {4: "gpu_list:0"}), "train")
+    assert "--device=gpu" in gpu.command
+    assert gpu.check[-6:-2] == ["--device", "gpu", "--processes", "1"]
 
 
 def test_after_training(plan):
@@ -167,6 +171,12 @@ def test_a_changed_model_is_refused(plan, tmp_path, kind, mode):
     (tmp_path / "mine" / "weights").unlink()
     with pytest.raises(UserError, match="is empty: run prepare.sh again"):
         plan(kind, mode)
+
+
+def test_a_plan_without_steps_is_no_success(tmp_path, capsys):
+    write_plan(str(tmp_path / "run"), [], [])
+    (tmp_path / "run" / "plan" / "done.tsv").write_text("")
+    assert summary.main([str(tmp_path / "run")]) == 1
 
 
 def test_a_run_folder_is_never_used_twice(tmp_path):

@@ -41,7 +41,8 @@ def test_a_good_run(fake):
     results = (fake.output / "results_python.log").read_text()
     assert results == (run_dir / "results_python.log").read_text()
     assert results.count(" Run successfully with command - ") == 5
-    assert all(line.endswith("!  ") for line in results.splitlines())
+    assert all(line.endswith(".log 2>&1 !  ") for line in results.splitlines())
+    assert (run_dir / "summary.txt").read_text().endswith("\nall 5 steps OK\n")
     assert (fake.output / "latest_python").resolve() == run_dir
     training = run_dir / "norm_train_gpus_-1_autocast_null"
     name = "python_infer_cpu_usemkldnn_False_threads_2_precision_fp32_batchsize_8.log"

@@ -183,6 +183,8 @@ def test_records_only_count_for_their_own_texts(tmp_path, monkeypatch):
     other.write_text("sentence\tlabel\nother\t1\n")
     assert records.arguments("ConvBERT-tiny", "reference", str(other), notes) == []
     assert "recorded on other texts" in notes[1]
+    with pytest.raises(UserError, match="no file .*none.tsv: run prepare.sh first"):
+        records.arguments("ConvBERT-tiny", "reference", str(tmp_path / "none.tsv"), notes)
 
 
 def test_a_changed_model_is_noticed(tmp_path):
