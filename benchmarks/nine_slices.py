@@ -1,7 +1,8 @@
-"""The design of the original port, to compare with: three forms replaced in this model.
+"""The design of the original port, to compare with: four forms replaced in this model.
 
-Nine padded slices are stacked and multiplied, the depthwise convolution is an NLC Conv1D, and
-positions are counted by cumsum. Under oneDNN (2.6.2) that cumsum gives wrong positions.
+Nine padded slices are stacked and multiplied, the depthwise convolution is an NLC Conv1D,
+positions are counted by cumsum, and the last layer is computed at every token. Under
+oneDNN (2.6.2) that cumsum gives wrong positions.
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ from paddlenlp.transformers.convbert import layers, modeling
 
 
 def nine_slice_design() -> ExitStack:
-    """Replace the three forms that differ, for as long as the context lasts."""
+    """Replace the four forms that differ, for as long as the context lasts."""
     stack = ExitStack()
     stack.enter_context(mock.patch.object(layers, "span_dynamic_conv", _dynamic_conv))
     stack.enter_context(mock.patch.object(layers.DepthwiseConv1D, "forward", _depthwise))
     stack.enter_context(mock.patch.object(modeling.paddle, "arange", _arange))
+    layer = modeling.ConvBertLayer
+    stack.enter_context(mock.patch.object(layer, "first_token", layer.forward))
     return stack
 
 
-def _dynamic_conv(values, kernels):
+def _dynamic_conv(values, kernels, zeros):
+    values = layers.split_heads(values, kernels.shape[1])
     taps, length = kernels.shape[-1], paddle.shape(values)[2]
     half = taps // 2
     slices = [

@@ -12,16 +12,23 @@ import pytest
 from paddlenlp import transformers
 from paddlenlp.transformers import ConvBertConfig, ConvBertForSequenceClassification, ConvBertModel
 from paddlenlp.transformers.convbert import cpu_ops
-from paddlenlp.transformers.convbert.layers import GroupedLinear, banded, span_dynamic_conv
+from paddlenlp.transformers.convbert.layers import (
+    ConvZeros,
+    GroupedLinear,
+    banded,
+    span_dynamic_conv,
+    split_heads,
+)
 from paddlenlp.utils.errors import UserError
 
 
 def nine_slices(values, kernels):
     """Span-based dynamic convolution as the paper tells it: K shifted copies, weighted and summed.
 
-    values [B, N, L, D], kernels [B, N, L, K]; slow, and easy to check by reading.
+    values [B, L, N * D], kernels [B, N, L, K]; slow, and easy to check by reading.
     """
-    length, taps = values.shape[2], kernels.shape[3]
+    _, heads, length, taps = kernels.shape
+    values = split_heads(values, heads)
     padded = F.pad(values, [0, 0, taps // 2, taps // 2], data_format="NCHW")
     shifted = [padded[:, :, k : k + length] for k in range(taps)]
     windows = paddle.stack(shifted, axis=-1)  # [B, N, L, D, K]
@@ -34,14 +41,16 @@ def test_dynamic_convolution_equals_nine_slices(shape, taps):
     batch, heads, length = shape
     paddle.seed(1)
     arrays = (
-        paddle.randn([batch, heads, length, 5]),
+        paddle.randn([batch, length, heads * 5]),
         F.softmax(paddle.randn([batch, heads, length, taps])),
     )
     for tensor in arrays:
         tensor.stop_gradient = False
     weight = paddle.randn([batch, heads, length, 5])
+    edge = paddle.zeros([batch, taps // 2, heads * 5])
+    zeros = ConvZeros(paddle.zeros([batch, heads, length, length]), edge)
     found = []
-    for function in (span_dynamic_conv, nine_slices):
+    for function in (lambda *given: span_dynamic_conv(*given, zeros), nine_slices):
         output = function(*arrays)
         gradients = paddle.grad((output * weight).sum(), list(arrays))
         found.append([output, *gradients])
@@ -51,7 +60,8 @@ def test_dynamic_convolution_equals_nine_slices(shape, taps):
 
 def test_band_of_two_rows():
     taps = paddle.to_tensor([[[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]]])
-    assert banded(taps).numpy().tolist() == [[[[1, 2, 3, 0], [0, 4, 5, 6]]]]
+    zeros = paddle.zeros([1, 1, 2, 2])
+    assert banded(taps, zeros).numpy().tolist() == [[[[1, 2, 3, 0], [0, 4, 5, 6]]]]
 
 
 def test_grouped_linear_is_block_diagonal(tiny_config):
@@ -133,6 +143,21 @@ def test_shapes(model):
     np.testing.assert_array_equal(states[-1].numpy(), last.numpy())
 
 
+@pytest.mark.parametrize("length", [1, 2, 5, 6, 17])
+@pytest.mark.parametrize("masked", [True, False])
+def test_the_first_token_alone_is_the_first_of_all(model, length, masked):
+    body = with_field(model, mask_padding_in_conv=masked).convbert
+    ids = pad(random_ids(model.config, 3, length), 2, model.config)
+    found = []
+    for x in (body(ids, first_token_only=True), body(ids)[:, :1]):
+        (x**3).sum().backward()
+        found.append([x.numpy(), *(p.grad.numpy().copy() for p in body.parameters())])
+        body.clear_gradients()
+    assert found[0][0].shape == (3, 1, model.config.hidden_size)
+    for ours, expected in zip(*found):
+        np.testing.assert_allclose(ours, expected, atol=2e-6 * max(1.0, np.abs(expected).max()))
+
+
 def test_dropout_only_while_training(model):
     ids = random_ids(model.config, 2, 9)
     model.train()
@@ -165,7 +190,9 @@ def test_dropout_acts_where_the_reference_has_it(tiny_config, name, monkeypatch)
     monkeypatch.setattr(cpu_ops, "dropout", recorded)
     model(random_ids(config, 3, 5))
     layer = [([3, 2, 5, 5], 0.2), ([3, 5, 16], 0.1), ([3, 5, 16], 0.1)]
-    assert seen == [([3, 5, 12], 0.1), *layer, *layer, *HEAD_DROPOUTS[name]]
+    classifier = name == "ConvBertForSequenceClassification"  # its last layer: the first token
+    last = [layer[0], ([3, 1, 16], 0.1), ([3, 1, 16], 0.1)] if classifier else layer
+    assert seen == [([3, 5, 12], 0.1), *layer, *last, *HEAD_DROPOUTS[name]]
 
 
 def test_a_new_model_starts_from_its_initializer_range(tiny_config):

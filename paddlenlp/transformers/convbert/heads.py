@@ -59,7 +59,7 @@ class ConvBertPooler(nn.Layer):
         self.dense = linear(config, config.hidden_size, config.hidden_size)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """Map the encoder's output [B, L, H] to [B, H]."""
+        """Map the encoder's output [B, L or 1, H] to [B, H]."""
         return paddle.tanh(self.dense(x[:, 0]))
 
 
@@ -85,6 +85,7 @@ class ConvBertForMultipleChoice(ConvBertPretrainedModel):
             Logits [B, M] float.
         """
         given = (input_ids, token_type_ids, position_ids, attention_mask)
-        x = self.convbert(*(None if each is None else each.flatten(0, 1) for each in given))
+        given = [None if each is None else each.flatten(0, 1) for each in given]
+        x = self.convbert(*given, first_token_only=True)
         scores = self.classifier(self.dropout(self.pooler(x)))  # [B * M, 1]
         return scores.reshape([axis_size(input_ids, 0), axis_size(input_ids, 1)])

@@ -6,6 +6,8 @@ Every function is right for any B and L both in dygraph and in the exported prog
 
 from __future__ import annotations
 
+from typing import NamedTuple, Optional
+
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
@@ -61,7 +63,52 @@ def layer_norm(config: ConvBertConfig, width: int) -> LayerNorm:
     return LayerNorm(width, epsilon=config.layer_norm_eps)
 
 
-def banded(kernels: paddle.Tensor) -> paddle.Tensor:
+class ConvZeros(NamedTuple):
+    """The zeros around the dynamic convolutions of one batch: the same in all layers.
+
+    Attributes:
+        band: [B, N, L, L] float, what `banded` appends to the taps.
+        edge: [B, K // 2, N * D] float, the values beyond either end of a sentence.
+    """
+
+    band: paddle.Tensor
+    edge: paddle.Tensor
+
+
+def conv_zeros(x: paddle.Tensor, config: ConvBertConfig) -> ConvZeros:
+    """The zeros for a batch x [B, L, H]."""
+    batch, length, heads = axis_size(x, 0), axis_size(x, 1), config.num_heads
+    edge = [batch, config.conv_kernel_size // 2, heads * config.head_dim]
+    band = paddle.zeros([batch, heads, length, length], dtype=x.dtype)
+    return ConvZeros(band, paddle.zeros(edge, dtype=x.dtype))
+
+
+class BatchContext(NamedTuple):
+    """What every layer has to know of a batch.
+
+    Attributes:
+        bias: [B, 1 or N, 1 or L, L] float, added to attention scores; very negative at padding.
+        keep: [B, L, 1] float, 0 at padding, to shut it out of both convolutions; None: leak.
+        zeros: the zeros around the dynamic convolutions.
+    """
+
+    bias: paddle.Tensor
+    keep: Optional[paddle.Tensor]
+    zeros: ConvZeros
+
+    def of_the_first(self, count: int) -> BatchContext:
+        """For outputs at the first ``count`` positions, attending to all."""
+        keep = None if self.keep is None else self.keep[:, :count]
+        zeros = ConvZeros(self.zeros.band[:, :, :count, :count], self.zeros.edge)
+        return BatchContext(self.bias[:, :, :count], keep, zeros)
+
+
+def split_heads(x: paddle.Tensor, count: int) -> paddle.Tensor:
+    """[B, L, N * D] -> [B, N, L, D] for N = ``count``."""
+    return x.reshape([0, 0, count, x.shape[-1] // count]).transpose([0, 2, 1, 3])
+
+
+def banded(kernels: paddle.Tensor, zeros: paddle.Tensor) -> paddle.Tensor:
     """Spread the taps of every position along a diagonal band.
 
     Appending L zeros to each row of K taps and re-reading the same numbers in rows that are one
@@ -69,34 +116,33 @@ def banded(kernels: paddle.Tensor) -> paddle.Tensor:
 
     Args:
         kernels: [B, N, L, K] float.
+        zeros: [B, N, L, L] float.
 
     Returns:
         [B, N, L, L + K - 1] float: row l holds its K taps from column l on, zeros elsewhere.
     """
     length = axis_size(kernels, 2)
-    shape = [axis_size(kernels, 0), kernels.shape[1], length, length]
-    zeros = paddle.zeros(shape, dtype=kernels.dtype)
     flat = paddle.concat([kernels, zeros], axis=-1).reshape([0, 0, -1])  # [B, N, L * (L + K)]
     return flat[:, :, :-length].reshape([0, 0, length, -1])
 
 
-def span_dynamic_conv(values: paddle.Tensor, kernels: paddle.Tensor) -> paddle.Tensor:
+def span_dynamic_conv(values, kernels, zeros: ConvZeros) -> paddle.Tensor:
     """Span-based dynamic convolution (section 3.2): each position and head has its own K taps.
 
-    ``out[b, n, l] = sum_k kernels[b, n, l, k] * values[b, n, l + k - K // 2]`` with zeros beyond
+    ``out[b, n, l] = sum_k kernels[b, n, l, k] * values[b, l + k - K // 2, n]`` with zeros beyond
     both ends, as one batched matrix product.
 
     Args:
-        values: [B, N, L, D] float.
+        values: [B, L, N * D] float.
         kernels: [B, N, L, K] float, K odd, normalised by the caller.
+        zeros: those of the batch, from `conv_zeros`.
 
     Returns:
         [B, N, L, D] float.
     """
-    shape = [axis_size(values, 0), values.shape[1], kernels.shape[-1] // 2, values.shape[3]]
-    zeros = paddle.zeros(shape, dtype=values.dtype)  # concat: F.pad is 30 times slower on a CPU
-    padded = paddle.concat([zeros, values, zeros], axis=2)  # [B, N, L + K - 1, D]
-    return paddle.matmul(banded(kernels), padded)
+    # concat: F.pad is 30 times slower on a CPU
+    padded = paddle.concat([zeros.edge, values, zeros.edge], axis=1)  # [B, L + K - 1, N * D]
+    return paddle.matmul(banded(kernels, zeros.band), split_heads(padded, kernels.shape[1]))
 
 
 class DepthwiseConv1D(nn.Layer):
@@ -186,38 +232,33 @@ class MixedAttention(nn.Layer):
         self.conv_kernel_layer = linear(config, width, config.num_heads * self.kernel_size)
         self.conv_out_layer = linear(config, hidden, width)
 
-    def forward(self, x: paddle.Tensor, bias: paddle.Tensor, keep=None) -> paddle.Tensor:
-        """Mix x [B, L, H] over positions.
+    def forward(self, x: paddle.Tensor, context: BatchContext) -> paddle.Tensor:
+        """Mix x [B, L, H] over positions; returns [B, L, H]."""
+        return self._mix(x, x, context)
 
-        Args:
-            x: [B, L, H] float.
-            bias: [B, 1 or N, 1 or L, L] float added to the attention scores; very negative at
-                padding.
-            keep: [B, L, 1] float, 0 at padding, to shut it out of both convolutions; None: leak.
+    def first_token(self, x: paddle.Tensor, context: BatchContext) -> paddle.Tensor:
+        """The mix of x [B, L, H] at the first token alone: [B, 1, H]."""
+        reach = self.kernel_size // 2 + 1  # what its convolutions see
+        return self._mix(x[:, :reach], x, context.of_the_first(reach))[:, :1]
 
-        Returns:
-            [B, L, H] float.
-        """
+    def _mix(self, x, source, context: BatchContext) -> paddle.Tensor:
+        """Mix over ``source`` [B, M, H], of which x [B, L, H] is the start."""
         query = self.q_proj(x)  # [B, L, N * D]
-        attention = self._attend(query, self.k_proj(x), self.v_proj(x), bias)
-        convolution = self._convolve(query, x, keep)
+        attention = self._attend(query, self.k_proj(source), self.v_proj(source), context.bias)
+        convolution = self._convolve(query, x, context)
         mixed = paddle.concat([attention, convolution], axis=1)  # [B, 2N, L, D]
         return self.out_proj(mixed.transpose([0, 2, 1, 3]).flatten(2))
 
     def _attend(self, query, key, value, bias) -> paddle.Tensor:
-        query, key, value = (self._split_heads(x) for x in (query, key, value))
+        query, key, value = (split_heads(x, self.num_heads) for x in (query, key, value))
         scores = paddle.matmul(query * self.head_dim**-0.5, key, transpose_y=True) + bias
         return paddle.matmul(self.dropout(F.softmax(scores)), value)  # [B, N, L, D]
 
-    def _convolve(self, query, x, keep) -> paddle.Tensor:
+    def _convolve(self, query, x, context: BatchContext) -> paddle.Tensor:
         values = self.conv_out_layer(x)
-        if keep is not None:
-            x, values = x * keep, values * keep
+        if context.keep is not None:
+            x, values = x * context.keep, values * context.keep
         span_key = self.key_conv_attn_layer(x)
         kernels = self.conv_kernel_layer(span_key * query)  # [B, L, N * K]
-        kernels = kernels.reshape([0, 0, self.num_heads, self.kernel_size]).transpose([0, 2, 1, 3])
-        return span_dynamic_conv(self._split_heads(values), F.softmax(kernels))
-
-    def _split_heads(self, x: paddle.Tensor) -> paddle.Tensor:
-        """[B, L, N * D] -> [B, N, L, D]."""
-        return x.reshape([0, 0, self.num_heads, self.head_dim]).transpose([0, 2, 1, 3])
+        kernels = F.softmax(split_heads(kernels, self.num_heads))
+        return span_dynamic_conv(values, kernels, context.zeros)

@@ -15,10 +15,12 @@ from paddle import nn
 from paddlenlp.transformers.convbert import cpu_ops
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.transformers.convbert.layers import (
+    BatchContext,
     Dropout,
     GroupedLinear,
     MixedAttention,
     axis_size,
+    conv_zeros,
     layer_norm,
     linear,
     normal_attr,
@@ -65,9 +67,16 @@ class ConvBertLayer(nn.Layer):
         self.dropout = Dropout(config.hidden_dropout_prob)
         self.activation = getattr(F, config.hidden_act)
 
-    def forward(self, x, bias, keep=None) -> paddle.Tensor:
-        """Map x [B, L, H] to [B, L, H]; ``bias`` and ``keep`` as in `MixedAttention`."""
-        x = self.norm1(x + self.dropout(self.self_attn(x, bias, keep)))
+    def forward(self, x: paddle.Tensor, context: BatchContext) -> paddle.Tensor:
+        """Map x [B, L, H] to [B, L, H]."""
+        return self._add_and_feed(x, self.self_attn(x, context))
+
+    def first_token(self, x: paddle.Tensor, context: BatchContext) -> paddle.Tensor:
+        """What `forward` gives for the first token alone: [B, 1, H]."""
+        return self._add_and_feed(x[:, :1], self.self_attn.first_token(x, context))
+
+    def _add_and_feed(self, x, mixed) -> paddle.Tensor:
+        x = self.norm1(x + self.dropout(mixed))
         inner = self.linear2(self.activation(self.linear1(x)))
         return self.norm2(x + self.dropout(inner))
 
@@ -79,12 +88,17 @@ class ConvBertEncoder(nn.Layer):
         super().__init__()
         self.layers = nn.LayerList([ConvBertLayer(config) for _ in range(config.num_hidden_layers)])
 
-    def forward(self, x, bias, keep=None) -> List[paddle.Tensor]:
-        """Map x [B, L, H] to the list of x and every layer's output, each [B, L, H]."""
-        states = [x]
-        for layer in self.layers:
-            states = [*states, layer(states[-1], bias, keep)]  # no append: it is not traced
-        return states
+    def forward(self, x, context: BatchContext, first_token_only=False) -> List[paddle.Tensor]:
+        """Map x [B, L, H] to the list of x and every layer's output, each [B, L, H].
+
+        With ``first_token_only`` the last one is [B, 1, H].
+        """
+        states = [x]  # extended by no append: it is not traced
+        for layer in self.layers[:-1]:
+            states = [*states, layer(states[-1], context)]
+        last = self.layers[-1]
+        last = last.first_token if first_token_only else last
+        return [*states, last(states[-1], context)]
 
 
 class ConvBertPretrainedModel(PretrainedModel):
@@ -111,6 +125,7 @@ class ConvBertModel(ConvBertPretrainedModel):
         position_ids=None,
         attention_mask=None,
         output_hidden_states=False,
+        first_token_only=False,
     ):
         """Encode token ids.
 
@@ -120,10 +135,12 @@ class ConvBertModel(ConvBertPretrainedModel):
             position_ids: [B, L] int64; None: 0 .. L-1.
             attention_mask: [B, L], true or 1 at real tokens; None: ``input_ids != pad_token_id``.
             output_hidden_states: also return the embeddings' and every layer's output.
+            first_token_only: compute the last layer at the first token only, for heads that read
+                no other: one layer's work less.
 
         Returns:
-            [B, L, H] float; with ``output_hidden_states`` a pair of it and the list of
-            ``num_hidden_layers + 1`` tensors [B, L, H].
+            [B, L, H] float, [B, 1, H] with ``first_token_only``; with ``output_hidden_states`` a
+            pair of it and the list of ``num_hidden_layers + 1`` tensors [B, L, H].
         """
         if token_type_ids is None:
             token_type_ids = paddle.zeros_like(input_ids)
@@ -132,13 +149,16 @@ class ConvBertModel(ConvBertPretrainedModel):
         x = self.embeddings(input_ids, token_type_ids, position_ids)
         if hasattr(self, "embeddings_project"):
             x = self.embeddings_project(x)
+        states = self.encoder(x, self._context(x, attention_mask), first_token_only)
+        return (states[-1], states) if output_hidden_states else states[-1]
+
+    def _context(self, x, attention_mask) -> BatchContext:
         mask = attention_mask.astype(x.dtype)
         # A large negative number that float16 can hold: exp() of it is 0 in every float type.
         bias = ((mask - 1.0) * 1e4).unsqueeze([1, 2])  # [B, 1, 1, L]
-        bias = cpu_ops.spread_bias(bias, self.config.num_heads)  # once for all layers
+        bias = cpu_ops.spread_bias(bias, self.config.num_heads)
         keep = mask.unsqueeze(-1) if self.config.mask_padding_in_conv else None  # [B, L, 1]
-        states = self.encoder(x, bias, keep)
-        return (states[-1], states) if output_hidden_states else states[-1]
+        return BatchContext(bias, keep, conv_zeros(x, self.config))
 
 
 def head_dropout(config: ConvBertConfig) -> Dropout:
@@ -158,7 +178,7 @@ class ConvBertClassificationHead(nn.Layer):
         self.activation = getattr(F, config.hidden_act)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """Map the encoder's output [B, L, H] to logits [B, C]."""
+        """Map the encoder's output [B, L or 1, H] to logits [B, C]."""
         x = self.activation(self.dense(self.dropout(x[:, 0])))
         return self.out_proj(self.dropout(x))
 
@@ -173,5 +193,7 @@ class ConvBertForSequenceClassification(ConvBertPretrainedModel):
 
     def forward(self, input_ids, token_type_ids=None, position_ids=None, attention_mask=None):
         """Return logits [B, C]; arguments as in `ConvBertModel.forward`."""
-        x = self.convbert(input_ids, token_type_ids, position_ids, attention_mask)
+        x = self.convbert(
+            input_ids, token_type_ids, position_ids, attention_mask, first_token_only=True
+        )
         return self.classifier(x)
