@@ -9,7 +9,6 @@ the share of padding and the dev metric after the same number of examples go to 
 
 from __future__ import annotations
 
-import platform
 import sys
 import time
 from itertools import islice
@@ -18,6 +17,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.machine import machine
 from convbert.cli import int_at_least, keep_freed_memory, make_parser, run_main, set_cpu_environment
 from convbert.config import TrainConfig
 from paddlenlp.utils.files import write_json
@@ -102,13 +102,8 @@ def measure(train_flags: Sequence[str], steps: int) -> Dict[str, Any]:
     results = {side.name: side.result() for side in sides}
     rates = {name: result["examples_per_second"] for name, result in results.items()}
     return {
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": f"{platform.machine()}, {paddle.get_device()}",
-        "versions": {
-            "python": platform.python_version(),
-            "paddle": paddle.__version__,
-            "numpy": numpy.__version__,
-        },
+        **machine(),
+        "versions": {"paddle": paddle.__version__, "numpy": numpy.__version__},
         "train_flags": list(train_flags),
         "sides": results,
         "grouped_over_random": round(rates["grouped"] / rates["random"], 2),

@@ -57,6 +57,7 @@ OURS, TORCH, PADDLENLP = ".venv", ".venv-onnxruntime", ".venv-paddlenlp"
 SIDES: Dict[str, Tuple[str, str, str]] = {
     "ours": (OURS, "infer_ours.py", "onednn"),
     "nine_slices": (OURS, "infer_ours.py", "nine_slices"),
+    "nine_slices_as_ported": (OURS, "infer_ours.py", "nine_slices_as_ported"),
     "torch": (TORCH, "infer_torch.py", "eager"),
     "onnxruntime": (TORCH, "infer_torch.py", "onnxruntime"),
     "paddlenlp_plain": (PADDLENLP, "infer_paddlenlp.py", "plain"),

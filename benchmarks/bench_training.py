@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
@@ -22,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
+from benchmarks.machine import machine
 from benchmarks.sides import Side
 from convbert.cli import int_at_least, make_parser, run_main
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
@@ -59,12 +58,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     rows = []
     for name in args.models:
         rows += measure(name, args.reference_python, args.rounds)
-    result = {
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": f"{_processor()}, {len(os.sched_getaffinity(0))} cores",
-        "rows": rows,
-    }
-    write_json(args.output, result)
+    write_json(args.output, {**machine(), "rows": rows})
     print(table(rows), f"-> {args.output}", sep="\n")
     return 0
 
@@ -128,15 +122,6 @@ def _batch(shape, vocab_size: int) -> Dict[str, Any]:
     random = np.random.RandomState(0)
     ids = random.randint(5, vocab_size, shape)  # no padding: the peer lets it leak
     return {"ids": ids.tolist(), "labels": random.randint(0, 2, shape[0]).tolist()}
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.machine()
 
 
 def table(rows: List[Dict[str, Any]]) -> str:

@@ -26,6 +26,7 @@ FASTER: Dict[str, Dict[Shape, float]] = {
         (1, 32): 1.2, (1, 128): 1.2, (1, 512): 1.2, (8, 32): 1.8, (8, 128): 1.8, (32, 32): 1.8,
     },
     "nine_slices": {(1, 32): 2.4, (8, 32): 5.0, (8, 128): 5.0},
+    "nine_slices_as_ported": {(1, 32): 2.4, (8, 32): 5.0, (8, 128): 5.0},
     "paddlenlp": {(1, 32): 2.4, (8, 32): 5.0, (8, 128): 5.0},
 }  # fmt: skip
 # shape -> our time must be at most this many times that of the matrix products alone
@@ -35,6 +36,7 @@ LABELS = {
     "torch": "transformers, torch eager",
     "onnxruntime": "transformers, ONNX Runtime",
     "nine_slices": "nine-slice design",
+    "nine_slices_as_ported": "nine-slice design as ported",
     "paddlenlp": "PaddleNLP 2.8.1",
     GEMMS: "matrix products alone",
 }

@@ -2,6 +2,11 @@
 # The tables of benchmarks/README.md, one command each; more flags go to the program named beside it.
 #   inference   latency against all peers             bench_inference.py
 #   training    a training step against PyTorch       bench_training.py
+#   grouping    batches of similar length             bench_group_by_length.py
+#   tokenizer   sentences a second                    bench_tokenizer.py
+#   startup     infer.py to its first answer          bench_startup.py
+#   memory      of inference                          bench_memory.py
+#   operators   written by hand against Paddle's      bench_cpu_ops.py
 # The environments of the peers are made where they are missing: .venv-onnxruntime, .venv-paddlenlp.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -33,5 +38,10 @@ training)
     exec "$python" benchmarks/bench_training.py \
         --reference_python .venv-onnxruntime/bin/python "$@"
     ;;
-*) die "'$table' is no table: inference or training" ;;
+grouping) exec "$python" benchmarks/bench_group_by_length.py "$@" ;;
+tokenizer) exec "$python" benchmarks/bench_tokenizer.py "$@" ;;
+startup) exec "$python" benchmarks/bench_startup.py "$@" ;;
+memory) exec "$python" benchmarks/bench_memory.py "$@" ;;
+operators) exec "$python" benchmarks/bench_cpu_ops.py "$@" ;;
+*) die "'$table' is no table: inference, training, grouping, tokenizer, startup, memory, operators" ;;
 esac

@@ -95,7 +95,7 @@ def test_a_whole_run(train, tmp_path):
 
 def test_the_saved_weights_are_the_best_not_the_last(train, tmp_path):
     # The learning rate jumps so high that the model is ruined after a good first evaluation.
-    done = train(max_steps=60, save_steps=20, warmup_steps=59, learning_rate=0.3, logging_steps=60)
+    done = train(max_steps=60, save_steps=5, warmup_steps=59, learning_rate=0.3, logging_steps=60)
     assert done.returncode == 0, done.stderr
     log = {record["step"]: record["acc"] for record in read_log(tmp_path / "out", "eval")}
     best = read_summary(tmp_path / "out")["best"]
