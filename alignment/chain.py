@@ -1,6 +1,6 @@
 """Compare the probabilities of one model along the chain and over two Paddle versions.
 
-    python alignment/chain.py                              convbert-base with random weights
+    python alignment/chain.py                              convbert-base, random weights
     python alignment/chain.py --model_dir best.pdparams    a trained checkpoint
 
 Dygraph, to_static, and the exported program under Paddle Inference, plain and with oneDNN, on the
@@ -27,6 +27,9 @@ from paddlenlp.utils.errors import UserError
 
 BOUND = 1e-5
 BATCH = 32
+MAX_SEQ_LEN = 128
+SAMPLE = 7  # every 7th batch, from the longest sentences to the shortest
+SPREAD = 1.0  # deviation of the difference of the logits over sentences
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -79,16 +82,43 @@ def main(argv=None) -> int:
 
 
 def save_random(args: argparse.Namespace, target: Path) -> str:
-    """Write a checkpoint with the random weights of the alignment."""
+    """Write a checkpoint with the random weights of the alignment, its answers spread."""
     set_cpu_environment()
     from alignment.ours import random_model
+    from convbert.processing import TextProcessor
     from paddlenlp.transformers import ConvBertConfig, ConvBertTokenizer
 
     config = ConvBertConfig.preset(args.size)
     model = random_model(config, "ConvBertForSequenceClassification")
+    tokenizer = ConvBertTokenizer(args.vocab_file)
+    spread_answers(model, encode(args, TextProcessor(tokenizer, MAX_SEQ_LEN))[::SAMPLE])
     model.save_pretrained(str(target))
-    ConvBertTokenizer(args.vocab_file).save_pretrained(target)
+    tokenizer.save_pretrained(target)
     return str(target)
+
+
+def spread_answers(model, batches: List) -> None:
+    """Make the answers as different as those of a trained model.
+
+    A random model answers every sentence nearly alike: its probabilities would hide a difference.
+    Here its last layer reads the direction in which the sentences differ most, so that the
+    difference of the two logits has the mean 0 and the deviation ``SPREAD`` over them.
+    """
+    import numpy as np
+    import paddle
+
+    head, rows = model.classifier, []
+    with paddle.no_grad():
+        for _, ids, types in batches:
+            first = model.convbert(paddle.to_tensor(ids), paddle.to_tensor(types))[:, 0]
+            rows.append(head.activation(head.dense(first)).numpy().astype(np.float64))
+    features = np.concatenate(rows)
+    mean = features.mean(axis=0)
+    _, lengths, directions = np.linalg.svd(features - mean, full_matrices=False)
+    half = 0.5 * SPREAD / (lengths[0] / np.sqrt(len(features))) * directions[0]
+    head.out_proj.weight.set_value(np.stack([-half, half], axis=1).astype(np.float32))
+    head.out_proj.bias.set_value(np.array([mean @ half, -mean @ half], np.float32))
+    print(f"random weights; length of the last layer's rows: {np.linalg.norm(half):.1f}")
 
 
 def run_worker(

@@ -67,6 +67,7 @@ def main(argv=None) -> int:
         work = args.work_dir or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         ensure_writable_dir(work)
         source = training_batches(work, args.data_dir)
+        title = f"{versions(reference)}; training on {source}"  # the code as the run found it
         rows: List[Row] = []
         for size in sizes:
             remove_dumps(work, size)  # of an earlier run with this --work_dir
@@ -76,7 +77,7 @@ def main(argv=None) -> int:
                 remove_dumps(work, size)
         rows += compare(work, "", "metric", "GLUE metrics", 1e-9, "2 metric")
     rows.sort(key=lambda row: row.step)
-    text = f"{versions(reference)}; training on {source}\n\n{dumps.table(rows)}"
+    text = f"{title}\n\n{dumps.table(rows)}"
     print(text)
     if args.report:
         with atomic_write(args.report) as file:
