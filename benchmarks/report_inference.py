@@ -40,7 +40,15 @@ LABELS = {
     "paddlenlp": "PaddleNLP 2.8.1",
     GEMMS: "matrix products alone",
 }
-STYLES = {"ours": ("tab:red", "o-"), GEMMS: ("black", "--")}
+STYLES = {
+    "ours": ("tab:red", "o-"),
+    "torch": ("tab:blue", "o-"),
+    "onnxruntime": ("tab:orange", "o-"),
+    "nine_slices": ("tab:green", "o-"),
+    "nine_slices_as_ported": ("tab:brown", "o-"),
+    "paddlenlp": ("tab:purple", "o-"),
+    GEMMS: ("black", "--"),
+}
 # Axis of the batch or length, what stays fixed, what is drawn.
 PANELS = (
     ("length", ("batch", 1), "latency"),
@@ -77,10 +85,13 @@ def _ms(value: Optional[float]) -> str:
 
 
 def failures(rows: List[Dict[str, Any]]) -> Iterator[str]:
-    """Yield one line for each side that was not timed at a shape, and an empty one."""
+    """Yield one line for each side that was not timed, with its shapes, and an empty one."""
+    shapes: Dict[str, List[str]] = {}
     for row in rows:
         for name, reason in row["wrong"].items():
-            yield f"- not timed at {tuple(row['shape'])}: {name}, {reason}"
+            shapes.setdefault(f"{name}, {reason}", []).append(str(tuple(row["shape"])))
+    for failure, where in shapes.items():
+        yield f"- not timed: {failure}, at {', '.join(where)}"
     yield ""
 
 
@@ -132,11 +143,14 @@ def draw(panel, rows: List[Dict[str, Any]], axis: str, fixed, quantity: str) -> 
     ticks = [_size(row, axis) for row in rows]
     for name, label in LABELS.items():
         points = [(_size(row, axis), row) for row in rows if name in row["ms"]]
-        color, style = STYLES.get(name, (None, "o-"))
+        color, style = STYLES[name]
         values = [_value(row, name, quantity) for _, row in points]
         panel.plot([size for size, _ in points], values, style, color=color, label=label)
     panel.set_xscale("log", base=2)
     panel.set_yscale("log")
+    panel.yaxis.set_major_formatter("{x:g}")
+    panel.yaxis.set_minor_formatter("{x:g}")
+    panel.tick_params(axis="y", which="both", labelsize=7)
     panel.set_xticks(ticks, [str(tick) for tick in ticks])
     panel.set_xlabel("length, tokens" if axis == "length" else "batch, sentences")
     panel.set_ylabel("latency, ms" if quantity == "latency" else "sentences per second")
