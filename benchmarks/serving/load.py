@@ -8,6 +8,7 @@ The models have the published sizes and random weights: speed does not depend on
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import platform
 import socket
@@ -15,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Iterator, Optional
 
@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import load_tools
 import numpy as np
-from report import ALONE, NO_FRONT, PLOTTED, page, plot
+from report import ALONE, NO_FRONT, PLOTTED, TURNS, page, plot
 
 from convbert.cli import (
     default_threads,
@@ -80,6 +80,8 @@ PLAIN = "plain"
 QUIET = 0.05
 # Longest wait for that before a point is measured all the same.
 WAIT_S = 30.0
+# Requests of a turn, and seconds until the OpenMP threads of the turn before have gone to sleep.
+BLOCK, SPIN_S = 10, 0.3
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -94,6 +96,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     add("--patience", type=int, default=3, help="most tries of a point (%(default)s)")
     reviews = load_tools.REVIEWS / "dev.tsv"
     add("--data", type=Path, default=reviews, help="sentences, as in dev.tsv of SST-2")
+    add("--overhead", type=float, metavar="SECONDS", help="instead: in process and served in turns")
     add("--soak", type=float, metavar="SECONDS", help="instead: 16 clients, answers compared")
     add("--output", help="results/SIZE.json beside this script; points are added to it")
     return parser.parse_args(argv)
@@ -137,16 +140,14 @@ def wait_for_quiet(service) -> None:
             return
 
 
-def in_process(model: Path, texts) -> Callable[[float], dict]:
-    """Return a function that times text to label in this process, as infer.py does."""
+def in_process(model: Path) -> Callable[[str], Any]:
+    """Return a function from text to label in this process, as infer.py does it."""
     processor, predictor = open_model(model)
-    for text in texts:  # every shape once
-        label(processor, predictor, text)
-    return one_by_one(lambda text: label(processor, predictor, text), texts)
+    return lambda text: label(processor, predictor, text)
 
 
-def without_front(service: load_tools.Running, texts) -> Callable[[float], dict]:
-    """Return a function that times calls to the pipeline itself, over gRPC."""
+def over_grpc(service: load_tools.Running) -> Callable[[str], Any]:
+    """Return a function that asks the pipeline itself."""
     import grpc
 
     from convbert.serving.backend import request_message
@@ -161,26 +162,68 @@ def without_front(service: load_tools.Running, texts) -> Callable[[float], dict]
         if response.err_no:
             raise RuntimeError(response.err_msg)
 
-    return one_by_one(ask, texts)
+    return ask
 
 
-def one_by_one(ask: Callable[[str], Any], texts) -> Callable[[float], dict]:
-    """Return a function that times ``ask`` on one text after the other for some seconds."""
+def over_http(service: load_tools.Running) -> Callable[[str], Any]:
+    """Return a function that asks the service, over one connection."""
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
 
-    def run(seconds: float) -> dict:
-        times, end = [], time.monotonic() + seconds
+    def ask(text: str) -> None:
+        connection.request("POST", load_tools.PATH, json.dumps({"key": ["text"], "value": [text]}))
+        answer = json.loads(connection.getresponse().read())
+        if answer["err_no"]:
+            raise RuntimeError(answer["err_msg"])
+
+    return ask
+
+
+def in_turns(args: argparse.Namespace, model: Path, folder: Path) -> dict:
+    """Return the points of one client three ways: the same texts in turns, so that a machine whose
+    speed drifts slows down all three."""
+    texts = load_tools.read_texts(args.data)
+    with open_service("shipped", model, folder) as service:
+        ways = {ALONE: in_process(model), NO_FRONT: over_grpc(service), TURNS: over_http(service)}
+        for ask in ways.values():
+            for text in texts[: 3 * BLOCK]:  # every shape
+                ask(text)
+        times, turn, end = {name: [] for name in ways}, 0, time.monotonic() + args.overhead
+        others = load_tools.Others(service)
         while time.monotonic() < end:
-            began = time.perf_counter()
-            ask(texts[len(times) % len(texts)])
-            times.append(time.perf_counter() - began)
-        p50, p99 = np.percentile(times, [50, 99]) * 1000
-        return {
-            "answers_per_s": round(1 / np.mean(times), 2),
-            "p50_ms": round(p50, 1),
-            "p99_ms": round(p99, 1),
-        }
+            block = [texts[(turn + place) % len(texts)] for place in range(BLOCK)]
+            turn += BLOCK
+            for name, ask in ways.items():
+                time.sleep(SPIN_S)
+                times[name] += [seconds(ask, text) for text in block]
+        share = others.share()
+    base = np.array(times[ALONE])
+    return {
+        name: {"1": {**speed(found), "adds_ms": adds(found, base), "others": share}}
+        for name, found in times.items()
+    }
 
-    return run
+
+def seconds(ask: Callable[[str], Any], text: str) -> float:
+    """Return how long a call takes."""
+    began = time.perf_counter()
+    ask(text)
+    return time.perf_counter() - began
+
+
+def speed(times) -> dict:
+    """Return the numbers of a point of one client."""
+    p50, p99 = np.percentile(times, [50, 99]) * 1000
+    return {
+        "answers": len(times),
+        "answers_per_s": round(1 / np.mean(times), 2),
+        "p50_ms": round(p50, 1),
+        "p99_ms": round(p99, 1),
+    }
+
+
+def adds(times, base: np.ndarray) -> float:
+    """Return the median over the texts of what they take longer, in ms."""
+    return round(float(np.median(np.array(times) - base)) * 1000, 1)
 
 
 def open_model(model: Path):
@@ -201,8 +244,6 @@ def label(processor, predictor, text: str):
 def measure(args: argparse.Namespace, model: Path, folder: Path) -> Iterator[dict]:
     """Yield the points of each configuration asked for, as soon as they are measured."""
     texts = load_tools.read_texts(args.data)
-    alone = in_process(model, texts)
-    yield {ALONE: {"1": undisturbed(lambda: alone(args.seconds), args.patience)}}
     for number, name in enumerate(args.configs):
         with open_service(name, model, folder / str(number)) as service:
             load_tools.Load(service.port, 2, 5.0, texts).run()  # every shape once
@@ -213,9 +254,6 @@ def measure(args: argparse.Namespace, model: Path, folder: Path) -> Iterator[dic
                 found[str(clients)] = result
                 print(f"{args.size}, {name}, {clients} clients: {json.dumps(result)}", flush=True)
             yield {name: found}
-            if name == "shipped":
-                run = partial(without_front(service, texts), args.seconds)
-                yield {NO_FRONT: {"1": undisturbed(run, args.patience, service)}}
 
 
 def soak(args: argparse.Namespace, model: Path, folder: Path) -> dict:
@@ -286,6 +324,9 @@ def main(argv=None) -> None:
         model = load_tools.make_model(args.size, args.cache or Path(folder) / "models")
         if args.soak:
             write(output, args.size, {}, soak(args, model, Path(folder)))
+            return
+        if args.overhead:
+            write(output, args.size, in_turns(args, model, Path(folder)))
             return
         for points in measure(args, model, Path(folder)):
             write(output, args.size, points)
