@@ -7,6 +7,7 @@
 #   startup     infer.py to its first answer          bench_startup.py
 #   memory      of inference                          bench_memory.py
 #   operators   written by hand against Paddle's      bench_cpu_ops.py
+#   profile     time by operator                      profile_operators.py
 # The environments of the peers are made where they are missing: .venv-onnxruntime, .venv-paddlenlp.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -43,5 +44,6 @@ tokenizer) exec "$python" benchmarks/bench_tokenizer.py "$@" ;;
 startup) exec "$python" benchmarks/bench_startup.py "$@" ;;
 memory) exec "$python" benchmarks/bench_memory.py "$@" ;;
 operators) exec "$python" benchmarks/bench_cpu_ops.py "$@" ;;
-*) die "'$table' is no table: inference, training, grouping, tokenizer, startup, memory, operators" ;;
+profile) exec "$python" benchmarks/profile_operators.py "$@" ;;
+*) die "'$table' is no table: see the list at the head of this script" ;;
 esac
