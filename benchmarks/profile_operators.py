@@ -64,7 +64,10 @@ def profile(run, shape: str, runs: int) -> List[Dict[str, float]]:
     ids = np.random.RandomState(0).randint(1, 200, tuple(map(int, shape.split("x"))))
     for _ in range(WARM_RUNS):
         run(ids, np.zeros_like(ids))
-    recorder = profiler.Profiler(targets=[profiler.ProfilerTarget.CPU])
+    recorder = profiler.Profiler(
+        targets=[profiler.ProfilerTarget.CPU],
+        on_trace_ready=lambda _: None,  # its default writes a trace into the current folder
+    )
     recorder.start()
     for _ in range(runs):
         run(ids, np.zeros_like(ids))
