@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from tests.local_server import http_server  # noqa: F401 (a fixture)
 
 REPO_ROOT = Path(__file__).resolve().parents[1]
 set_cpu_environment()
+# A shell starts what it runs in the background with Ctrl-C ignored, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TINY_VOCABULARY = (
     "[PAD] [UNK] [CLS] [SEP] [MASK] . , ! ' a an the it is was this that with of and not "
