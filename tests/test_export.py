@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import paddle
@@ -40,6 +42,41 @@ def test_random_shapes_plain_and_onednn(tiny_checkpoint, tiny_export, tiny_confi
             ids[:, 0] = 2
             types = rng.randint(0, 2, shape).astype(np.int64)
             np.testing.assert_allclose(engine.run(ids, types), run(ids, types), atol=1e-5)
+
+
+MEMORY_OF_SHAPES = """
+import sys
+import numpy as np
+from convbert.predictor import EngineOptions, Predictor
+
+def resident_mb():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096 / 1e6
+
+run = Predictor(sys.argv[1], EngineOptions(cpu_threads=1)).run
+before = resident_mb()
+for length in range(4, 36, 4):
+    ids = np.ones((2, length), dtype=np.int64)
+    run(ids, np.zeros_like(ids))
+print(resident_mb() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_no_copy_of_the_weights_for_each_shape(tmp_path, repo_root):
+    config = ConvBertConfig.preset(
+        "convbert-base", num_hidden_layers=2, intermediate_size=6144, vocab_size=100
+    )
+    export.save_program(ConvBertForSequenceClassification(config), str(tmp_path / "inference"))
+    weights_mb = (tmp_path / "inference.pdiparams").stat().st_size / 1e6
+    run = subprocess.run(
+        [sys.executable, "-c", MEMORY_OF_SHAPES, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        cwd=repo_root,
+        check=True,
+        text=True,
+    )
+    assert float(run.stdout) < weights_mb  # 8 shapes: with copies 8 times as much
 
 
 def test_export_refuses_a_program_that_differs(tiny_checkpoint, tmp_path, monkeypatch):
