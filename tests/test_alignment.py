@@ -116,6 +116,30 @@ def test_comparison_of_dump_folders(tmp_path):
         list(run.compare(tmp_path, "size", "loss", "loss", 1e-6, "3 loss"))
 
 
+FOLDERS = ("forward", "alone", "heads", "converted", "loss", "backward", "heads_backward")
+SINGLE_FILES = ("heads_loss", "training_loss", "training_parameters")
+
+
+@pytest.mark.parametrize("lost", [None, *FOLDERS, *SINGLE_FILES])
+def test_every_quantity_is_compared_or_missed(tmp_path, monkeypatch, lost):
+    """What no side dumped would differ nowhere, so that it must not pass as equal."""
+    paths = {name: f"{name}/case.npy" for name in FOLDERS}
+    paths.update({name: f"{name}.npy" for name in SINGLE_FILES})
+    arrays = {"state_0": np.ones(2), "logits": np.ones(2)}
+    for side in ("reference", "ours"):
+        for name, path in paths.items():
+            if name != lost:
+                dumps.dump(tmp_path / side / "convbert-small" / path, arrays)
+    monkeypatch.setattr(run, "run_side", lambda *args: None)
+    if lost:
+        with pytest.raises(UserError, match="nothing was dumped for convbert-small"):
+            run.compare_size(tmp_path, "convbert-small", "python", quick=True)
+    else:
+        rows = run.compare_size(tmp_path, "convbert-small", "python", quick=True)
+        assert len(rows) == len(run.COMPARISONS)
+        assert {what for _, what, *_ in run.COMPARISONS} == set(paths)
+
+
 @pytest.mark.parametrize(("difference", "status"), [(1e-6, 0), (1e-4, 1), (float("nan"), 1)])
 def test_status_of_the_command(tmp_path, monkeypatch, capsys, difference, status):
     row = dumps.Row("1 forward", "logits", difference, 1e-5)
