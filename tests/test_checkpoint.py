@@ -123,6 +123,18 @@ def test_discriminator_starts_a_classifier(tiny_config, tmp_path):
     ConvBertForTokenClassification.from_pretrained(str(tmp_path / "pretrained"))
 
 
+def test_a_head_is_left_out_of_the_body_unless_asked_to_be_strict(copy):
+    model = ConvBertModel.from_pretrained(str(copy))
+    whole = ConvBertForSequenceClassification.from_pretrained(str(copy))
+    np.testing.assert_array_equal(logits_of(model), logits_of(whole.convbert))
+    with pytest.raises(UserError, match="unknown: classifier.dense.bias"):
+        ConvBertModel.from_pretrained(str(copy), new_head=False)
+    surplus = {"convbert.encoder.layers.7.norm1.bias": np.zeros(16, np.float32)}
+    rewrite(copy, lambda weights: weights.update(surplus))
+    with pytest.raises(UserError, match="unknown: encoder.layers.7.norm1.bias$"):
+        ConvBertModel.from_pretrained(str(copy))
+
+
 def test_half_a_head_is_an_error(copy):
     rewrite(copy, lambda weights: weights.pop("classifier.dense.bias"))
     with pytest.raises(UserError, match="missing: classifier.dense.bias"):

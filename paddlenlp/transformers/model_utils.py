@@ -54,7 +54,8 @@ class PretrainedModel(nn.Layer):
                 transformers' (``config.json`` beside ``model.safetensors`` or, where torch is
                 installed, ``pytorch_model.bin``).
             new_head: a checkpoint without this model's head (a pretrained body) starts with a
-                random one and says so; False: that is an error.
+                random one and says so, and heads that it does not have are left out; False:
+                both are errors.
             overrides: configuration fields that replace the checkpoint's.
 
         Raises:
@@ -94,13 +95,13 @@ class PretrainedModel(nn.Layer):
         Args:
             weights: arrays by parameter name, with or without the body's prefix.
             source: where they come from, for messages.
-            new_head: keep the random head when the weights hold none of it.
+            new_head: keep the random head when the weights hold none of it; a body leaves heads.
 
         Raises:
             UserError: tensors are missing, left over, of another shape or type (all named).
         """
         target = self.state_dict()
-        weights = self._match_prefix(weights, target)
+        given, weights = weights, self._match_prefix(weights, target)
         missing = [name for name in target if name not in weights]
         extra = [name for name in weights if name not in target]
         body = self.base_model_prefix + "."
@@ -113,6 +114,8 @@ class PretrainedModel(nn.Layer):
             missing = []
             # A pretraining checkpoint brings heads of its own, which this model does not use.
             extra = [name for name in extra if name.startswith(body)]
+        elif new_head and set(weights) != set(given):  # a body, out of a checkpoint with heads
+            extra = [name for name in extra if name not in given]
         self._check_fit(target, weights, missing, extra, source)
         fitting = {name: weights[name] for name in target if name in weights}
         self.set_state_dict(fitting)
@@ -122,8 +125,8 @@ class PretrainedModel(nn.Layer):
         prefixed = any(name.startswith(body) for name in weights)
         if prefixed == any(name.startswith(body) for name in target):
             return weights
-        if prefixed:  # the body alone, out of a checkpoint with heads
-            return {n[len(body) :]: w for n, w in weights.items() if n.startswith(body)}
+        if prefixed:
+            return {n[len(body) if n.startswith(body) else 0 :]: w for n, w in weights.items()}
         return {body + name: array for name, array in weights.items()}
 
     def _check_fit(self, target, weights, missing, extra, source) -> None:
