@@ -15,6 +15,7 @@ import uvicorn
 
 from convbert.cli import EXIT_INTERRUPTED
 from convbert.serving.backend import Backend
+from convbert.serving.connections import BoundedProtocol
 from convbert.serving.front import Front
 from convbert.serving.run_dir import RunDir
 from convbert.serving.runtime import pipeline_environment
@@ -75,6 +76,7 @@ class Service:
         server = uvicorn.Server(
             uvicorn.Config(
                 Front(settings, backend, supervisor).app(),
+                http=BoundedProtocol,
                 lifespan="off",
                 access_log=False,
                 log_config=None,
