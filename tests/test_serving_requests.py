@@ -54,6 +54,10 @@ def test_a_lone_surrogate_becomes_the_replacement_character():
         (b'{"key": ["text"], "value": [null]}', "'value' must be"),
         (b'{"key": ["text"], "value": ["a"], "logid": 1.5}', "'logid' must be an integer"),
         (b'{"key": ["text"], "value": ["a"], "logid": true}', "'logid' must be an integer"),
+        (
+            b'{"key": [], "value": [], "logid": "' + b"9" * 5000 + b'"}',
+            "'logid' must be an integer",
+        ),
         (b'{"key": ["text"], "value": ["a"], "logid": 9223372036854775808}', "64 bits"),
         (b'{"key": ["text"], "value": ["a"], "texts": 1}', "unknown field 'texts'"),
         (b'{"key": [], "value": [], "tensors": [{"elem_type": 13}]}', "tensors are not accepted"),

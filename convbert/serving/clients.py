@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Callable, Iterator, List
+from typing import Callable, Iterator, Tuple
 
 from convbert.cli import DEFAULT_SENTENCE, float_in, make_parser
-from convbert.serving.requests import TEXT_KEY, Fields
+from convbert.serving.requests import TEXT_KEY, Fields, without_surrogates
 from convbert.texts import read_lines, require_words
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_write
@@ -43,7 +43,7 @@ def read_texts(args: argparse.Namespace) -> Iterator[str]:
     if args.input_file and args.text is not None:
         raise UserError("--input_file and --text exclude each other: give one of them")
     if not args.input_file:
-        yield DEFAULT_SENTENCE if args.text is None else args.text
+        yield DEFAULT_SENTENCE if args.text is None else without_surrogates(args.text)
         return
     for where, line in read_lines(args.input_file):
         require_words(where, line)
@@ -59,11 +59,11 @@ def send_all(args: argparse.Namespace, send: Callable[[Fields], dict]) -> int:
     for number, text in enumerate(read_texts(args)):
         try:
             answer = check(send(Fields([TEXT_KEY], [text], FIRST_LOG_ID + number)))
+            label_id, prob = label_of(answer)
         except CallError as error:
             print(f"error: {error}", file=sys.stderr)
             return EXIT_FAILED
         print(answer, flush=True)
-        (label_id,), (prob,) = map(json.loads, answer["value"])
         lines.append(json.dumps({"text": text, "label_id": label_id, "prob": prob}) + "\n")
     if args.output_file:
         with atomic_write(args.output_file) as file:
@@ -72,7 +72,7 @@ def send_all(args: argparse.Namespace, send: Callable[[Fields], dict]) -> int:
 
 
 def check(body: object) -> dict:
-    """Return an answer with labels.
+    """Return an answer without error.
 
     Raises:
         CallError: the answer carries an error or is not of Paddle Serving's form.
@@ -81,7 +81,17 @@ def check(body: object) -> dict:
         raise CallError("the answer is not one of this service: check the address")
     if body["err_no"] != 0:
         raise CallError(f"err_no {body['err_no']}: {body.get('err_msg', '')}")
-    expected: List[str] = ["label_id", "prob"]
-    if body.get("key") != expected or len(body.get("value", ())) != len(expected):
-        raise CallError(f"the answer carries no label: {body}")
     return body
+
+
+def label_of(body: dict) -> Tuple[int, float]:
+    """Return label id and probability of an answer for one text.
+
+    Raises:
+        CallError: the answer carries neither.
+    """
+    try:
+        (label_id,), (prob,) = map(json.loads, body["value"])
+    except (KeyError, TypeError, ValueError):
+        raise CallError(f"the answer carries no label: {body}") from None
+    return label_id, prob

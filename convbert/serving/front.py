@@ -62,7 +62,9 @@ class Front:
             Route("/health", self.health, methods=["GET"]),
             Route("/metrics", self.show_metrics, methods=["GET"]),
         ]
-        return Starlette(routes=routes, exception_handlers={HTTPException: _no_route})
+        app = Starlette(routes=routes, exception_handlers={HTTPException: _no_route})
+        app.router.redirect_slashes = False  # a wrong path gets an answer, no redirection
+        return app
 
     async def predict(self, request: Request) -> Response:
         """POST /convbert/prediction."""

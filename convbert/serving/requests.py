@@ -107,12 +107,17 @@ def _strings(parsed: dict, name: str) -> List[str]:
     values = parsed.get(name)
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise bad_request(f"'{name}' must be a list of strings")
-    # JSON can spell lone surrogates, which no UTF-8 message can carry.
-    return [value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for value in values]
+    return [without_surrogates(value) for value in values]
+
+
+def without_surrogates(text: str) -> str:
+    """Replace lone surrogates, which JSON and command lines can hold but no UTF-8 message can."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _log_id(value: Any) -> int:
-    if isinstance(value, str) and value.isdecimal():  # protobuf's JSON form of int64
+    # Protobuf's JSON form of int64. Python refuses to read thousands of digits.
+    if isinstance(value, str) and value.isdecimal() and len(value) < 20:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise bad_request("'logid' must be an integer")

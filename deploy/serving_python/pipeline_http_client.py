@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
+import re
 import sys
 import urllib.error
 import urllib.request
@@ -32,12 +34,9 @@ class HttpSender:
     """Posts requests to one URL."""
 
     def __init__(self, url: str, timeout: float):
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UserError(f"--url {url}: give an address like {DEFAULT_URL}")
         self._url, self._timeout = url, timeout
         # A proxy of the environment cannot reach this machine's own loopback.
-        proxies = {} if parts.hostname in LOOPBACK_NAMES else None
+        proxies = {} if _host(url) in LOOPBACK_NAMES else None
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies))
 
     def __call__(self, fields: Fields) -> dict:
@@ -47,13 +46,30 @@ class HttpSender:
             self._url, body.encode(), {"Content-Type": "application/json"}
         )
         try:
+            return self._ask(request)
+        except http.client.HTTPException as error:  # another protocol, or an answer cut short
+            reason = f"{type(error).__name__}, is this the HTTP port?"
+        except OSError as error:
+            reason = getattr(error, "reason", None) or error
+        raise CallError(f"no answer from {self._url}: {reason}")
+
+    def _ask(self, request: urllib.request.Request):
+        try:
             with self._opener.open(request, timeout=self._timeout) as response:
                 return _json(response.read(), response.status)
         except urllib.error.HTTPError as error:
             return _json(error.read(), error.code)
-        except OSError as error:
-            reason = getattr(error, "reason", None) or error
-            raise CallError(f"no answer from {self._url}: {reason}") from None
+
+
+def _host(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and parts.port != 0
+    except ValueError:  # brackets, a port that is no number
+        good = False
+    if not (good and parts.hostname and re.fullmatch("[!-~]+", url)):
+        raise UserError(f"--url {url}: give an address like {DEFAULT_URL}")
+    return parts.hostname
 
 
 def _json(data: bytes, status: int):

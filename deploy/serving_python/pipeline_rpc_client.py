@@ -13,6 +13,7 @@ from convbert.cli import run_main
 from convbert.serving import installed_packages
 from convbert.serving.clients import CallError, client_parser, send_all
 from convbert.serving.requests import Fields, answer
+from paddlenlp.utils.errors import UserError
 
 DEFAULT_ADDRESS = "127.0.0.1:9993"
 LARGEST_ANSWER = 2**24
@@ -27,6 +28,9 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def connect(address: str, timeout: float) -> Callable[[Fields], dict]:
     """Return a function that asks the pipeline at one address, and answers in the form of HTTP."""
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal() and 0 < int(port) < 65536):
+        raise UserError(f"--address {address}: give HOST:PORT, like {DEFAULT_ADDRESS}")
     with installed_packages():
         import grpc
 
