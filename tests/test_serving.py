@@ -189,6 +189,7 @@ def test_a_wrong_request_gets_a_clear_error_and_the_service_goes_on(service, cas
         ("POST", "/", 404),
         ("POST", "/other/prediction", 404),
         ("POST", "/convbert/anything", 404),
+        ("POST", "/convbert/prediction/", 404),
         ("GET", "/convbert/prediction", 405),
         ("PUT", "/convbert/prediction", 405),
         ("POST", "/health", 405),
@@ -324,7 +325,7 @@ def counted(service, err_no):
 
 
 def test_nothing_is_written_outside_the_run_folder(service, files_before):
-    kept = {"lock", "logs", "service.json", "tmp", "ProcessInfo.json"}
+    kept = {"lock", "logs", "service.json", "serving-tmp", "ProcessInfo.json"}
     assert {path.name for path in service.run_dir.iterdir()} <= kept
     for folder, before in files_before.items():
         assert files_of(folder) == before

@@ -29,6 +29,7 @@ def _prepare() -> None:
 _prepare()
 
 # ruff: noqa: E402
+from paddle_serving_server import util
 from paddle_serving_server.pipeline import Op, PipelineServer, RequestOp, ResponseOp
 from paddle_serving_server.pipeline.channel import ChannelTimeoutError
 from paddle_serving_server.pipeline.error_catch import CustomExceptionCode
@@ -37,6 +38,12 @@ from paddle_serving_server.pipeline.proto.pipeline_service_pb2_grpc import (
     add_PipelineServiceServicer_to_server as add_servicer,
 )
 from paddle_serving_server.web_service import WebService
+
+
+def write_process_info_to(folder: str) -> None:
+    """Choose where ProcessInfo.json goes; else SERVING_HOME or the working directory, at import."""
+    util.CONF_HOME = folder
+
 
 __all__ = [
     "ChannelTimeoutError",
@@ -48,4 +55,5 @@ __all__ = [
     "ResponseOp",
     "WebService",
     "add_servicer",
+    "write_process_info_to",
 ]

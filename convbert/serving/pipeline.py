@@ -42,7 +42,7 @@ from convbert.serving.requests import (
     bad_request,
     texts_of,
 )
-from convbert.serving.runtime import die_with_parent
+from convbert.serving.runtime import die_with_parent, host_port
 from convbert.serving.settings import SERVICE_NAME, Settings
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.log import get_logger
@@ -176,7 +176,7 @@ class LoopbackServer(PipelineServer):
         self._watch(servicer)
         server = self._grpc_server()
         add_servicer(servicer, server)
-        address = f"{self._settings.rpc_host}:{self._settings.rpc_port}"
+        address = host_port(self._settings.rpc_host or "0.0.0.0", self._settings.rpc_port)
         try:
             server.add_insecure_port(address)
         except RuntimeError:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Optional
 
+from convbert.serving.runtime import TEMPORARY, host_port
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_write, ensure_writable_dir
 
@@ -35,7 +36,8 @@ class Running:
     @property
     def url(self) -> str:
         """Where this machine reaches the HTTP front."""
-        return f"http://{'127.0.0.1' if self.host in ('0.0.0.0', '') else self.host}:{self.port}"
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host
+        return f"http://{host_port(host, self.port)}"
 
     @property
     def alive(self) -> bool:
@@ -74,9 +76,9 @@ class RunDir:
 
     def __init__(self, path: str):
         self.path = str(ensure_writable_dir(path).resolve())
-        for folder in ("logs", "tmp"):
+        for folder in ("logs", TEMPORARY):
             ensure_writable_dir(os.path.join(self.path, folder))
-        self._lock: IO = open(os.path.join(self.path, LOCK_FILE), "w")  # noqa: SIM115
+        self._lock: IO = open(os.path.join(self.path, LOCK_FILE), "a")  # noqa: SIM115
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -107,7 +109,7 @@ class RunDir:
         for name in (STATE_FILE, "ProcessInfo.json"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(self.path, name))
-        temporary = os.path.join(self.path, "tmp")
+        temporary = os.path.join(self.path, TEMPORARY)
         shutil.rmtree(temporary, ignore_errors=True)
         os.makedirs(temporary, exist_ok=True)
 

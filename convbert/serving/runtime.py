@@ -9,6 +9,8 @@ import signal
 import sys
 from typing import Dict
 
+# Emptied at each start, hence a name that nobody's own folder has.
+TEMPORARY = "serving-tmp"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # A Unix socket's path holds 108 bytes; the pipeline's manager adds about 45 to its folder.
 _LONGEST_SOCKET_DIR = 60
@@ -28,6 +30,11 @@ def kill_group(group: int, number: int = signal.SIGKILL) -> None:
         os.killpg(group, number)
 
 
+def host_port(host: str, port: int) -> str:
+    """Return ``HOST:PORT``, with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def pipeline_environment(run_dir: str, threads: int) -> Dict[str, str]:
     """Return the environment of the pipeline's process.
 
@@ -36,7 +43,7 @@ def pipeline_environment(run_dir: str, threads: int) -> Dict[str, str]:
     """
     environment = dict(os.environ, SERVING_HOME=run_dir, PYTHONUNBUFFERED="1")
     environment["OMP_NUM_THREADS"] = str(threads)
-    temporary = os.path.join(run_dir, "tmp")
+    temporary = os.path.join(run_dir, TEMPORARY)
     if len(temporary) <= _LONGEST_SOCKET_DIR:
         environment["TMPDIR"] = temporary
     return environment

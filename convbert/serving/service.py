@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import signal
 import socket
 import sys
@@ -18,8 +19,8 @@ from convbert.serving.backend import Backend
 from convbert.serving.connections import BoundedProtocol
 from convbert.serving.front import Front
 from convbert.serving.run_dir import RunDir
-from convbert.serving.runtime import pipeline_environment
-from convbert.serving.settings import LOOPBACK, Settings
+from convbert.serving.runtime import host_port, pipeline_environment
+from convbert.serving.settings import Settings
 from convbert.serving.supervisor import Supervisor
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.log import LINE_FORMAT, get_logger
@@ -110,13 +111,11 @@ class Service:
     def _greet(self) -> None:
         settings = self._settings
         get_logger().info(
-            "HTTP on %s:%s, gRPC on %s:%s",
-            settings.host,
-            settings.http_port,
-            settings.rpc_host,
-            settings.rpc_port,
+            "HTTP on %s, gRPC on %s",
+            host_port(settings.host, settings.http_port),
+            host_port(settings.rpc_host, settings.rpc_port),
         )
-        if {settings.host, settings.rpc_host} != {LOOPBACK}:
+        if not settings.loopback_only:
             get_logger().warning(
                 "reachable from other machines without password or encryption: "
                 "put a proxy with both in front, or a firewall"
@@ -128,7 +127,11 @@ class Service:
     def _write(self, line: str) -> None:
         self._log.info(line)
         if self._echo:
-            print(line, file=sys.stderr, flush=True)
+            try:
+                print(line, file=sys.stderr, flush=True)
+            except OSError:  # who read it went away (head, a closed terminal); the log goes on
+                self._echo = False
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
     def _redirect_logging(self) -> None:
         """Send this process's own log lines where the pipeline's go."""
@@ -167,5 +170,5 @@ def listen(host: str, port: int, flag: str) -> socket.socket:
         reason = getattr(error, "strerror", None) or error
         in_use = getattr(error, "errno", None) == errno.EADDRINUSE
         mend = f"; stop who holds it, or choose another with {flag}" if in_use else ""
-        raise UserError(f"cannot listen on {host}:{port}: {reason}{mend}") from None
+        raise UserError(f"cannot listen on {host_port(host, port)}: {reason}{mend}") from None
     return listener

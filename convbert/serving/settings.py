@@ -11,6 +11,7 @@ import yaml
 
 from convbert.predictor import PRECISIONS, EngineOptions
 from convbert.serving.requests import Limits
+from convbert.serving.runtime import host_port
 from paddlenlp.utils.errors import UserError
 
 SERVICE_NAME = "convbert"
@@ -121,7 +122,14 @@ class Settings:
     def rpc_address(self) -> str:
         """Where this machine reaches the gRPC server."""
         anywhere = self.rpc_host in ("0.0.0.0", "::", "")
-        return f"{LOOPBACK if anywhere else self.rpc_host}:{self.rpc_port}"
+        return host_port(LOOPBACK if anywhere else self.rpc_host, self.rpc_port)
+
+    @property
+    def loopback_only(self) -> bool:
+        """Whether no other machine can reach either port."""
+        return all(
+            h in ("localhost", "::1") or h.startswith("127.") for h in (self.host, self.rpc_host)
+        )
 
     @property
     def service(self) -> Dict[str, Any]:

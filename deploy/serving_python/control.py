@@ -28,6 +28,8 @@ def main(argv=None) -> int:
     args, rest = parser.parse_known_args(argv)
     if rest and args.command in ("stop", "status"):
         parser.error(f"{args.command} takes no {rest[0]}")
+    if any(flag.partition("=")[0] == "--pipeline_only" for flag in rest):
+        parser.error("--pipeline_only runs in the foreground: give it to web_service.py")
     if args.command == "status":
         return control.status(args.run_dir)
     if args.command in ("stop", "restart"):

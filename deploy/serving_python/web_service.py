@@ -20,14 +20,16 @@ from paddlenlp.utils.errors import UserError
 
 with installed_packages():
     from convbert.serving.convert import check_served
+    from convbert.serving.paddle_serving import write_process_info_to
     from convbert.serving.pipeline import BatchingOp, MendedWebService
     from convbert.serving.requests import ErrNo, pack_predictions
     from convbert.serving.run_dir import RunDir
-    from convbert.serving.runtime import die_with_parent
+    from convbert.serving.runtime import die_with_parent, pipeline_environment
     from convbert.serving.service import Service
     from convbert.serving.settings import LOOPBACK, SERVICE_NAME, Settings, load_settings
 
 HERE = Path(__file__).resolve().parent
+OPT_HELP = "settings that win over --config"
 
 
 class ConvBERTOp(BatchingOp):
@@ -64,7 +66,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser = make_parser(__doc__.splitlines()[0])
     add = parser.add_argument
     add("--config", default=str(HERE / "config.yml"), help="settings (%(default)s)")
-    add("--opt", nargs="+", default=[], metavar="KEY=VALUE", help="settings that win over --config")
+    add("--opt", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=OPT_HELP)
     add("--model_dir", help="served model (convbert_server beside the config)")
     add("--host", default=LOOPBACK, help="address of the HTTP front (%(default)s)")
     add("--port", type=int, help="port of the HTTP front (http_port of the config)")
@@ -89,6 +91,17 @@ def run_pipeline(args: argparse.Namespace, settings: Settings) -> None:
     """Run the pipeline in this process, until it is told to stop."""
     if args.parent:
         die_with_parent(args.parent)
+        serve(settings)
+        return
+    with RunDir(args.run_dir) as run_dir:
+        threads = settings.op["local_service_conf"]["thread_num"]
+        os.environ.update(pipeline_environment(run_dir.path, threads))
+        write_process_info_to(run_dir.path)
+        serve(settings)
+
+
+def serve(settings: Settings) -> None:
+    """Build the pipeline and run it."""
     service = ConvBERTService(settings)
     service.prepare_pipeline_config()
     service.run_service()
