@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 
 import pytest
@@ -104,6 +105,29 @@ def test_the_pipeline_alone_writes_to_the_run_folder_only(model_dir, tmp_path, r
     assert list((tmp_path / "elsewhere").iterdir()) == []
     assert (tmp_path / "run" / "ProcessInfo.json").is_file()
     assert wait_gone([process.pid], 1) == []
+
+
+def test_a_port_that_was_taken_before_the_pipeline_came_ends_it_in_one_line(
+    model_dir, tmp_path, run_script
+):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        flags = ["--model_dir", model_dir, "--run_dir", tmp_path / "run", "--pipeline_only"]
+        done = run_script(WEB_SERVICE, *flags, f"--rpc_port={port}")
+    assert done.returncode == 2
+    assert f"{port} is already used; choose a --rpc_port" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_start_that_is_stopped_says_so(model_dir, tmp_path, run_script):
+    service = Served(model_dir, tmp_path / "run")
+    command = service.command()
+    command[1:2] = [str(SERVING / "control.py"), "start"]
+    starting = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    service.wait_for("starting")
+    assert run_script(CONTROL, "stop", "--run_dir", service.run_dir).returncode == 0
+    assert starting.communicate(timeout=30)[1] == "stopped before it was ready\n"
+    assert starting.returncode == 1
 
 
 def test_the_pipeline_alone_is_no_background_service(tmp_path, run_script):

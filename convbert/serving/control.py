@@ -58,6 +58,8 @@ def start(script: str, argv: List[str], run_dir: str) -> int:
     if running is None:
         with open(console) as file:
             sys.stderr.write(file.read())
+        if process.returncode == 0:
+            print("stopped before it was ready", file=sys.stderr)
         return process.returncode or EXIT_NOT_READY
     seconds = time.monotonic() - began
     print(f"ready: {running.url}/convbert/prediction, gRPC port {running.rpc_port}, ", end="")

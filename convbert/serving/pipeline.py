@@ -239,12 +239,15 @@ class MendedWebService(WebService):
         """Build the pipeline from the settings.
 
         Raises:
-            UserError: the served model cannot be opened.
+            UserError: the served model cannot be opened, or the port is in use.
         """
         set_up_logging()
         last_op = self.get_pipeline_response(GuardedRequestOp(self.settings))
         self._server.set_response_op(DiscreetResponseOp(input_ops=[last_op]))
-        self._server.prepare_server(yml_dict=self._pipeline_config())
+        try:
+            self._server.prepare_server(yml_dict=self._pipeline_config())
+        except SystemExit as error:  # how it says that the port is in use
+            raise UserError(f"the pipeline cannot start: {error}; choose a --rpc_port") from None
 
     def _pipeline_config(self) -> Dict[str, Any]:
         """Return what Paddle Serving itself reads: all but our section and the HTTP port."""
