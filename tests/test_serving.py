@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import base64
-import http.client
 import json
 import os
 import pickle
 import re
 import socket
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -122,19 +120,6 @@ def in_parallel(function, items, threads):
     for worker in workers:
         worker.join()
     return results
-
-
-def test_an_answer_does_not_wait_for_an_acknowledgement(service):
-    """Without TCP_NODELAY each takes 40 ms more on a connection that is kept."""
-    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
-    seconds = []
-    for _ in range(30):
-        began = time.perf_counter()
-        connection.request("POST", "/convbert/prediction", json.dumps(ONE))
-        assert connection.getresponse().read()
-        seconds.append(time.perf_counter() - began)
-    connection.close()
-    assert min(seconds) < 0.035
 
 
 def test_grpc_gives_the_answer_of_http(service, rpc):
