@@ -117,6 +117,12 @@ def test_values_may_hold_colons(tmp_path):
     assert config.flag("train_extra") == ["--data_dir=http://127.0.0.1:80/x"]
 
 
+def test_a_file_of_a_windows_editor(tmp_path):
+    path = tmp_path / "config.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + CPU_CONFIG.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_config(str(path), "train_infer", LITE).values("gpu_list") == ["-1", "-1,-1"]
+
+
 def test_serving_lines_are_checked(broken):
     message = broken({12: "device_type:0"}, "serving_infer", "serving", SERVING_CONFIG)
     assert message.startswith("line 12 (device_type): expected op.convbert.local_service_conf")

@@ -90,7 +90,7 @@ def read_config(path: str, kind: str, mode: str) -> Config:
     """
     check_mode(kind, mode)
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read configuration {path}: {error}") from None
     lines = [line.strip() for line in text.rstrip().splitlines()]
