@@ -165,7 +165,9 @@ def test_cases_that_cannot_be_run(plan, case, said):
     ("kind", "mode"), [("serving", "serving_infer"), ("train_infer", "whole_infer")]
 )
 def test_a_changed_model_is_refused(plan, tmp_path, kind, mode):
-    (tmp_path / "manifest.json").write_text('{"files": {"mine/weights": "another hash"}}')
+    (tmp_path / "manifest.json").write_text(
+        '{"sources": {}, "files": {"mine/weights": "another hash"}}'
+    )
     with pytest.raises(UserError, match=r"mine/weights is not what prepare.sh wrote"):
         plan(kind, mode)
     (tmp_path / "mine" / "weights").unlink()

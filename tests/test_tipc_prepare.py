@@ -61,6 +61,25 @@ def test_parts_are_kept_until_something_changes(prepared):
     assert prepared("lite", "whole", force=True).count(": made") == 2
 
 
+def test_a_part_changed_by_hand_stays_changed_until_it_is_made_again(prepared):
+    prepared("lite", "whole")
+    (prepared.folder / "whole/dev.tsv").write_text("sentence\tlabel\nnot ours\t1\n")
+    prepared("lite")  # what another mode needs: no reason to take the other part for good
+    with pytest.raises(UserError, match=r"whole/dev.tsv is not what prepare.sh wrote"):
+        records.fingerprint(prepared.folder / "whole")
+    prepared("lite", "whole")
+    assert records.fingerprint(prepared.folder / "whole").endswith("as prepare.sh made it")
+
+
+def test_a_damaged_manifest_is_made_again(prepared):
+    prepared("lite")
+    for damage in ("{", "[]", "{}"):
+        (prepared.folder / "manifest.json").write_text(damage)
+        with pytest.raises(UserError, match="missing or damaged: run prepare.sh again"):
+            records.fingerprint(prepared.folder / "lite")
+        assert "lite: made" in prepared("lite")
+
+
 def test_given_data_replace_the_embedded_and_back(prepared):
     prepared("lite")
     embedded = (prepared.folder / "lite/dev.tsv").read_text()

@@ -106,6 +106,17 @@ def test_a_missing_line_is_named(fake):
     assert not fake.calls()
 
 
+@pytest.mark.parametrize("number", [10, 13])
+def test_data_that_were_not_prepared_are_missed_first(fake, number):
+    key = {10: "--model_name_or_path", 13: "--data_dir"}[number]
+    config = fake.train_config({number: f"{key}:test_tipc/data/none/lite"})
+    status, printed = fake.run(TRAIN_SCRIPT, config, LITE)
+    assert status == 2
+    needed = f"run bash test_tipc/prepare.sh {config} {LITE}\n"
+    assert printed.endswith(f"error: no test_tipc/data/none/lite: {needed}")
+    assert not fake.calls()
+
+
 @pytest.mark.parametrize(
     ("plan", "said"),
     [({"silent": 1}, "did not write"), ({"stale": 1}, "is older than this step")],

@@ -193,11 +193,39 @@ def test_a_changed_model_is_noticed(tmp_path):
     (model / "weights").write_text("one")
     assert records.fingerprint(model).endswith("not made by prepare.sh")
     files = {f"trained/{name}": digest for name, digest in records.file_hashes(model).items()}
-    (tmp_path / records.MANIFEST_FILE).write_text(json.dumps({"files": files}))
+    manifest = {"sources": {}, "files": files}
+    (tmp_path / records.MANIFEST_FILE).write_text(json.dumps(manifest))
     assert records.fingerprint(model).endswith("as prepare.sh made it")
     (model / "weights").write_text("two")
     with pytest.raises(UserError, match="is not what prepare.sh wrote"):
         records.fingerprint(model)
+
+
+def test_prepared_inputs_of_every_step_are_checked(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "ROOT", tmp_path)
+    monkeypatch.setattr(records, "PREPARED", tmp_path / "data")
+    lite = tmp_path / "data" / "tiny" / "lite"
+    lite.mkdir(parents=True)
+    for name in ("train.tsv", "dev.tsv"):
+        (lite / name).write_text(name)
+    files = {f"lite/{name}": digest for name, digest in records.file_hashes(lite).items()}
+    manifest = json.dumps({"sources": {}, "files": files})
+    (lite.parent / records.MANIFEST_FILE).write_text(manifest)
+    directory, file = (
+        ["train.py", "--data_dir=data/tiny/lite"],
+        ["--calib", "data/tiny/lite/dev.tsv"],
+    )
+    records.check_inputs(directory + file + ["--input_file=elsewhere/none.tsv"], "this")
+    with pytest.raises(UserError, match="no data/tiny/init: run this"):
+        records.check_inputs(["--model_name_or_path=data/tiny/init"], "this")
+    (lite / "dev.tsv").write_text("changed")
+    for words in (directory, file):
+        with pytest.raises(UserError, match="lite/dev.tsv is not what prepare.sh wrote"):
+            records.check_inputs(words, "this")
+    records.check_inputs(["data/tiny/lite/train.tsv"], "this")
+    (lite / "dev.tsv").unlink()
+    with pytest.raises(UserError, match="lite/dev.tsv is not what prepare.sh wrote"):
+        records.check_inputs(directory, "this")
 
 
 def test_speed_leaves_out_the_first_line():

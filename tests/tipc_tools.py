@@ -58,7 +58,10 @@ class FakeRun:
             2: "model_name:Fake",
             3: f"python:{self.python}",
             4: "gpu_list:-1",
+            10: f"--model_name_or_path:{self.folder}",
             12: f"train_infer_file:{mode}={self.texts}",
+            13: f"--data_dir:{self.folder}",
+            34: f"kl_quant:tools/quantize_model.py --calib_file {self.texts}",
             42: "--use_mkldnn:True|False",
             43: "--cpu_threads:2",
             44: "--batch_size:8",
@@ -75,6 +78,7 @@ class FakeRun:
             3: f"python:{self.python}",
             5: f"--dirname:{model}",
             13: "op.convbert.local_service_conf.use_mkldnn:True",
+            18: f"--input_file:{self.texts}",
         }
         return self._write("serving.txt", changed(SERVING_CONFIG, {**fixed, **lines}))
 

@@ -16,6 +16,7 @@ from typing import Callable, Dict, Iterable, List
 
 from convbert.cli import make_parser
 from paddlenlp.utils.errors import UserError
+from tipc import records
 from tipc.config import Config, read_config
 from tipc.needs import check_needs
 from tipc.plan import Step, TrainInferPlan
@@ -44,7 +45,10 @@ def main(argv: List[str]) -> int:
     run_dir = unused_name(args.base, config)
     extra = [args.option] if args.option else []
     plan = PLANS[args.kind](config, run_dir, *extra)
-    write_plan(run_dir, plan.build(), plan.notes)
+    steps = plan.build()
+    prepare = f"bash test_tipc/prepare.sh {args.config} {args.mode}"
+    records.check_inputs([word for step in steps for word in step.command], prepare)
+    write_plan(run_dir, steps, plan.notes)
     print(run_dir)
     return 0
 

@@ -24,7 +24,7 @@ from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_directory, atomic_write
 from tipc.config import read_config
 from tipc.needs import SETUP, missing_packages
-from tipc.records import MANIFEST_FILE, file_hashes
+from tipc.records import MANIFEST_FILE, file_hashes, read_manifest
 from tipc.slots import MODES, ROOT, TRAIN_MODES
 
 EMBEDDED = ROOT / "data" / "reviews"
@@ -135,7 +135,7 @@ class Preparation:
             for part in parts:
                 source, make = makers[part]
                 self._part(part, source, make, before)
-            self._write_manifest(before)
+            self._write_manifest(before, parts)
 
     def _part(self, part: str, source: str, make: Callable, before: dict) -> None:
         target = self.folder / part
@@ -151,14 +151,17 @@ class Preparation:
 
     def _manifest(self) -> dict:
         try:
-            return json.loads((self.folder / MANIFEST_FILE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return read_manifest(self.folder / MANIFEST_FILE)
+        except UserError:
             return {"sources": {}, "files": {}}
 
-    def _write_manifest(self, before: dict) -> None:
-        hashes = file_hashes(self.folder)
-        hashes.pop(MANIFEST_FILE, None)
-        content = {"sources": {**before["sources"], **self.sources}, "files": hashes}
+    def _write_manifest(self, before: dict, parts: Tuple[str, ...]) -> None:
+        # Only what this call made or found good: other parts may have been changed meanwhile.
+        files = {k: v for k, v in before["files"].items() if k.partition("/")[0] not in parts}
+        for part in parts:
+            hashes = file_hashes(self.folder / part)
+            files.update({f"{part}/{name}": digest for name, digest in hashes.items()})
+        content = {"sources": {**before["sources"], **self.sources}, "files": files}
         with atomic_write(self.folder / MANIFEST_FILE) as file:
             json.dump(content, file, indent=1)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Dict, Iterable, List, Optional
 
 from paddlenlp.utils.errors import UserError
 from tipc.slots import ROOT
 
 RESULTS = ROOT / "test_tipc" / "results"
+PREPARED = ROOT / "test_tipc" / "data"
 MANIFEST_FILE = "manifest.json"  # written by prepare.sh: {path below it: sha256}
 
 
@@ -39,24 +40,59 @@ def fingerprint(directory: Path) -> str:
     if not hashes:
         raise UserError(f"{directory} is empty: run prepare.sh again")
     total = hashlib.sha256(json.dumps(hashes).encode()).hexdigest()[:12]
-    manifest = _manifest_above(directory)
-    if manifest is None:
+    if not _is_prepared(directory, hashes):
         return f"sha256 {total}, not made by prepare.sh"
-    known = json.loads(manifest.read_text(encoding="utf-8"))["files"]
-    base = directory.relative_to(manifest.parent).as_posix()
-    for name, digest in hashes.items():
-        if known.get(f"{base}/{name}") != digest:
-            raise UserError(
-                f"{directory / name} is not what prepare.sh wrote: run prepare.sh again"
-            )
     return f"sha256 {total}, as prepare.sh made it"
 
 
-def _manifest_above(directory: Path) -> Optional[Path]:
-    for parent in directory.parents:
-        if (parent / MANIFEST_FILE).is_file():
-            return parent / MANIFEST_FILE
-    return None
+def check_inputs(words: Iterable[str], prepare: str) -> None:
+    """Refuse a command that reads prepared files which are not there or were changed since.
+
+    Args:
+        words: of the command; those below test_tipc/data count, alone or as ``--flag=path``.
+        prepare: the command that makes them.
+
+    Raises:
+        UserError: with the file and that command.
+    """
+    paths = {Path(ROOT, word.rpartition("=")[2]) for word in words}
+    for path in sorted(path for path in paths if PREPARED in path.parents):
+        if not path.exists():
+            raise UserError(f"no {path.relative_to(ROOT)}: run {prepare}")
+        _is_prepared(path, file_hashes(path) if path.is_dir() else {"": sha256(path)})
+
+
+def _is_prepared(path: Path, hashes: Dict[str, str]) -> bool:
+    """Whether a manifest above a file or directory lists it with these ``hashes``.
+
+    Raises:
+        UserError: it lists others.
+    """
+    folder = next((above for above in path.parents if (above / MANIFEST_FILE).is_file()), None)
+    if folder is None:
+        return False
+    base = path.relative_to(folder)
+    listing = read_manifest(folder / MANIFEST_FILE)["files"]
+    known = {Path(name): digest for name, digest in listing.items()}
+    listed = {name for name in known if name == base or base in name.parents}
+    found = {base / name: digest for name, digest in hashes.items()}
+    for name in sorted(listed | set(found)):
+        if known.get(name) != found.get(name):
+            raise UserError(f"{folder / name} is not what prepare.sh wrote: run prepare.sh again")
+    return True
+
+
+def read_manifest(path: Path) -> Dict[str, Dict[str, str]]:
+    """Read what prepare.sh wrote: ``sources`` of the parts and ``files`` with their hashes.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {"sources": dict(content["sources"]), "files": dict(content["files"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{path} is missing or damaged: run prepare.sh again") from None
 
 
 def arguments(model_name: str, key: str, texts: Optional[str], notes: List[str]) -> List[str]:
