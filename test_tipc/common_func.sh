@@ -269,12 +269,21 @@ record_step() {
 
 # The latest run's result file under TIPC's name, and a link to its folder; both replaced in one step.
 finish_files() {
+    local status=0
+    put_in_place || status=$?
+    helper summary "$RUN_DIR" || status=$?
+    return "$status"
+}
+
+put_in_place() {
     local temporary="$TIPC_OUTPUT/.results_$LABEL.$$"
-    cp "$RESULTS" "$temporary"
-    mv -f "$temporary" "$TIPC_OUTPUT/results_$LABEL.log"
-    ln -s "$(basename "$RUN_DIR")" "$temporary"
-    mv -fT "$temporary" "$TIPC_OUTPUT/latest_$LABEL"
-    helper summary "$RUN_DIR"
+    cp "$RESULTS" "$temporary" &&
+        mv -fT "$temporary" "$TIPC_OUTPUT/results_$LABEL.log" &&
+        ln -s "$(basename "$RUN_DIR")" "$temporary" &&
+        mv -fT "$temporary" "$TIPC_OUTPUT/latest_$LABEL" && return 0
+    echo "the results in $TIPC_OUTPUT are not those of this run: see $RESULTS" >&2
+    rm -f "$temporary"
+    return 1
 }
 
 tipc_finish() {

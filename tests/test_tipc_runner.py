@@ -231,6 +231,16 @@ def test_two_runs_side_by_side(fake, tmp_path):
     assert not list(fake.output.glob(".results*"))
 
 
+@pytest.mark.parametrize("name", ["results_python.log", "latest_python"])
+def test_results_that_cannot_be_put_in_place_fail_the_run(fake, name):
+    (fake.output / name).mkdir(parents=True)
+    status, printed = fake.run(TRAIN_SCRIPT, fake.train_config(), LITE)
+    assert status == 1
+    assert "are not those of this run" in printed
+    assert "all 5 steps OK" in printed
+    assert not list(fake.output.glob("**/.results*"))
+
+
 def test_serving_of_a_fake_server(fake):
     status, printed = fake.run(SERVING_SCRIPT, fake.serving_config())
     assert status == 0, printed
