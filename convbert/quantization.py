@@ -5,7 +5,7 @@ inputs and logits. `convbert.predictor.Predictor` runs it with integer kernels (
 or on any engine as the same roundings in float ("fp32"): what a CPU with VNNI computes.
 
 Without VNNI (AVX2, plain AVX-512) oneDNN's integer kernels add products in 16 bits and saturate:
-their answers are rougher than the roundings alone, and they are not faster than float.
+their answers are rougher than the roundings alone, and they are seldom faster than float.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def main(argv=None) -> None:
         f"{done['agreement_in_float']:.2%} with the roundings alone"
     )
     if not done["vnni"]:
-        print("this CPU has no VNNI: its int8 kernels saturate and are no faster than float")
+        print("this CPU has no VNNI: its int8 kernels saturate and are seldom faster than float")
     print(f"weights: {size['before']} bytes before, {size['after']} after")
     print(f"int8 model and tokenizer have been saved into {args.save_inference_dir}")
     if args.save_results:
