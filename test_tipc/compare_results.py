@@ -35,6 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     infer.add_argument("--expect", action="append", default=[], metavar="NAME=VALUE")
     infer.add_argument("--reference", help="answers it must agree with (.jsonl or results)")
     infer.add_argument("--baseline", help="results of the float model, for a quantized one")
+    infer.add_argument("--rounded", help="results without integer kernels, for one with them")
     infer.add_argument("--gt_file", help="recorded expectation")
     answers = commands.add_parser("answers", help="judge answers that come without a report")
     answers.add_argument("--answers", required=True)
@@ -74,6 +75,8 @@ def judge_inference(args: argparse.Namespace) -> List[str]:
         print(
             f"compare_results: {verdict.describe_drop(results, verdict.read_json(args.baseline))}"
         )
+    if args.rounded:
+        wrong += verdict.check_integer(answers, verdict.read_answers(args.rounded), args.rounded)
     if args.gt_file:
         wrong += verdict.check_record(results, verdict.read_json(args.gt_file), args.gt_file)
     return wrong

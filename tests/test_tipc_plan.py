@@ -89,7 +89,9 @@ def test_quantization(plan):
     for twin, step in zip(floats, int8):
         assert "--expect=precision=int8" in step.check
         assert step.check[step.check.index("--baseline") + 1] == twin.makes[0]
-        assert step.needs == (steps.index(twin) + 1, 7)
+        assert step.check[step.check.index("--rounded") + 1] == rounded.makes[0]
+        assert step.needs == (steps.index(twin) + 1, 7, 8)
+    assert "--rounded" not in rounded.check
     assert rounded.check[rounded.check.index("--baseline") + 1] == floats[-1].makes[0]
 
 

@@ -160,6 +160,7 @@ def test_a_quantized_model_may_not_lose_accuracy(fake):
     for plan, said in (
         ({"int8_accuracy": 0.9}, "accuracy falls from 1.0000 to 0.9000"),
         ({"unquantized": True}, "nothing in this model is quantized"),
+        ({"emulated": True}, "no integer kernel ran"),
     ):
         (fake.folder / "state" / "calls").unlink(missing_ok=True)
         status, printed = fake.run(TRAIN_SCRIPT, config, "klquant_whole_infer", plan=plan)

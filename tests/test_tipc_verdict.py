@@ -75,8 +75,13 @@ def test_accuracy_of_a_quantized_model(after, good):
 def test_answers_of_a_quantized_model():
     rounded = {**ANSWERS, "prob": [0.9, 0.8, 0.7, 0.601]}
     assert verdict.check_quantized(rounded, ANSWERS, "X") == []
-    (same,) = verdict.check_quantized(ANSWERS, ANSWERS, "X")
-    assert "nothing in this model is quantized" in same
+    noise = {**ANSWERS, "prob": [prob + 1e-7 for prob in ANSWERS["prob"]]}  # of another engine
+    for unquantized in (ANSWERS, noise):
+        (same,) = verdict.check_quantized(unquantized, ANSWERS, "X")
+        assert "nothing in this model is quantized" in same
+        (same,) = verdict.check_integer(unquantized, ANSWERS, "X")
+        assert "no integer kernel ran" in same
+    assert verdict.check_integer(rounded, ANSWERS, "X") == []
     changed = {"label_id": [0, 1, 1, 1], "prob": [0.9, 0.78, 0.7, 0.9]}
     (labels,) = verdict.check_quantized(changed, ANSWERS, "X")
     assert "1 labels differ" in labels
@@ -149,6 +154,8 @@ ENGINE = {"device": "cpu", "use_mkldnn": True, "cpu_threads": 2, "precision": "f
         (["--reference", "same.jsonl"], "good"),
         (["--reference", "other.jsonl"], "a probability differs from other.jsonl"),
         (["--baseline", "results.json"], "nothing in this model is quantized"),
+        (["--rounded", "results.json"], "no integer kernel ran"),
+        (["--rounded", "other.jsonl"], "good"),
     ],
 )
 def test_the_judge_of_an_engine(tmp_path, monkeypatch, capsys, flags, said):

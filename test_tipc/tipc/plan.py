@@ -196,9 +196,13 @@ class TrainInferPlan:
         # The roundings alone, the same on every CPU; then the integer kernels of this one.
         last = pairs[-1][0]
         pairs.insert(0, (last, replace(last, mkldnn="False")))
+        int8, rounded = folder / "int8", ()
         for twin, engine in pairs:
-            needs, results = (floats[twin], quantized), str(self._results(folder, twin))
-            self._infer_one(folder / "int8", int8_model, texts, needs, None, key, engine, results)
+            needs = (floats[twin], quantized, *rounded)
+            judge = ["--baseline", str(self._results(folder, twin))]
+            judge += ["--rounded", str(self._results(int8, pairs[0][1]))] if rounded else []
+            step = self._infer_one(int8, int8_model, texts, needs, None, key, engine, judge)
+            rounded = rounded or (step,)
 
     def _int8_engines(self) -> List[Engine]:
         found = list(engines(self.config, "int8"))
@@ -272,7 +276,7 @@ class TrainInferPlan:
         reference: Optional[Path],
         key: str,
         engine: Engine,
-        baseline: Optional[str] = None,
+        judge: Sequence[str] = (),
     ) -> int:
         config, results = self.config, self._results(folder, engine)
         command = [
@@ -292,7 +296,7 @@ class TrainInferPlan:
         ]
         check = [*COMPARE, "infer", "--results", str(results), *expect(engine)]
         check += ["--reference", str(reference)] if reference else []
-        check += ["--baseline", baseline] if baseline else []
+        check += judge
         check += records.arguments(config.value("model_name"), key, texts, self.notes)
         log, makes = folder / engine.log, (str(results),)
         return self.add("infer", command, log, needs=needs, makes=makes, check=check)
