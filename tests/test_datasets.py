@@ -346,3 +346,10 @@ class TestDownload:
     def test_nothing_there(self):
         with pytest.raises(UserError, match=r"HTTP status 404.*--data_dir DIR \(RTE files\)"):
             load(None, task="rte")
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("PPNLP_HOME", str(tmp_path / "file"))
+    with pytest.raises(UserError, match="file"):
+        load_dataset("glue", "sst-2", splits="dev")

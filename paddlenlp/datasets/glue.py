@@ -15,7 +15,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 from paddlenlp.utils.download import extract_zip, fetch, file_lock, file_md5
 from paddlenlp.utils.env import dataset_home, hub_url
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import PathLike
+from paddlenlp.utils.files import PathLike, ensure_writable_dir
 from paddlenlp.utils.log import get_logger
 
 Row = Tuple[int, List[str]]  # line number from 1, columns
@@ -298,7 +298,7 @@ def _downloaded_dir(name: str, task: GlueTask, where: Split) -> Path:
     (address, md5) = addresses[0]
     unpacked = home / name
     path = unpacked / task.folder / where.file
-    home.mkdir(parents=True, exist_ok=True)
+    ensure_writable_dir(home)
     with file_lock(unpacked):
         if not _intact(path, where.md5):
             extract_zip(fetch(address, home / f"{name}.zip", md5=md5, hint=hint), unpacked)
