@@ -21,8 +21,8 @@ GPU_POOL_MB = 1000
 # the others lose accuracy and, without VNNI, time.
 INT8_OPERATORS = {"fc"}
 # What makes `fc` operators of Paddle 2.x and of 3.x programs. Under oneDNN each input shape gives
-# them a copy of all weights in a layout of their own (340 MB and a wait for convbert-base); its
-# matrix product takes the weights as they are, at the same speed.
+# them a copy of all weights, and its first run waits for it; oneDNN's matrix product takes the
+# weights as they are.
 FC_PASSES = ("fc_fuse_pass", "matmul_add_act_fuse_pass")
 
 
@@ -32,8 +32,8 @@ class EngineOptions:
 
     ``precision`` is "fp32", "bf16" (oneDNN), "fp16" (GPU) or "int8" (a quantised program, oneDNN).
     ``cpu_threads`` None takes every core this process may use. ``mkldnn_cache_capacity`` bounds how
-    many input shapes oneDNN keeps ready (0: all): for each it holds a copy of the weights in the
-    layout of that shape, 300 MB for convbert-base; a shape that was dropped costs some 50 ms.
+    many input shapes oneDNN keeps ready (0: all). In bf16 and int8 each holds a copy of the weights
+    in the layout of that shape, and a shape that was dropped has to make it again.
     """
 
     use_gpu: bool = False

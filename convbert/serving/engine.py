@@ -65,15 +65,18 @@ class Engine:
                 predictor.run(ids, np.zeros_like(ids))
 
     def _try_longest(self, predictor: Predictor) -> None:
-        """Run the longest sequence once: too long for the position table fails here, not later."""
-        length = self._settings.service["max_seq_len"]
-        ids = np.full((1, length), self.processor.tokenizer.unk_token_id, dtype=np.int64)
+        """Run the largest batch once: too long for the position table fails here, not later.
+
+        It also settles the memory: buffers that grow from shape to shape take several times as much.
+        """
+        shape = self._batch_sizes[-1], self._settings.service["max_seq_len"]
+        ids = np.full(shape, self.processor.tokenizer.unk_token_id, dtype=np.int64)
         try:
             predictor.run(ids, np.zeros_like(ids))
         except Exception as error:  # Paddle raises several types
             reason = str(error).strip().splitlines()[-1]
             raise UserError(
-                f"the served model cannot run max_seq_len {length} ({reason}): lower it in the "
+                f"the served model cannot run max_seq_len {shape[1]} ({reason}): lower it in the "
                 "config's section 'service'"
             ) from None
 
