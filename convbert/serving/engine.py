@@ -67,7 +67,7 @@ class Engine:
     def _try_longest(self, predictor: Predictor) -> None:
         """Run the largest batch once: too long for the position table fails here, not later.
 
-        It also settles the memory: buffers that grow from shape to shape take several times as much.
+        It also settles the memory: buffers that grow from shape to shape take far more.
         """
         shape = self._batch_sizes[-1], self._settings.service["max_seq_len"]
         ids = np.full(shape, self.processor.tokenizer.unk_token_id, dtype=np.int64)
