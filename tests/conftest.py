@@ -93,6 +93,16 @@ def tiny_export(tmp_path_factory, tiny_checkpoint) -> Path:
     return directory
 
 
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory, tiny_export) -> Path:
+    """`tiny_export` converted for serving, which must be installed."""
+    from convbert.serving.convert import convert
+
+    folder = tmp_path_factory.mktemp("served")
+    convert(str(tiny_export), str(folder / "server"), str(folder / "client"))
+    return folder / "server"
+
+
 @pytest.fixture
 def free_port():
     """Return a function that names a free port on the loopback address."""

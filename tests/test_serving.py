@@ -19,7 +19,6 @@ import grpc
 
 from convbert.cli import DEFAULT_SENTENCE
 from convbert.serving.backend import request_message
-from convbert.serving.convert import convert
 from convbert.serving.engine import Engine
 from convbert.serving.messages import INFERENCE_METHOD, Request, Response, Tensor
 from convbert.serving.requests import Fields
@@ -32,14 +31,6 @@ HTTP_CLIENT = "deploy/serving_python/pipeline_http_client.py"
 RPC_CLIENT = "deploy/serving_python/pipeline_rpc_client.py"
 INFER = "deploy/inference_python/infer.py"
 TEXTS = ["a good film .", "the script is bad", "it was a very dull story , not good !", "fine"]
-
-
-@pytest.fixture(scope="module")
-def model_dir(tmp_path_factory, tiny_export):
-    """A converted model."""
-    folder = tmp_path_factory.mktemp("served")
-    convert(str(tiny_export), str(folder / "server"), str(folder / "client"))
-    return folder / "server"
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ pytest.importorskip("grpc", reason="serving is not installed: bash shell/serving
 
 import grpc
 
-from convbert.serving.convert import convert
 from convbert.serving.messages import INFERENCE_METHOD, Request, Response
 from convbert.serving.run_dir import RunDir
 from tests.serving_tools import (
@@ -32,14 +31,6 @@ CONTROL = "deploy/serving_python/control.py"
 WEB_SERVICE = "deploy/serving_python/web_service.py"
 # One text a run makes a request of many texts slow: about a millisecond each, in one Op call.
 SLOW = ("service.run_texts=1", "service.max_texts=100000", "op.convbert.batch_size=1")
-
-
-@pytest.fixture(scope="module")
-def model_dir(tmp_path_factory, tiny_export):
-    """A converted model."""
-    folder = tmp_path_factory.mktemp("served")
-    convert(str(tiny_export), str(folder / "server"), str(folder / "client"))
-    return folder / "server"
 
 
 def slow_texts(service, seconds):

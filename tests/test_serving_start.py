@@ -11,7 +11,6 @@ import pytest
 
 pytest.importorskip("grpc", reason="serving is not installed: bash shell/serving.sh setup")
 
-from convbert.serving.convert import convert
 from convbert.serving.run_dir import RunDir, Running
 from convbert.serving.settings import load_settings
 from tests.serving_tools import SERVING, Served, free_port, wait_gone
@@ -19,14 +18,6 @@ from tests.serving_tools import SERVING, Served, free_port, wait_gone
 CONTROL = "deploy/serving_python/control.py"
 WEB_SERVICE = "deploy/serving_python/web_service.py"
 RPC_CLIENT = "deploy/serving_python/pipeline_rpc_client.py"
-
-
-@pytest.fixture(scope="module")
-def model_dir(tmp_path_factory, tiny_export):
-    """A converted model."""
-    folder = tmp_path_factory.mktemp("served")
-    convert(str(tiny_export), str(folder / "server"), str(folder / "client"))
-    return folder / "server"
 
 
 def test_a_service_goes_on_when_nobody_reads_its_output(model_dir, tmp_path):

@@ -8,10 +8,11 @@ import sys
 from typing import Callable, Iterator, Tuple
 
 from convbert.cli import DEFAULT_SENTENCE, float_in, make_parser
-from convbert.serving.requests import TEXT_KEY, Fields, without_surrogates
+from convbert.serving.requests import TEXT_KEY, Fields
 from convbert.texts import read_lines, require_words
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_write
+from paddlenlp.utils.text import without_surrogates
 
 FIRST_LOG_ID = 10000
 EXIT_FAILED = 1

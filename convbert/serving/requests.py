@@ -14,6 +14,8 @@ from typing import Any, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
+from paddlenlp.utils.text import without_surrogates
+
 TEXT_KEY, PAIR_KEY = "text", "text_pair"
 # Fields of Paddle Serving's Request message that a body may carry although nothing reads them.
 _IGNORED_FIELDS = ("name", "method", "clientip")
@@ -108,11 +110,6 @@ def _strings(parsed: dict, name: str) -> List[str]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise bad_request(f"'{name}' must be a list of strings")
     return [without_surrogates(value) for value in values]
-
-
-def without_surrogates(text: str) -> str:
-    """Replace lone surrogates, which JSON and command lines can hold but no UTF-8 message can."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _log_id(value: Any) -> int:

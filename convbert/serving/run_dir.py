@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Optional
 
-from convbert.serving.runtime import TEMPORARY, host_port
+from convbert.serving.runtime import TEMPORARY, reached_at
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_write, ensure_writable_dir
 
@@ -36,8 +36,7 @@ class Running:
     @property
     def url(self) -> str:
         """Where this machine reaches the HTTP front."""
-        host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host
-        return f"http://{host_port(host, self.port)}"
+        return f"http://{reached_at(self.host, self.port)}"
 
     @property
     def alive(self) -> bool:

@@ -9,6 +9,7 @@ import signal
 import sys
 from typing import Dict
 
+LOOPBACK = "127.0.0.1"
 # Emptied at each start, hence a name that nobody's own folder has.
 TEMPORARY = "serving-tmp"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -33,6 +34,11 @@ def kill_group(group: int, number: int = signal.SIGKILL) -> None:
 def host_port(host: str, port: int) -> str:
     """Return ``HOST:PORT``, with brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def reached_at(host: str, port: int) -> str:
+    """Return ``HOST:PORT`` at which this machine reaches what listens on ``host``."""
+    return host_port(LOOPBACK if host in ("0.0.0.0", "::", "") else host, port)
 
 
 def pipeline_environment(run_dir: str, threads: int) -> Dict[str, str]:

@@ -11,11 +11,10 @@ import yaml
 
 from convbert.predictor import PRECISIONS, EngineOptions
 from convbert.serving.requests import Limits
-from convbert.serving.runtime import host_port
+from convbert.serving.runtime import LOOPBACK, reached_at
 from paddlenlp.utils.errors import UserError
 
 SERVICE_NAME = "convbert"
-LOOPBACK = "127.0.0.1"
 
 # A rule returns what is expected, or None when the value is fine.
 Rule = Callable[[Any], Optional[str]]
@@ -121,8 +120,7 @@ class Settings:
     @property
     def rpc_address(self) -> str:
         """Where this machine reaches the gRPC server."""
-        anywhere = self.rpc_host in ("0.0.0.0", "::", "")
-        return host_port(LOOPBACK if anywhere else self.rpc_host, self.rpc_port)
+        return reached_at(self.rpc_host, self.rpc_port)
 
     @property
     def loopback_only(self) -> bool:

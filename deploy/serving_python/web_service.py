@@ -24,9 +24,9 @@ with installed_packages():
     from convbert.serving.pipeline import BatchingOp, MendedWebService
     from convbert.serving.requests import ErrNo, pack_predictions
     from convbert.serving.run_dir import RunDir
-    from convbert.serving.runtime import die_with_parent, pipeline_environment
+    from convbert.serving.runtime import LOOPBACK, die_with_parent, pipeline_environment
     from convbert.serving.service import Service
-    from convbert.serving.settings import LOOPBACK, SERVICE_NAME, Settings, load_settings
+    from convbert.serving.settings import SERVICE_NAME, Settings, load_settings
 
 HERE = Path(__file__).resolve().parent
 OPT_HELP = "settings that win over --config"

@@ -19,6 +19,7 @@ from paddlenlp.transformers.checkpoint import VOCAB_FILE, read_json
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import PathLike, atomic_write
 from paddlenlp.utils.hub import pretrained_file
+from paddlenlp.utils.text import without_surrogates
 
 Text = Union[str, Tuple[str, str]]
 
@@ -246,8 +247,8 @@ class WordPieceTokenizer:
         """Split texts in the Rust library, in parallel threads."""
         try:
             return self._pieces(texts, add_special_tokens=False)
-        except TypeError:  # lone surrogates, as a JSON body can hold them, are not valid text
-            return self._pieces([_without_surrogates(t) for t in texts], add_special_tokens=False)
+        except TypeError:  # lone surrogates; the normalizer drops what takes their place
+            return self._pieces([without_surrogates(t) for t in texts], add_special_tokens=False)
 
     def _frame(self, ids: List[int], max_seq_len: int) -> Features:
         truncated = len(ids) > max_seq_len - 2
@@ -343,8 +344,3 @@ def _longest_first(first: int, second: int, room: int) -> Tuple[int, int]:
 
 def _pad(values: List[int], width: int, fill: int) -> List[int]:
     return values + [fill] * (width - len(values))
-
-
-def _without_surrogates(text: str) -> str:
-    """Join surrogate pairs and put U+FFFD (which the normalizer drops) for lone surrogates."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
