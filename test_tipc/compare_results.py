@@ -78,7 +78,7 @@ def judge_inference(args: argparse.Namespace) -> List[str]:
     if args.rounded:
         wrong += verdict.check_integer(answers, verdict.read_answers(args.rounded), args.rounded)
     if args.gt_file:
-        wrong += verdict.check_record(results, verdict.read_json(args.gt_file), args.gt_file)
+        wrong += verdict.check_record(results, verdict.read_record(args.gt_file), args.gt_file)
     return wrong
 
 

@@ -225,7 +225,7 @@ def test_recorded_answers_are_compared_with(tmp_path, monkeypatch):
     texts.write_text("sentence\tlabel\na\t1\n")
     model.mkdir()
     (model / "weights").write_text("w")
-    record = {"input_sha256": records.sha256(texts)}
+    record = {"input_sha256": records.sha256(texts), "accuracy": 0.5, "accuracy_atol": 0.0}
     (tmp_path / "ConvBERT-tiny_mine.json").write_text(json.dumps(record))
     lines = {37: f"infer_model:{model}", 48: f"--input_file:{texts}"}
     path.write_text(changed(CPU_CONFIG, lines))

@@ -194,6 +194,15 @@ def test_records_only_count_for_their_own_texts(tmp_path, monkeypatch):
         records.arguments("ConvBERT-tiny", "reference", str(tmp_path / "none.tsv"), notes)
 
 
+@pytest.mark.parametrize("text", ["{", '{"input_sha256": "x"}', '{"accuracy": 1, "prob": [1]}'])
+def test_a_damaged_record_is_refused_before_the_run(tmp_path, monkeypatch, text):
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
+    (tmp_path / "Mine_key.json").write_text(text)
+    (tmp_path / "dev.tsv").write_text("sentence\tlabel\na\t1\n")
+    with pytest.raises(UserError, match="Mine_key.json"):
+        records.arguments("Mine", "key", str(tmp_path / "dev.tsv"), [])
+
+
 def test_a_changed_model_is_noticed(tmp_path):
     model = tmp_path / "trained"
     model.mkdir()

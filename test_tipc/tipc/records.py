@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Dict, Iterable, List, Optional
 
 from paddlenlp.utils.errors import UserError
+from tipc import verdict
 from tipc.slots import ROOT
 
 RESULTS = ROOT / "test_tipc" / "results"
@@ -105,7 +106,7 @@ def arguments(model_name: str, key: str, texts: Optional[str], notes: List[str])
         note = f"no recorded expectation for {model_name}, {key}"
     elif not Path(ROOT, texts).is_file():
         raise UserError(f"no file {texts}: run prepare.sh first")
-    elif json.loads(path.read_text(encoding="utf-8"))["input_sha256"] != sha256(Path(ROOT, texts)):
+    elif verdict.read_record(str(path))["input_sha256"] != sha256(Path(ROOT, texts)):
         note = f"{path.name} was recorded on other texts than {texts}: not compared"
     else:
         return ["--gt_file", path.relative_to(ROOT).as_posix()]

@@ -37,6 +37,21 @@ def read_json(path: str) -> Dict[str, Any]:
     return content
 
 
+def read_record(path: str) -> Dict[str, Any]:
+    """Read a recorded expectation.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    record = read_json(path)
+    missing = {"input_sha256", "accuracy", "accuracy_atol"} - set(record)
+    if missing or ("label_id" in record) != ("prob" in record):
+        raise UserError(
+            f"{path} is no recorded expectation: make it with compare_results.py record"
+        )
+    return record
+
+
 def read_answers(path: str) -> Dict[str, List]:
     """Read answers as ``{"label_id": [...], "prob": [...]}``, from JSON lines or one object.
 
