@@ -18,7 +18,6 @@ import resource
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Dict, Iterator
@@ -27,7 +26,13 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.machine import machine
-from convbert.cli import int_at_least, make_parser, run_main, set_cpu_environment
+from convbert.cli import (
+    int_at_least,
+    make_parser,
+    return_freed_memory,
+    run_main,
+    set_cpu_environment,
+)
 from paddlenlp.transformers.convbert.configuration import PRESETS, ConvBertConfig
 from paddlenlp.utils.files import write_json
 
@@ -44,7 +49,7 @@ def parse_args(argv=None):
     add("--model", choices=tuple(PRESETS), default="convbert-small", help="size (%(default)s)")
     add("--sentences", type=int_at_least(2 * EVERY), default=10000, help="(%(default)s)")
     add("--batch_size", type=int_at_least(1), default=8, help="(%(default)s)")
-    add("--cache_shapes", type=int_at_least(0), help="oneDNN keeps so many (that of infer.py)")
+    add("--cache_shapes", type=int_at_least(0), help="oneDNN keeps so many (as infer.py)")
     add("--bound_mb", type=int_at_least(1), default=20, help="allowed growth (%(default)s)")
     default = Path(__file__).resolve().parent / "results" / "memory.json"
     add("--output", default=str(default), help="JSON file, a row for each run (%(default)s)")
@@ -54,6 +59,7 @@ def parse_args(argv=None):
 def main(argv=None) -> int:
     """Export in a process of its own, run, print, judge the growth and the peak."""
     args = parse_args(argv)
+    return_freed_memory()
     set_cpu_environment()
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
@@ -114,9 +120,7 @@ def run(folder: str, args) -> Dict:
     from convbert.predictor import EngineOptions, Predictor
     from convbert.processing import TextProcessor
 
-    options = EngineOptions()
-    if args.cache_shapes is not None:
-        options = replace(options, mkldnn_cache_capacity=args.cache_shapes)
+    options = EngineOptions(mkldnn_cache_capacity=args.cache_shapes)
     processor = TextProcessor.from_dir(folder, pad_multiple=PAD_MULTIPLE)
     before = resident_mb()
     run_batch = Predictor(folder, options).run

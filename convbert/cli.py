@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import warnings
-from typing import Callable, Iterator, List, Optional, Sequence
+from typing import Callable, Dict, Iterator, List, Optional, Sequence
 
 from paddlenlp.utils.errors import UserError
 
@@ -128,13 +128,31 @@ def keep_freed_memory() -> None:
     of a small model. The price is that memory once used is not given back before the process ends.
     ``MALLOC_...`` variables that the user exported win.
     """
+    _set_malloc(
+        {
+            -4: 0,  # M_MMAP_MAX: no block has a mapping of its own
+            -1: -1,  # M_TRIM_THRESHOLD: never shrink the heap
+            -2: 64 << 20,  # M_TOP_PAD: grow it in large steps
+        }
+    )
+
+
+def return_freed_memory() -> None:
+    """Let glibc return large freed blocks to the system; for inference on a CPU.
+
+    By default it stops doing so once large blocks were freed, and batches of many lengths leave
+    holes in its heap. ``MALLOC_...`` variables that the user exported win.
+    """
+    _set_malloc({-3: 1 << 20})  # M_MMAP_THRESHOLD: a mapping of its own from 1 MB on
+
+
+def _set_malloc(options: Dict[int, int]) -> None:
     if not sys.platform.startswith("linux") or any(k.startswith("MALLOC_") for k in os.environ):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:  # other C libraries have none
-        mallopt(-4, 0)  # M_MMAP_MAX: no block has a mapping of its own
-        mallopt(-1, -1)  # M_TRIM_THRESHOLD: never shrink the heap
-        mallopt(-2, 64 << 20)  # M_TOP_PAD: grow it in large steps
+        for option, value in options.items():
+            mallopt(option, value)
 
 
 def exit_on_sigterm() -> None:

@@ -9,10 +9,10 @@ from typing import Optional, Tuple
 import numpy as np
 
 from convbert.cli import default_threads
+from convbert.program import PROGRAM_FILES, find_programs, read_program
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.log import get_logger
 
-PROGRAM_FILES = ("inference.pdmodel", "inference.json")  # written by Paddle 2.x, by 3.x
 PARAMS_FILE = "inference.pdiparams"
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 # Memory Paddle Inference reserves at start on a GPU, in MB; it grows on demand.
@@ -31,9 +31,9 @@ class EngineOptions:
     """How the program is run.
 
     ``precision`` is "fp32", "bf16" (oneDNN), "fp16" (GPU) or "int8" (a quantised program, oneDNN).
-    ``cpu_threads`` None takes every core this process may use. ``mkldnn_cache_capacity`` bounds how
-    many input shapes oneDNN keeps ready (0: all). In bf16 and int8 each holds a copy of the weights
-    in the layout of that shape, and a shape that was dropped has to make it again.
+    ``cpu_threads`` None takes every core this process may use. ``mkldnn_cache_capacity`` is how
+    many input shapes oneDNN keeps ready, 0 for all; None for 1 in fp32, where a shape is ready
+    again at once, and 8 in bf16 and int8, where each makes a copy of the weights in its layout.
     """
 
     use_gpu: bool = False
@@ -41,17 +41,22 @@ class EngineOptions:
     use_mkldnn: bool = True
     cpu_threads: Optional[int] = None
     precision: str = "fp32"
-    mkldnn_cache_capacity: int = 8
+    mkldnn_cache_capacity: Optional[int] = None
 
     def __post_init__(self):
         if self.precision not in PRECISIONS:
             raise UserError(
                 f"precision '{self.precision}' is unknown: one of {', '.join(PRECISIONS)}"
             )
-        if self.precision in ("bf16", "int8") and (self.use_gpu or not self.use_mkldnn):
+        if self.copies_weights and (self.use_gpu or not self.use_mkldnn):
             raise UserError(f"precision {self.precision} runs on the CPU with --use_mkldnn True")
         if self.precision == "fp16" and not self.use_gpu:
             raise UserError("precision fp16 needs --use_gpu True; on a CPU use fp32")
+
+    @property
+    def copies_weights(self) -> bool:
+        """Whether each new input shape makes a copy of the weights, which takes its time."""
+        return self.precision in ("bf16", "int8")
 
     @property
     def device(self) -> str:
@@ -67,13 +72,13 @@ def find_program(model_dir: str) -> Tuple[str, str]:
     """
     if not os.path.isdir(model_dir):
         raise UserError(f"'{model_dir}' is no directory: export a model with tools/export_model.py")
-    found = [name for name in PROGRAM_FILES if os.path.isfile(os.path.join(model_dir, name))]
+    found = find_programs(model_dir)
     missing = [] if found else [" or ".join(PROGRAM_FILES)]
     if not os.path.isfile(os.path.join(model_dir, PARAMS_FILE)):
         missing.append(PARAMS_FILE)
     if missing:
         raise UserError(f"exported model '{model_dir}' lacks {', '.join(missing)}: export it again")
-    program = os.path.join(model_dir, found[0])
+    program = found[0]
     if program.endswith(".json") and _paddle_major() < 3:
         raise UserError(
             f"{program} was exported by Paddle 3.x and cannot be read by 2.x: export it again here"
@@ -112,6 +117,10 @@ class Predictor:
 
     def run(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> np.ndarray:
         """Run one batch: two [B, L] int64 arrays in, logits [B, C] float32 out."""
+        if input_ids.size > self._largest:
+            # Buffers that grow in place stop being shared between operators: start afresh.
+            self._predictor.clear_intermediate_tensor()
+            self._largest = input_ids.size
         for handle, array in zip(self._inputs, (input_ids, token_type_ids)):
             handle.copy_from_cpu(np.ascontiguousarray(array, dtype=np.int64))
         self._predictor.run()
@@ -134,7 +143,7 @@ class Predictor:
                 f"{self.files[0]} takes {', '.join(names)} instead of input_ids, token_type_ids: "
                 "export it with tools/export_model.py"
             )
-        self._predictor = predictor
+        self._predictor, self._largest = predictor, 0
         self._inputs = [predictor.get_input_handle(n) for n in ("input_ids", "token_type_ids")]
         self._output = predictor.get_output_handle(predictor.get_output_names()[0])
 
@@ -162,11 +171,19 @@ class Predictor:
             config.disable_mkldnn()  # optimised programs would use it unasked
             return
         config.enable_mkldnn()
-        if self.options.mkldnn_cache_capacity:
-            config.set_mkldnn_cache_capacity(self.options.mkldnn_cache_capacity)
+        capacity = self.options.mkldnn_cache_capacity
+        if capacity is None:
+            capacity = 8 if self.options.copies_weights else 1
+        if capacity:
+            config.set_mkldnn_cache_capacity(capacity)
         if self.options.precision == "bf16":
             config.enable_mkldnn_bfloat16()
         elif self.options.precision == "int8":
+            if not read_program(self.files[0]).quantized:
+                raise UserError(
+                    f"{self.files[0]} is not quantized, so it has no int8 to run: make one that is "
+                    "with tools/quantize_model.py, or take precision fp32"
+                )
             config.enable_mkldnn_int8(INT8_OPERATORS)
         else:
             for name in FC_PASSES:

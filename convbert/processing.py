@@ -11,6 +11,7 @@ from typing import Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from convbert.program import find_programs, read_program
 from paddlenlp.transformers.checkpoint import CONFIG_FILE, read_json
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.transformers.convbert.tokenizer import ConvBertTokenizer
@@ -66,7 +67,8 @@ class TextProcessor:
             path: the directory.
             max_seq_len: as in the class; None: 128, or less if the model has fewer positions.
             pad_multiple: as in the class.
-            config: the model's configuration; None: the ``model_config.json`` in ``path``, if any.
+            config: the model's configuration; None: the ``model_config.json`` in ``path``, or what
+                its program says of the vocabulary.
 
         Raises:
             UserError: files are missing or damaged, or the model and these texts do not fit.
@@ -80,7 +82,23 @@ class TextProcessor:
         processor = cls(tokenizer, length, tokenizer.label_names, pad_multiple)
         if config is not None:
             processor.check_fits(config, path)
+        else:
+            processor.check_program(path)
         return processor
+
+    def check_program(self, source: str) -> None:
+        """Check the vocabulary by the program in a directory, which needs no configuration.
+
+        Raises:
+            UserError: the program was exported for another one.
+        """
+        for program in find_programs(source)[:1]:
+            words, rows = self.tokenizer.vocab_size, read_program(program).vocab_size
+            if rows not in (None, words):
+                raise UserError(
+                    f"the vocabulary of '{source}' has {words} words but the program was exported "
+                    f"for {rows}: use the vocab.txt it was exported with"
+                )
 
     def check_fits(self, config: ConvBertConfig, source: str) -> None:
         """Check that no id and no position can fall outside the model's tables.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
 from convbert.protobuf import Field, build_messages
 from paddlenlp.utils.errors import UserError
 
+PROGRAM_FILES = ("inference.pdmodel", "inference.json")  # written by Paddle 2.x, by 3.x
 # Protobuf type number (framework.proto) and type name of a json program -> NumPy name.
 _PROTO_DTYPES = {
     0: "bool",
@@ -70,11 +72,19 @@ class Variable:
 
 @dataclass(frozen=True)
 class ProgramInfo:
-    """Inputs and outputs of a program, and the rows of the table that ``input_ids`` indexes."""
+    """Inputs and outputs of a program, the rows of the table that ``input_ids`` indexes, and
+    whether it holds the scales of a quantization."""
 
     feeds: List[Variable]
     fetches: List[Variable]
     vocab_size: Optional[int] = None
+    quantized: bool = False
+
+
+def find_programs(directory: str) -> List[str]:
+    """Return the program files in a directory; none if it is no exported one."""
+    paths = [os.path.join(directory, name) for name in PROGRAM_FILES]
+    return [path for path in paths if os.path.isfile(path)]
 
 
 def read_program(path: str) -> ProgramInfo:
@@ -102,7 +112,7 @@ def _read_protobuf(data: bytes) -> ProgramInfo:
     variables = {variable.name: _proto_variable(variable) for variable in block.vars}
     feeds: Dict[int, Variable] = {}
     fetches: Dict[int, Variable] = {}
-    vocab_size = None
+    vocab_size, quantized = None, False
     for op in block.ops:
         slots = {slot.parameter: slot.arguments for slot in [*op.inputs, *op.outputs]}
         if op.type in ("feed", "fetch"):
@@ -111,7 +121,8 @@ def _read_protobuf(data: bytes) -> ProgramInfo:
             side[column] = variables[slots[slot][0]]
         elif op.type == "lookup_table_v2" and slots["Ids"][0] == "input_ids":
             vocab_size = variables[slots["W"][0]].shape[0]
-    return ProgramInfo(_in_order(feeds), _in_order(fetches), vocab_size)
+        quantized = quantized or op.type.startswith("fake_")
+    return ProgramInfo(_in_order(feeds), _in_order(fetches), vocab_size, quantized)
 
 
 def _proto_variable(variable) -> Variable:

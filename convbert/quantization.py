@@ -19,8 +19,9 @@ from typing import Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from convbert.predictor import PARAMS_FILE, PROGRAM_FILES, EngineOptions, Predictor, find_program
+from convbert.predictor import PARAMS_FILE, EngineOptions, Predictor, find_program
 from convbert.processing import TextProcessor
+from convbert.program import PROGRAM_FILES
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_directory
 

@@ -93,6 +93,8 @@ def test_long_text_is_cut_and_said_once(run_script, tiny_export):
         (["--model_dir", "lacking"], "lacks inference.pdiparams"),
         (["--model_dir", "no_vocab"], "vocab.txt"),
         (["--model_dir", "damaged"], "damaged"),
+        (["--model_dir", "other_words"], "words but the program was exported for"),
+        (["--precision", "int8"], "is not quantized, so it has no int8 to run"),
     ],
 )
 def test_wrong_input_is_one_line(run_script, tiny_export, tmp_path, flags, message):
@@ -103,6 +105,9 @@ def test_wrong_input_is_one_line(run_script, tiny_export, tmp_path, flags, messa
         shutil.copytree(tiny_export, tmp_path / name)
         (tmp_path / name / lost).unlink()
     shutil.copytree(tiny_export, tmp_path / "damaged")
+    shutil.copytree(tiny_export, tmp_path / "other_words")
+    (tmp_path / "other_words" / "model_config.json").unlink()  # as the original port exports
+    _add_word(tmp_path / "other_words")
     params = tmp_path / "damaged" / "inference.pdiparams"
     params.write_bytes(params.read_bytes()[:1000])
     run = run_script(INFER, "--model_dir", tiny_export, *flags)

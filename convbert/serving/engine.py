@@ -7,7 +7,7 @@ from typing import Any, Dict, List
 
 import numpy as np
 
-from convbert.cli import set_cpu_environment
+from convbert.cli import return_freed_memory, set_cpu_environment
 from convbert.predictor import Predictor, find_program
 from convbert.processing import TextProcessor, length_sorted_batches
 from convbert.program import read_program
@@ -27,7 +27,8 @@ class Engine:
         self._settings = settings
         self._own = threading.local()
         self._client_installed = False
-        self._batch_sizes = batch_sizes(settings.service["run_texts"])
+        self._copies_weights = settings.engine_options().copies_weights
+        self._batch_sizes = batch_sizes(settings.service["run_texts"], few=self._copies_weights)
         check_served(settings.model_dir)
         program, _ = find_program(settings.model_dir)
         self._program = read_program(program)
@@ -37,26 +38,17 @@ class Engine:
             max_seq_len=service["max_seq_len"],
             pad_multiple=service["pad_multiple"],
         )
-        self._check_vocabulary()
-
-    def _check_vocabulary(self) -> None:
-        """An id beyond the embedding table would be a segmentation fault."""
-        words, rows = self.processor.tokenizer.vocab_size, self._program.vocab_size
-        if rows is not None and words != rows:
-            raise UserError(
-                f"'{self._settings.model_dir}': vocab.txt has {words} words but the program was "
-                f"exported for {rows}: convert the exported directory again"
-            )
 
     def open(self, worker: int) -> None:
         """Give the calling thread its predictor; oneDNN prepares shapes per thread."""
         options = self._settings.engine_options(worker)
         self._own.predictor = Predictor(self._settings.model_dir, options)
         self._try_longest(self._own.predictor)
-        self._warm_up(self._own.predictor)
+        if self._copies_weights:
+            self._warm_up(self._own.predictor)
 
     def _warm_up(self, predictor: Predictor) -> None:
-        """Meet the shapes of short texts now: the first run of a shape takes far longer."""
+        """Meet the shapes of short texts now: their first run copies the weights."""
         service = self._settings.service
         step = service["pad_multiple"]
         for length in range(step, service["warm_up_length"] + 1, step):
@@ -65,10 +57,8 @@ class Engine:
                 predictor.run(ids, np.zeros_like(ids))
 
     def _try_longest(self, predictor: Predictor) -> None:
-        """Run the largest batch once: too long for the position table fails here, not later.
-
-        It also settles the memory: buffers that grow from shape to shape take far more.
-        """
+        """Run the largest batch once: what is too long for the position table, or too large for
+        the memory, fails here and not later."""
         shape = self._batch_sizes[-1], self._settings.service["max_seq_len"]
         ids = np.full(shape, self.processor.tokenizer.unk_token_id, dtype=np.int64)
         try:
@@ -88,6 +78,7 @@ class Engine:
         """
         if self._client_installed:
             return
+        return_freed_memory()
         set_cpu_environment(self._settings.engine_options().cpu_threads)
         from paddle_serving_app import local_predict  # imports Paddle
 
@@ -130,7 +121,7 @@ class Engine:
         order, logits = [], []
         for rows in length_sorted_batches(lengths, self._batch_sizes[-1]):
             width = self._width(max(lengths[row] for row in rows), input_ids.shape[1])
-            # Repeating a row up to the next batch size keeps the shapes few.
+            # Where the sizes are few, a row is repeated up to the next one.
             size = next(size for size in self._batch_sizes if size >= len(rows))
             filled = rows + rows[:1] * (size - len(rows))
             batch = self._own.predictor.run(
@@ -150,8 +141,13 @@ class Engine:
         return min(available, -(-longest // multiple) * multiple)
 
 
-def batch_sizes(largest: int) -> List[int]:
-    """Return the batch sizes that are run: powers of two below ``largest``, and ``largest``."""
+def batch_sizes(largest: int, few: bool) -> List[int]:
+    """Return the batch sizes that are run, up to ``largest``.
+
+    All of them; or, for few shapes, powers of two and ``largest``.
+    """
+    if not few:
+        return list(range(1, largest + 1))
     sizes = [1]
     while sizes[-1] * 2 < largest:
         sizes.append(sizes[-1] * 2)

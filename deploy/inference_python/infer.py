@@ -28,6 +28,7 @@ from convbert.cli import (
     exit_on_sigterm,
     int_at_least,
     make_parser,
+    return_freed_memory,
     run_main,
     set_cpu_environment,
 )
@@ -60,6 +61,7 @@ def main(argv=None) -> None:
     args = parse_args(argv)
     check_text_flags(args)
     threads = args.cpu_threads or default_threads()
+    return_freed_memory()
     set_cpu_environment(threads)
     exit_on_sigterm()
     options = EngineOptions(
