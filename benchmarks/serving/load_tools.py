@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 REVIEWS = ROOT / "data" / "reviews"
 WEB_SERVICE = ROOT / "deploy" / "serving_python" / "web_service.py"
 START_PATIENCE_S = 180.0
+ENVIRONMENT = dict(os.environ)  # before this program changes its own
 PATH = "/convbert/prediction"
 
 
@@ -168,6 +169,8 @@ class Running:
         command: starts it in the foreground.
         port, rpc_port: where it will answer HTTP and gRPC.
         folder: working directory, for what it writes.
+
+    It gets the environment that the measuring program was started with, none of its settings.
     """
 
     def __init__(self, command: List[str], port: int, rpc_port: int, folder: Path):
@@ -180,6 +183,7 @@ class Running:
             self._process = subprocess.Popen(
                 self._command,
                 cwd=str(self._folder),
+                env=ENVIRONMENT,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -21,8 +21,10 @@ def page(results: Dict[str, Any]) -> str:
         f"# {results['size']}",
         "",
         f"{machine['cpu']}, {machine['cores']} cores, Python {machine['python']}, "
-        f"Paddle {machine['paddle']}, {results['date']}, commit {results['commit']}; random "
-        "weights; written by `load.py`. `others`: share of the machine that other programs took.",
+        f"Paddle {machine['paddle']}; random weights; written by `load.py`. `others`: share of the "
+        "machine that other programs took.",
+        "",
+        f"Measured {_measured(results['measured'])}.",
         "",
         _row([*COLUMNS, "others"]),
         _row(["---"] * (len(COLUMNS) + 1)),
@@ -71,6 +73,16 @@ def plot(results: Dict[str, Any], path: Path) -> None:
         axes.minorticks_off()
         axes.legend(fontsize="small")
     figure.savefig(path, dpi=110)
+
+
+def _measured(measured: Dict[str, Dict[str, str]]) -> str:
+    """Say when and at which commit, naming the configurations where they differ."""
+    groups: Dict[str, List[str]] = {}
+    for name, when in measured.items():
+        groups.setdefault(f"{when['date']} at commit {when['commit']}", []).append(name)
+    if len(groups) == 1:
+        return next(iter(groups))
+    return "; ".join(f"{when}: {', '.join(names)}" for when, names in groups.items())
 
 
 def _overhead(points: Dict[str, Any]) -> List[str]:
