@@ -15,6 +15,7 @@ from convbert.program import find_programs, read_program
 from paddlenlp.transformers.checkpoint import CONFIG_FILE, read_json
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.transformers.convbert.tokenizer import ConvBertTokenizer
+from paddlenlp.transformers.tokenizer_utils import CONFIG_FILE as TOKENIZER_CONFIG_FILE
 from paddlenlp.transformers.tokenizer_utils import Features, Text
 from paddlenlp.utils.errors import UserError
 
@@ -82,23 +83,27 @@ class TextProcessor:
         processor = cls(tokenizer, length, tokenizer.label_names, pad_multiple)
         if config is not None:
             processor.check_fits(config, path)
-        else:
-            processor.check_program(path)
+        for program in find_programs(path)[:1]:
+            processor.check_exported(path, None if config else program)
         return processor
 
-    def check_program(self, source: str) -> None:
-        """Check the vocabulary by the program in a directory, which needs no configuration.
+    def check_exported(self, source: str, program: Optional[str]) -> None:
+        """Check an exported directory: its files, and its vocabulary by a program, if given.
 
         Raises:
-            UserError: the program was exported for another one.
+            UserError: the tokenizer's settings are missing (they name the labels), or the program
+                was exported for another vocabulary.
         """
-        for program in find_programs(source)[:1]:
-            words, rows = self.tokenizer.vocab_size, read_program(program).vocab_size
-            if rows not in (None, words):
-                raise UserError(
-                    f"the vocabulary of '{source}' has {words} words but the program was exported "
-                    f"for {rows}: use the vocab.txt it was exported with"
-                )
+        if not os.path.isfile(os.path.join(source, TOKENIZER_CONFIG_FILE)):
+            raise UserError(
+                f"exported model '{source}' lacks {TOKENIZER_CONFIG_FILE}: export it again"
+            )
+        words, rows = self.tokenizer.vocab_size, program and read_program(program).vocab_size
+        if rows not in (None, words):
+            raise UserError(
+                f"the vocabulary of '{source}' has {words} words but the program was exported for "
+                f"{rows}: use the vocab.txt it was exported with"
+            )
 
     def check_fits(self, config: ConvBertConfig, source: str) -> None:
         """Check that no id and no position can fall outside the model's tables.

@@ -18,7 +18,7 @@ from typing import Iterator
 import filelock
 
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import atomic_directory, ensure_writable_dir
+from paddlenlp.utils.files import atomic_directory, ensure_writable_dir, remove_unfinished
 from paddlenlp.utils.log import get_logger
 
 ARGS_FILE = "args.json"
@@ -47,6 +47,8 @@ def open_run_dir(path: str) -> Iterator[Path]:
             f"another run is writing to {directory}: wait for it or give another --output_dir"
         ) from None
     try:
+        for name in (*RECORDS, BEST_DIR):
+            remove_unfinished(directory / name)
         _archive(directory)
         yield directory
     finally:

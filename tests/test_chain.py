@@ -92,6 +92,7 @@ def test_long_text_is_cut_and_said_once(run_script, tiny_export):
         (["--model_dir", "nowhere"], "'nowhere' is no directory"),
         (["--model_dir", "lacking"], "lacks inference.pdiparams"),
         (["--model_dir", "no_vocab"], "vocab.txt"),
+        (["--model_dir", "no_labels"], "lacks tokenizer_config.json"),
         (["--model_dir", "damaged"], "damaged"),
         (["--model_dir", "other_words"], "words but the program was exported for"),
         (["--precision", "int8"], "is not quantized, so it has no int8 to run"),
@@ -101,7 +102,11 @@ def test_wrong_input_is_one_line(run_script, tiny_export, tmp_path, flags, messa
     (tmp_path / "latin1.txt").write_bytes("good\nna\xefve\n".encode("latin-1"))
     (tmp_path / "blank.txt").write_text("good\n \nfine\n")
     (tmp_path / "good.txt").write_text("good\n")
-    for name, lost in (("lacking", "inference.pdiparams"), ("no_vocab", "vocab.txt")):
+    for name, lost in (
+        ("lacking", "inference.pdiparams"),
+        ("no_vocab", "vocab.txt"),
+        ("no_labels", "tokenizer_config.json"),
+    ):
         shutil.copytree(tiny_export, tmp_path / name)
         (tmp_path / name / lost).unlink()
     shutil.copytree(tiny_export, tmp_path / "damaged")

@@ -12,7 +12,12 @@ import pytest
 
 from paddlenlp.utils import files
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import atomic_directory, atomic_write, ensure_writable_dir
+from paddlenlp.utils.files import (
+    atomic_directory,
+    atomic_write,
+    ensure_writable_dir,
+    remove_unfinished,
+)
 
 
 def names(directory):
@@ -143,6 +148,22 @@ def test_directory_never_replaces_a_file(tmp_path):
     with pytest.raises(UserError, match="is a file"), atomic_directory(tmp_path / "best"):
         pass
     assert (tmp_path / "best").read_text() == "precious"
+
+
+def test_a_directory_where_nothing_can_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write in directory .*file"):
+        with atomic_directory(tmp_path / "file" / "best"):
+            pass
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    for name in (".best.0f.tmp", ".other.0f.tmp", "best"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").write_text("")
+    (tmp_path / ".best.1f.tmp").write_text("")
+    remove_unfinished(tmp_path / "best")
+    assert names(tmp_path) == [".other.0f.tmp", "best"]
 
 
 def test_the_exchange_is_one_step(tmp_path):

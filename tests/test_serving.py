@@ -210,8 +210,9 @@ def test_a_wrong_rpc_request_gets_a_clear_error(rpc, message, says):
     assert rpc(request_message(Fields(["text"], ["fine"]))).err_no == 0
 
 
-def test_a_foreign_service_name_and_a_huge_message_are_refused(rpc):
-    assert rpc(Request(name="other", key=["text"], value=["fine"])).err_no == 3002
+def test_a_foreign_service_name_and_a_huge_message_are_refused(service, rpc):
+    assert rpc(Request(name="o\nFORGED", key=["text"], value=["fine"])).err_no == 3002
+    assert "FORGED" not in (service.run_dir / "logs" / "serving.log").read_text()
     with pytest.raises(grpc.RpcError) as caught:
         rpc(Request(name="convbert", key=["text"], value=[HUGE]))
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED

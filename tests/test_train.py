@@ -118,12 +118,14 @@ def test_a_second_run_neither_crashes_nor_mixes(train, tmp_path):
     out = tmp_path / "out"
     assert train(max_steps=4).returncode == 0
     first_log = (out / "metrics.jsonl").read_text()
+    (out / ".best.pdparams.0f.tmp").mkdir()  # as a kill -9 during a save leaves it
     second = train(max_steps=6)
     assert second.returncode == 0, second.stderr
     assert [record["step"] for record in read_log(out, "train")] == [2, 4, 6]
     assert (out / "previous" / "1" / "metrics.jsonl").read_text() == first_log
     assert read_summary(out / "previous" / "1")["total_steps"] == 4
     assert second.stderr.count("earlier run") == 1
+    assert not (out / ".best.pdparams.0f.tmp").exists()
     assert train(max_steps=2).returncode == 0
     assert sorted(os.listdir(out / "previous")) == ["1", "2"]
 

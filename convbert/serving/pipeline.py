@@ -53,6 +53,19 @@ EXIT_WORKER_DIED = 70
 _INTERNAL_ERROR = "internal error, see the server's log"
 
 
+class DiscreetServicer(PipelineServicer):
+    """Answers calls; the name of a service that is not this one does not reach the log.
+
+    Its line breaks would be lines of the log.
+    """
+
+    def inference(self, request, context):
+        """Return the Response message of a Request message."""
+        if request.name not in ("", self._name):
+            request.name = "another"
+        return super().inference(request, context)
+
+
 class GuardedRequestOp(RequestOp):
     """Unpacks a request after checking it; nothing in it is loaded or executed."""
 
@@ -171,7 +184,7 @@ class LoopbackServer(PipelineServer):
         """Serve until SIGTERM or SIGINT, then finish the calls in flight."""
         self._stop_on_signals()
         os.register_at_fork(after_in_child=_become_worker)
-        servicer = PipelineServicer(self._name, self._response_op, self._conf)
+        servicer = DiscreetServicer(self._name, self._response_op, self._conf)
         self._stop_on_signals()  # thread workers imported Paddle, which took the signals over
         self._watch(servicer)
         server = self._grpc_server()

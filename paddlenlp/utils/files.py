@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import glob
 import json
 import os
 import shutil
@@ -85,11 +86,14 @@ def atomic_directory(path: PathLike) -> Iterator[Path]:
     A reader sees the old directory or the new one, never a mixture: on Linux the two are exchanged
     in one step (renameat2). Where the system has no such call there is a moment between two renames
     in which ``path`` is missing. On an error or Ctrl-C ``path`` is left as it was.
+
+    Raises:
+        UserError: it is a file, or nothing can be written beside it.
     """
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_dir():
         raise UserError(f"{target} is a file, a directory of that name is needed: move it away")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    ensure_writable_dir(target.parent)
     temporary = _beside(target)
     temporary.mkdir()
     try:
@@ -98,6 +102,13 @@ def atomic_directory(path: PathLike) -> Iterator[Path]:
         _swap_in(temporary, target)
     finally:  # after a swap this is the old directory, else the unfinished new one
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_unfinished(path: PathLike) -> None:
+    """Remove what a killed process left of writing ``path``; only where no other one writes it."""
+    target = Path(os.path.realpath(path))
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def _beside(target: Path) -> Path:
