@@ -138,7 +138,7 @@ def run(folder: str, args) -> Dict:
         "cache_shapes": options.mkldnn_cache_capacity,
         "sentences_per_second": round(args.sentences / (time.perf_counter() - start), 1),
         "before_mb": round(before, 1),
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
+        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6, 1),
         "weights_mb": round(Path(folder, "inference.pdiparams").stat().st_size / 1e6, 1),
         "activations_mb": round(activations_mb(config, args.batch_size, LONGEST), 1),
         "resident_mb": readings,
