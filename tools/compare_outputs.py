@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from convbert.cli import float_in, make_parser, run_main
+from convbert.cli import float_in, make_parser, run_main, set_cpu_environment
 from paddlenlp.utils.errors import UserError
 
 
@@ -45,6 +45,7 @@ def load(helper, path: str) -> dict:
 def main(argv=None) -> int:
     """Compare and print one line a key; 1 if any differs."""
     args = parse_args(argv)
+    set_cpu_environment()  # reprod_log imports Paddle
     from reprod_log import ReprodDiffHelper
 
     helper = ReprodDiffHelper()
