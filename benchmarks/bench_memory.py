@@ -110,6 +110,7 @@ def export_random(name: str, folder: str) -> None:
     model.eval()
     save_program(model, f"{folder}/inference")
     tokenizer.save_pretrained(folder)
+    model.save_config(folder)
 
 
 def run(folder: str, args) -> Dict:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Dict, List, Optional, Tuple
 
-from convbert.protobuf import Field, build_messages
 from paddlenlp.utils.errors import UserError
 
 PROGRAM_FILES = ("inference.pdmodel", "inference.json")  # written by Paddle 2.x, by 3.x
@@ -36,28 +36,6 @@ _PIR_DTYPES = {
     "t_f32": "float32",
     "t_f64": "float64",
 }
-
-# The fields of Paddle's framework.proto that are read here; enumerations are their numbers.
-_ProgramDesc = build_messages(
-    "paddle.framework.proto",
-    "proto2",
-    {
-        "ProgramDesc": {"blocks": Field(1, "BlockDesc", True)},
-        "BlockDesc": {"vars": Field(3, "VarDesc", True), "ops": Field(4, "OpDesc", True)},
-        "VarDesc": {"name": Field(1, "string"), "type": Field(2, "VarType")},
-        "VarType": {"lod_tensor": Field(3, "LoDTensorDesc")},
-        "LoDTensorDesc": {"tensor": Field(1, "TensorDesc"), "lod_level": Field(2, "int32")},
-        "TensorDesc": {"data_type": Field(1, "int32"), "dims": Field(2, "int64", True)},
-        "OpDesc": {
-            "inputs": Field(1, "Slot", True),
-            "outputs": Field(2, "Slot", True),
-            "type": Field(3, "string"),
-            "attrs": Field(4, "Attr", True),
-        },
-        "Slot": {"parameter": Field(1, "string"), "arguments": Field(2, "string", True)},
-        "Attr": {"name": Field(1, "string"), "i": Field(3, "int32")},
-    },
-)["ProgramDesc"]
 
 
 @dataclass(frozen=True)
@@ -107,8 +85,38 @@ def read_program(path: str) -> ProgramInfo:
     return info
 
 
+@lru_cache(maxsize=None)
+def _program_message():
+    """Make the message class of those fields of framework.proto that are read here.
+
+    Enumerations are their numbers. Made on first use: protobuf takes its time to import.
+    """
+    from convbert.protobuf import Field, build_messages
+
+    return build_messages(
+        "paddle.framework.proto",
+        "proto2",
+        {
+            "ProgramDesc": {"blocks": Field(1, "BlockDesc", True)},
+            "BlockDesc": {"vars": Field(3, "VarDesc", True), "ops": Field(4, "OpDesc", True)},
+            "VarDesc": {"name": Field(1, "string"), "type": Field(2, "VarType")},
+            "VarType": {"lod_tensor": Field(3, "LoDTensorDesc")},
+            "LoDTensorDesc": {"tensor": Field(1, "TensorDesc"), "lod_level": Field(2, "int32")},
+            "TensorDesc": {"data_type": Field(1, "int32"), "dims": Field(2, "int64", True)},
+            "OpDesc": {
+                "inputs": Field(1, "Slot", True),
+                "outputs": Field(2, "Slot", True),
+                "type": Field(3, "string"),
+                "attrs": Field(4, "Attr", True),
+            },
+            "Slot": {"parameter": Field(1, "string"), "arguments": Field(2, "string", True)},
+            "Attr": {"name": Field(1, "string"), "i": Field(3, "int32")},
+        },
+    )["ProgramDesc"]
+
+
 def _read_protobuf(data: bytes) -> ProgramInfo:
-    block = _ProgramDesc.FromString(data).blocks[0]
+    block = _program_message().FromString(data).blocks[0]
     variables = {variable.name: _proto_variable(variable) for variable in block.vars}
     feeds: Dict[int, Variable] = {}
     fetches: Dict[int, Variable] = {}
