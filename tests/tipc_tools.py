@@ -35,6 +35,12 @@ def judge(*words: str) -> int:
     return compare_results.main(list(words))
 
 
+def _default_signals() -> None:
+    """bash cannot trap a signal that it found ignored, as a job in the background or nohup does."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class FakeRun:
     """A place to run the TIPC scripts in, with the fake python of tests/fixtures/tipc."""
 
@@ -104,8 +110,7 @@ class FakeRun:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            # bash cannot trap a signal that it found ignored, as a job in the background does.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=_default_signals,
         )
 
     def run(self, script: str, *args, plan: dict = {}, **env: str):  # noqa: B006
