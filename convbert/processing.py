@@ -11,7 +11,7 @@ from typing import Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from convbert.program import find_programs, read_program
+from convbert.program import ProgramInfo, find_programs, read_program
 from paddlenlp.transformers.checkpoint import CONFIG_FILE, read_json
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.transformers.convbert.tokenizer import ConvBertTokenizer
@@ -61,6 +61,7 @@ class TextProcessor:
         max_seq_len: Optional[int] = None,
         pad_multiple: int = 1,
         config: Optional[ConvBertConfig] = None,
+        program: Optional[ProgramInfo] = None,
     ) -> TextProcessor:
         """Open the tokenizer and label names of a checkpoint, exported or served directory.
 
@@ -68,8 +69,8 @@ class TextProcessor:
             path: the directory.
             max_seq_len: as in the class; None: 128, or less if the model has fewer positions.
             pad_multiple: as in the class.
-            config: the model's configuration; None: the ``model_config.json`` in ``path``, or what
-                its program says of the vocabulary.
+            config: the model's configuration; None: the ``model_config.json`` in ``path``, if any.
+            program: what its program says; None: read where there is no configuration.
 
         Raises:
             UserError: files are missing or damaged, or the model and these texts do not fit.
@@ -81,29 +82,17 @@ class TextProcessor:
         positions = config.max_position_embeddings if config else DEFAULT_MAX_SEQ_LEN
         length = max_seq_len or min(DEFAULT_MAX_SEQ_LEN, positions)
         processor = cls(tokenizer, length, tokenizer.label_names, pad_multiple)
+        programs = find_programs(path)
+        if programs and not os.path.isfile(os.path.join(path, TOKENIZER_CONFIG_FILE)):
+            raise UserError(  # it names the labels
+                f"exported model '{path}' lacks {TOKENIZER_CONFIG_FILE}: export it again"
+            )
         if config is not None:
             processor.check_fits(config, path)
-        for program in find_programs(path)[:1]:
-            processor.check_exported(path, None if config else program)
+        elif programs:
+            rows = (program or read_program(programs[0])).vocab_size
+            processor._check_words(rows, path, "the program was exported")
         return processor
-
-    def check_exported(self, source: str, program: Optional[str]) -> None:
-        """Check an exported directory: its files, and its vocabulary by a program, if given.
-
-        Raises:
-            UserError: the tokenizer's settings are missing (they name the labels), or the program
-                was exported for another vocabulary.
-        """
-        if not os.path.isfile(os.path.join(source, TOKENIZER_CONFIG_FILE)):
-            raise UserError(
-                f"exported model '{source}' lacks {TOKENIZER_CONFIG_FILE}: export it again"
-            )
-        words, rows = self.tokenizer.vocab_size, program and read_program(program).vocab_size
-        if rows not in (None, words):
-            raise UserError(
-                f"the vocabulary of '{source}' has {words} words but the program was exported for "
-                f"{rows}: use the vocab.txt it was exported with"
-            )
 
     def check_fits(self, config: ConvBertConfig, source: str) -> None:
         """Check that no id and no position can fall outside the model's tables.
@@ -112,12 +101,8 @@ class TextProcessor:
             UserError: the vocabulary has another size or another padding word, or sequences could
                 be too long.
         """
-        words, positions = self.tokenizer.vocab_size, config.max_position_embeddings
-        if words != config.vocab_size:
-            raise UserError(
-                f"the vocabulary of '{source}' has {words} words but the model was built for "
-                f"{config.vocab_size}: use the vocab.txt the model was trained with"
-            )
+        self._check_words(config.vocab_size, source, "the model was built")
+        positions = config.max_position_embeddings
         padding = self.tokenizer.pad_token_id
         if padding != config.pad_token_id:
             raise UserError(
@@ -128,6 +113,14 @@ class TextProcessor:
             raise UserError(
                 f"a sequence length of {self.max_seq_len} is more than the model's {positions} "
                 "positions: lower it"
+            )
+
+    def _check_words(self, rows: Optional[int], source: str, made: str) -> None:
+        words = self.tokenizer.vocab_size
+        if rows not in (None, words):
+            raise UserError(
+                f"the vocabulary of '{source}' has {words} words but {made} for {rows}: use the "
+                "vocab.txt that belongs to it"
             )
 
     def encode(self, texts: Sequence[Text], allow_empty: bool = False) -> List[Features]:

@@ -37,6 +37,7 @@ class Engine:
             settings.model_dir,
             max_seq_len=service["max_seq_len"],
             pad_multiple=service["pad_multiple"],
+            program=self._program,
         )
 
     def open(self, worker: int) -> None:
