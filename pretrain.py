@@ -6,27 +6,21 @@
     python train.py --model_name_or_path ./pretrained/last/discriminator ...
 
 One process, one text file in memory: enough to see the method work and to warm up a small model,
-not to reproduce the paper's pretraining. Settings: ``convbert/pretrain_config.py``; the step:
-``convbert/pretraining.py``.
+not to reproduce the paper's pretraining. Settings:
+``convbert/training/pretrain_settings.py``; the step: ``convbert/training/pretrainer.py``.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional, Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from convbert.cli import (
-    exit_on_sigterm,
-    hold_signals,
-    keep_freed_memory,
-    run_main,
-    set_cpu_environment,
-)
-from convbert.pretrain_config import PretrainConfig
+from convbert.command.start import hold_signals, run_main, start_paddle
+from convbert.training.pretrain_settings import PretrainConfig
 from paddlenlp.utils.errors import UserError
 
 LINE = (
@@ -35,22 +29,21 @@ LINE = (
 )
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Read the flags, build or resume, then train."""
     config = PretrainConfig.parse(argv)
-    keep_freed_memory()
-    set_cpu_environment(config.cpu_threads)
-    from convbert.pretraining import STATE_DIR, Pretrainer
-    from convbert.run_dir import open_run_dir
+    start_paddle(config.cpu_threads, training=True)
+    from convbert.training.pretrainer import STATE_DIR, Pretrainer
+    from convbert.training.run_folder import open_run_dir
 
-    exit_on_sigterm()
     pretrainer = Pretrainer(config)
     with open_run_dir(config.output_dir) as directory:
         if config.resume:
             pretrainer.resume()
         elif (directory / STATE_DIR).exists():
             raise UserError(
-                f"{directory} holds a run: go on with --resume or give another --output_dir"
+                "resume",
+                f"{directory} holds a run: go on with --resume or give another --output_dir",
             )
         fit(config, pretrainer)
     return 0

@@ -3,40 +3,32 @@
     python train.py --task_name sst-2 --model_name_or_path convbert-base
     python -m paddle.distributed.launch --gpus "0,1,2,3" train.py --task_name sst-2 ...
 
-Flags: ``convbert/config.py``. What is built from them: ``convbert/build.py``. One step and one
-evaluation: ``convbert/training.py``. What is printed and saved: ``convbert/recorder.py``.
+Everything below is in ``convbert/training``: flags in ``settings``, what is built from them in
+``build``, one step and one evaluation in ``trainer``, what is printed and saved in ``records``.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Optional, Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from convbert.cli import (
-    exit_on_sigterm,
-    hold_signals,
-    keep_freed_memory,
-    run_main,
-    set_cpu_environment,
-)
-from convbert.config import TrainConfig
+from convbert.command.start import hold_signals, run_main, start_paddle
+from convbert.training.settings import TrainConfig
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Read the flags, build everything, then train."""
     config = TrainConfig.parse(argv)
-    keep_freed_memory()
-    set_cpu_environment(config.cpu_threads)  # has to come before Paddle, which these import
-    from convbert.build import build_trainer
-    from convbert.recorder import Recorder
-    from convbert.run_dir import open_run_dir
+    start_paddle(config.cpu_threads, training=True)  # before the modules that import Paddle
+    from convbert.training.build import build_trainer
+    from convbert.training.records import Recorder
+    from convbert.training.run_folder import open_run_dir
 
-    exit_on_sigterm()
     trainer = build_trainer(config)
     with ExitStack() as stack:
         if trainer.ranks.is_main:
@@ -50,8 +42,8 @@ def fit(config: TrainConfig, trainer, recorder) -> None:
 
     Args:
         config: the settings.
-        trainer: `convbert.training.Trainer`, does steps and evaluations.
-        recorder: `convbert.recorder.Recorder`, prints and saves.
+        trainer: `convbert.training.trainer.Trainer`, does steps and evaluations.
+        recorder: `convbert.training.records.Recorder`, prints and saves.
     """
     update = None
     try:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Dict, Iterator, List, Tuple
 
 import numpy as np
 
@@ -60,7 +60,7 @@ class Case:
         """Numbers for one purpose, the same in every process."""
         return random_state(f"{self.name}/{what}")
 
-    def inputs(self, vocab_size: int) -> Dict[str, np.ndarray]:
+    def inputs(self, vocab_size: int) -> dict[str, np.ndarray]:
         """Return input_ids, token_type_ids, attention_mask, each [B, L] int64."""
         ids = self.random("ids").randint(1, vocab_size, (self.batch, self.length))
         columns = np.arange(self.length)
@@ -87,24 +87,24 @@ def random_state(name: str) -> np.random.RandomState:
     return np.random.RandomState(zlib.crc32(name.encode()))
 
 
-def forward_cases(quick: bool = False) -> List[Case]:
+def forward_cases(quick: bool = False) -> list[Case]:
     """The grid of the forward pass: batches x lengths x forms."""
     batches, lengths = ((3,), (1, 9, 17)) if quick else (BATCHES, LENGTHS)
     return [Case(b, n, form) for b in batches for n in lengths for form in FORMS]
 
 
-def gradient_cases(quick: bool = False) -> List[Case]:
+def gradient_cases(quick: bool = False) -> list[Case]:
     """The grid of the backward pass."""
     shapes = ((3, 9),) if quick else GRADIENT_SHAPES
     return [Case(batch, length, "pairs") for batch, length in shapes]
 
 
-def tiny_cases() -> List[Case]:
+def tiny_cases() -> list[Case]:
     """The grid of the golden file."""
     return [Case(b, n, form) for b, n in ((1, 1), (3, 9), (2, 40)) for form in ("plain", "pairs")]
 
 
-def random_weights(shapes: Dict[str, Tuple[int, ...]]) -> Dict[str, np.ndarray]:
+def random_weights(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     """Fill the tensors of a model, by transformers' names, with reproducible random numbers.
 
     The usual initialisation (biases 0, gains 1, the same deviation 0.02 in every size) would hide
@@ -116,7 +116,7 @@ def random_weights(shapes: Dict[str, Tuple[int, ...]]) -> Dict[str, np.ndarray]:
     return {name: _random_tensor(name, shape) for name, shape in shapes.items()}
 
 
-def _random_tensor(name: str, shape: Tuple[int, ...]) -> np.ndarray:
+def _random_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
     numbers = random_state(name).standard_normal(int(np.prod(shape))).reshape(shape)
     if name.endswith("LayerNorm.weight"):
         numbers = 1.0 + 0.1 * numbers
@@ -129,7 +129,7 @@ def _random_tensor(name: str, shape: Tuple[int, ...]) -> np.ndarray:
     return numbers.astype(np.float32)
 
 
-def _fan_in(shape: Tuple[int, ...]) -> int:
+def _fan_in(shape: tuple[int, ...]) -> int:
     """Inputs of one output: linear [out, in], filters [out, in, K], grouped [G, in, out]."""
     if len(shape) == 3 and shape[1] > shape[0]:  # grouped linear: few groups, many inputs
         return shape[1]
@@ -149,7 +149,7 @@ class HeadCase:
         """File name and label."""
         return f"{self.architecture}_{self.classes}"
 
-    def inputs(self, vocab_size: int) -> Dict[str, np.ndarray]:
+    def inputs(self, vocab_size: int) -> dict[str, np.ndarray]:
         """The batch; for multiple choice each array is [B, M, L] (B questions of M choices)."""
         inputs = self.case.inputs(vocab_size)
         if self.architecture != "ConvBertForMultipleChoice":
@@ -158,7 +158,7 @@ class HeadCase:
             name: array.reshape(-1, CHOICES, self.case.length) for name, array in inputs.items()
         }
 
-    def labels(self, vocab_size: int) -> Dict[str, np.ndarray]:
+    def labels(self, vocab_size: int) -> dict[str, np.ndarray]:
         """What the loss of this head takes, by transformers' argument names."""
         random, inputs = self.case.random(self.name), self.case.inputs(vocab_size)
         shape, mask = inputs["input_ids"].shape, inputs["attention_mask"]
@@ -217,7 +217,7 @@ TRAINING = {
 }
 
 
-def metric_inputs() -> Iterator[Tuple[str, np.ndarray, np.ndarray]]:
+def metric_inputs() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Yield (kind, predictions, labels): logits [n, C] and classes; scores [n, 1] and targets."""
     for classes in (2, 3):
         random = random_state(f"metric/{classes}")

@@ -16,12 +16,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Dict, List, Optional
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from convbert.cli import int_at_least, make_parser, run_main, set_cpu_environment
+from convbert.command.flags import int_at_least, make_parser
+from convbert.command.machine import set_cpu_environment
+from convbert.command.start import run_main
 from paddlenlp.transformers.convbert.configuration import PRESETS
 from paddlenlp.utils.errors import UserError
 
@@ -85,7 +86,7 @@ def save_random(args: argparse.Namespace, target: Path) -> str:
     """Write a checkpoint with the random weights of the alignment, its answers spread."""
     set_cpu_environment()
     from alignment.ours import random_model
-    from convbert.processing import TextProcessor
+    from convbert.text.processing import TextProcessor
     from paddlenlp.transformers import ConvBertConfig, ConvBertTokenizer
 
     config = ConvBertConfig.preset(args.size)
@@ -97,7 +98,7 @@ def save_random(args: argparse.Namespace, target: Path) -> str:
     return str(target)
 
 
-def spread_answers(model, batches: List) -> None:
+def spread_answers(model, batches: list) -> None:
     """Make the answers as different as those of a trained model.
 
     A random model answers every sentence nearly alike: its probabilities would hide a difference.
@@ -122,8 +123,8 @@ def spread_answers(model, batches: List) -> None:
 
 
 def run_worker(
-    python: str, args: argparse.Namespace, out: Path, program: Optional[Path]
-) -> Dict[str, object]:
+    python: str, args: argparse.Namespace, out: Path, program: Path | None
+) -> dict[str, object]:
     """Run this file as a worker; returns the probabilities by Paddle version and way.
 
     Raises:
@@ -136,7 +137,7 @@ def run_worker(
     command += ["--limit", str(args.limit)] if args.limit else []
     command += ["--program", str(program / "export")] if program else []
     if subprocess.run(command, check=False).returncode:
-        raise UserError(f"{' '.join(command)} failed, see above")
+        raise UserError("step-failed", f"{' '.join(command)} failed, see above")
     answers = dumps.load(out / "probabilities.npy")
     version = answers.pop("version").item()
     return {f"{version}, {name}": probabilities for name, probabilities in answers.items()}
@@ -149,8 +150,8 @@ def work_here(args: argparse.Namespace) -> None:
     import paddle
 
     from alignment import dumps
-    from convbert.classifier import dygraph_runner, load_classifier
-    from convbert.export import export_checkpoint
+    from convbert.inference.dygraph import dygraph_runner, load_classifier
+    from convbert.inference.export import export_checkpoint
 
     paddle.set_device("cpu")
     model, processor = load_classifier(args.model_dir)
@@ -168,9 +169,9 @@ def work_here(args: argparse.Namespace) -> None:
     dumps.dump(args.worker / "probabilities.npy", answers)
 
 
-def engines(batches: List, export: Path, what: str) -> Dict[str, object]:
+def engines(batches: list, export: Path, what: str) -> dict[str, object]:
     """Answer with Paddle Inference, plain and with oneDNN."""
-    from convbert.predictor import EngineOptions, Predictor
+    from convbert.inference.engines.paddle_inference import EngineOptions, Predictor
 
     answers = {}
     for name, use_mkldnn in (("plain", False), ("oneDNN", True)):
@@ -181,9 +182,9 @@ def engines(batches: List, export: Path, what: str) -> Dict[str, object]:
     return answers
 
 
-def encode(args: argparse.Namespace, processor) -> List:
+def encode(args: argparse.Namespace, processor) -> list:
     """Encode the dev sentences; batches of (indices, input_ids, token_type_ids)."""
-    from convbert.processing import length_sorted_batches
+    from convbert.text.processing import length_sorted_batches
     from paddlenlp.datasets import load_dataset
 
     examples = load_dataset("glue", "sst-2", "dev", data_dir=str(args.data_dir))
@@ -196,11 +197,11 @@ def encode(args: argparse.Namespace, processor) -> List:
     ]
 
 
-def answer(batches: List, run) -> object:
+def answer(batches: list, run) -> object:
     """Return the probabilities [sentences, C] of a runner ``(ids, types) -> logits``."""
     import numpy as np
 
-    from convbert.processing import softmax
+    from convbert.text.processing import softmax
 
     rows = {
         index: row

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def new_logger():
     return module.ReprodLogger()
 
 
-def dump(path: Path, arrays: Dict[str, np.ndarray]) -> None:
+def dump(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Write named arrays as one reprod_log file."""
     logger = new_logger()
     for name, array in arrays.items():
@@ -33,16 +33,16 @@ def dump(path: Path, arrays: Dict[str, np.ndarray]) -> None:
     logger.save(str(path))
 
 
-def load(path: Path) -> Dict[str, np.ndarray]:
+def load(path: Path) -> dict[str, np.ndarray]:
     """Read a reprod_log file written by `dump` here (it is a pickle: never open a foreign one)."""
     return np.load(path, allow_pickle=True).item()
 
 
 def differences(
-    reference: Dict[str, np.ndarray],
-    ours: Dict[str, np.ndarray],
-    scales: Optional[Dict[str, float]] = None,
-) -> Dict[str, float]:
+    reference: dict[str, np.ndarray],
+    ours: dict[str, np.ndarray],
+    scales: dict[str, float] | None = None,
+) -> dict[str, float]:
     """Return the largest absolute difference per name, by ``ReprodDiffHelper``.
 
     The helper alone would let three mistakes pass: its report returns nothing, a nan compares as
@@ -95,7 +95,7 @@ HEADER = ("step", "quantity", "max abs difference", "bound", "pass")
 
 def table(rows: Sequence[Row]) -> str:
     """Lay the rows out as a Markdown table."""
-    cells: List[Sequence[str]] = [HEADER]
+    cells: list[Sequence[str]] = [HEADER]
     cells += [
         (r.step, r.quantity, f"{r.difference:.2e}", f"{r.bound:.0e}", "yes" if r.passed else "NO")
         for r in rows

@@ -9,11 +9,10 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Dict
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from convbert.cli import set_cpu_environment
+from convbert.command.machine import set_cpu_environment
 
 set_cpu_environment()
 
@@ -22,10 +21,10 @@ import paddle
 import paddle.nn.functional as F
 
 from alignment import cases, dumps
-from convbert.convert import convert
-from convbert.optim import make_optimizer, make_schedule
+from convbert.training.optimizer import make_optimizer, make_schedule
 from paddlenlp import metrics, transformers
 from paddlenlp.transformers.convbert import weight_names
+from paddlenlp.transformers.convbert.conversion import convert
 
 
 def main(argv=None) -> int:
@@ -68,7 +67,7 @@ def random_model(config, architecture: str):
     return model
 
 
-def tensors(arrays: Dict[str, np.ndarray]) -> Dict[str, paddle.Tensor]:
+def tensors(arrays: dict[str, np.ndarray]) -> dict[str, paddle.Tensor]:
     """Arrays as Paddle tensors."""
     return {name: paddle.to_tensor(array) for name, array in arrays.items()}
 
@@ -127,7 +126,7 @@ def pretraining_loss(generator, discriminator) -> float:
     return float(criterion(gen_logits, disc_logits, gen_labels, disc_labels, mask))
 
 
-def named_logits(outputs) -> Dict[str, np.ndarray]:
+def named_logits(outputs) -> dict[str, np.ndarray]:
     """Name a head's outputs as transformers does."""
     if isinstance(outputs, tuple):
         return {"start_logits": outputs[0].numpy(), "end_logits": outputs[1].numpy()}
@@ -153,7 +152,7 @@ def head_loss(head: cases.HeadCase, outputs, labels, mask: paddle.Tensor) -> pad
     return total / (labels != cases.IGNORED).sum().astype(total.dtype)
 
 
-def gradients(model) -> Dict[str, np.ndarray]:
+def gradients(model) -> dict[str, np.ndarray]:
     """Gradient of every parameter, under transformers' names and shapes."""
     grads = {name: p.grad.numpy() for name, p in model.named_parameters()}
     return weight_names.to_hf(grads, model.config, type(model).__name__)
@@ -218,7 +217,7 @@ def metric(path: Path) -> None:
     dumps.dump(path, {name: np.array([value]) for name, value in results.items()})
 
 
-def measure(instance, predictions: np.ndarray, labels: np.ndarray) -> Dict[str, float]:
+def measure(instance, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Feed a metric in batches of 31 and read it."""
     for start in range(0, len(labels), 31):
         part = slice(start, start + 31)

@@ -14,12 +14,13 @@ import argparse
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Dict, List
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from convbert.cli import make_parser, run_main, set_cpu_environment
+from convbert.command.flags import make_parser
+from convbert.command.machine import set_cpu_environment
+from convbert.command.start import run_main
 
 HEADER = ("padding in conv", "batch", "max shift", "mean shift", "labels changed", "accuracy")
 
@@ -41,7 +42,7 @@ def main(argv=None) -> int:
     import numpy as np
     import paddle
 
-    from convbert.classifier import load_classifier
+    from convbert.inference.dygraph import load_classifier
     from paddlenlp.datasets import load_dataset
 
     paddle.set_device("cpu")
@@ -59,7 +60,7 @@ def main(argv=None) -> int:
     return 0
 
 
-def measure(model, processor, features: List, labels) -> List[List[str]]:
+def measure(model, processor, features: list, labels) -> list[list[str]]:
     """Answer alone, then in every kind of batch; returns the cells of the table."""
     import numpy as np
 
@@ -76,9 +77,9 @@ def measure(model, processor, features: List, labels) -> List[List[str]]:
     return rows
 
 
-def kinds(features: List, longest: int) -> Dict[str, List[List[int]]]:
+def kinds(features: list, longest: int) -> dict[str, list[list[int]]]:
     """The kinds of batches, as lists of sentence numbers."""
-    from convbert.processing import length_sorted_batches
+    from convbert.text.processing import length_sorted_batches
 
     lengths = [len(feature.input_ids) for feature in features]
     order = list(range(len(features)))
@@ -90,15 +91,15 @@ def kinds(features: List, longest: int) -> Dict[str, List[List[int]]]:
     }
 
 
-def answer(model, processor, features: List, batches: List[List[int]], full: int = 0):
+def answer(model, processor, features: list, batches: list[list[int]], full: int = 0):
     """Return the probability of class 1 of every sentence, [sentences] float64.
 
     Batches are padded to their longest sentence, or to ``full`` tokens if that is more.
     """
     import numpy as np
 
-    from convbert.classifier import dygraph_runner
-    from convbert.processing import softmax
+    from convbert.inference.dygraph import dygraph_runner
+    from convbert.text.processing import softmax
 
     run, found = dygraph_runner(model), np.zeros(len(features))
     for indices in batches:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable, Dict
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -100,7 +100,7 @@ class Discriminator(nn.Module):
         save_file(self.state_dict(), str(Path(directory) / checkpoint.HF_WEIGHTS_FILE))
 
 
-def tensors(arrays: Dict[str, np.ndarray]) -> Dict[str, torch.Tensor]:
+def tensors(arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
     """Arrays as torch tensors."""
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
@@ -122,7 +122,7 @@ def forward_and_loss(work: Path, size: str, out: Path, quick: bool) -> None:
             dumps.dump(out / "alone" / f"{case.name}.npy", {"logits": alone(model, inputs)})
 
 
-def alone(model, inputs: Dict[str, torch.Tensor]) -> np.ndarray:
+def alone(model, inputs: dict[str, torch.Tensor]) -> np.ndarray:
     """Logits [B, C] of each row by itself, without its padding."""
     rows = []
     for row, mask in enumerate(inputs["attention_mask"]):
@@ -152,7 +152,7 @@ def heads(work: Path, size: str, out: Path) -> None:
     dumps.dump(out / "heads_loss.npy", {name: np.array([loss]) for name, loss in losses.items()})
 
 
-def gradients(model: nn.Module) -> Dict[str, np.ndarray]:
+def gradients(model: nn.Module) -> dict[str, np.ndarray]:
     """Gradient of every parameter."""
     return {name: p.grad.numpy() for name, p in model.named_parameters()}
 

@@ -16,9 +16,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -26,14 +26,16 @@ sys.path.insert(0, str(ROOT))
 from alignment import cases, dumps
 from alignment.dumps import Row
 from benchmarks.machine import commit, describe, machine
-from convbert.cli import default_threads, make_parser, run_main
+from convbert.command.flags import make_parser
+from convbert.command.machine import default_threads
+from convbert.command.start import run_main
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_write, ensure_writable_dir
 
 HERE = Path(__file__).resolve().parent
 REQUIREMENTS = HERE / "requirements-reference.txt"
 REFERENCE_PYTHONS = ((3, 11), (3, 12))  # those that all of its pinned packages support
-Arrays = Dict[str, object]
+Arrays = dict[str, object]
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -68,7 +70,7 @@ def main(argv=None) -> int:
         ensure_writable_dir(work)
         source = training_batches(work, args.data_dir)
         title = f"{versions(reference)}; training on {source}"  # the code as the run found it
-        rows: List[Row] = []
+        rows: list[Row] = []
         for size in sizes:
             remove_dumps(work, size)  # of an earlier run with this --work_dir
             rows += compare_size(work, size, reference, args.quick)
@@ -86,7 +88,7 @@ def main(argv=None) -> int:
     return 0 if all(row.passed for row in rows) else 1
 
 
-def verdict(rows: List[Row]) -> str:
+def verdict(rows: list[Row]) -> str:
     """Count the rows that pass and name those that do not."""
     beyond = [row.quantity for row in rows if not row.passed]
     count = f"{len(rows) - len(beyond)} of {len(rows)} rows within their bounds"
@@ -114,20 +116,23 @@ def reference_python(directory: Path) -> str:
     print(f"making {directory} (torch and transformers, some minutes)", flush=True)
     if not python.exists() and sys.version_info[:2] not in REFERENCE_PYTHONS:
         raise UserError(
+            "environment",
             f"the reference needs Python 3.11 or 3.12, not {platform.python_version()}: make its "
-            f"environment with one (python3.11 -m venv {directory}) and run this again"
+            f"environment with one (python3.11 -m venv {directory}) and run this again",
         )
     create = [] if python.exists() else [[sys.executable, "-m", "venv", str(directory)]]
     install = [str(python), "-m", "pip", "install", "--quiet", "-r", str(REQUIREMENTS)]
     for command in (*create, install):
         if not run_ok(command):
-            raise UserError(f"cannot make {directory}: '{' '.join(command)}' failed, see above")
+            raise UserError(
+                "step-failed", f"cannot make {directory}: '{' '.join(command)}' failed, see above"
+            )
     with atomic_write(ready) as file:
         file.write(wanted)
     return str(python)
 
 
-def run_ok(command: List[str]) -> bool:
+def run_ok(command: list[str]) -> bool:
     """Run a command; whether it succeeded."""
     return subprocess.run(command, check=False).returncode == 0
 
@@ -144,16 +149,16 @@ def run_side(python: str, script: str, *arguments: str) -> None:
     command = [python, str(HERE / script), *arguments]
     print(f"{script} {' '.join(arguments[1:])}", file=sys.stderr, flush=True)
     if subprocess.run(command, check=False, env=environment).returncode:
-        raise UserError(f"{' '.join(command)} failed, see above")
+        raise UserError("step-failed", f"{' '.join(command)} failed, see above")
 
 
-def compare_size(work: Path, size: str, reference: str, quick: bool) -> List[Row]:
+def compare_size(work: Path, size: str, reference: str, quick: bool) -> list[Row]:
     """Run both sides for one size and compare their dumps."""
     flags = ["--quick"] if quick else []
     run_side(reference, "reference.py", str(work), size, *flags)
     run_side(sys.executable, "ours.py", str(work), size, *flags)
     run_side(reference, "reference.py", str(work), size, "--converted")
-    rows: List[Row] = []
+    rows: list[Row] = []
     for step, what, quantity, bound, select, scale in COMPARISONS:
         if (what, size) not in NOT_DUMPED:
             rows += compare(work, size, what, f"{size} {quantity}", bound, step, select, scale)
@@ -168,30 +173,30 @@ def compare(
     bound: float,
     step: str,
     select: str = "",
-    scale: Optional[Callable[[Arrays], Dict[str, float]]] = None,
+    scale: Callable[[Arrays], dict[str, float]] | None = None,
 ) -> Iterator[Row]:
     """Yield one row: the worst difference of a quantity over all dumped cases."""
     worst, count = 0.0, 0
     for path in dump_files(work / "reference" / size, what):
         other = work / "ours" / path.relative_to(work / "reference")
         if not other.exists():
-            raise UserError(f"our side wrote no {other.relative_to(work)}")
+            raise UserError("outputs-differ", f"our side wrote no {other.relative_to(work)}")
         left = {n: a for n, a in dumps.load(path).items() if n.startswith(select)}
         right = {n: a for n, a in dumps.load(other).items() if n.startswith(select)}
         found = dumps.differences(left, right, scale(left) if scale else None)
         worst, count = max([worst, *found.values()]), count + len(found)
     if not count:
-        raise UserError(f"nothing was dumped for {quantity}")
+        raise UserError("outputs-differ", f"nothing was dumped for {quantity}")
     yield Row(step, f"{quantity} ({count})", worst, bound)
 
 
-def dump_files(folder: Path, what: str) -> List[Path]:
+def dump_files(folder: Path, what: str) -> list[Path]:
     """The dumps of one quantity: a file, or all in a folder."""
     single = folder / f"{what}.npy"
     return [single] if single.exists() else sorted((folder / what).glob("*.npy"))
 
 
-def gradient_scales(gradients: Arrays) -> Dict[str, float]:
+def gradient_scales(gradients: Arrays) -> dict[str, float]:
     """Largest entry of each gradient, which its difference is relative to.
 
     Some gradients are exactly zero in theory, so that both sides compute rounding noise; those are
@@ -202,7 +207,7 @@ def gradient_scales(gradients: Arrays) -> Dict[str, float]:
     return {name: scale or 1.0 for name, scale in scales.items()}
 
 
-def zeros_in_theory(gradients: Arrays) -> Iterator[Tuple[str, str]]:
+def zeros_in_theory(gradients: Arrays) -> Iterator[tuple[str, str]]:
     """Yield parameters that softmax ignores, as they shift all its inputs alike, and a neighbour.
 
     A key's bias shifts all scores of a query; the bias of a span's or choice's score, and before
@@ -219,7 +224,7 @@ def zeros_in_theory(gradients: Arrays) -> Iterator[Tuple[str, str]]:
         yield "classifier.bias", "classifier.weight"
 
 
-def loss_scales(losses: Arrays) -> Dict[str, float]:
+def loss_scales(losses: Arrays) -> dict[str, float]:
     """1, or the loss itself where it is larger: float32 has seven digits."""
     return {name: max(1.0, float(abs(loss).max())) for name, loss in losses.items()}
 
@@ -259,7 +264,7 @@ def sst2_batches(data_dir: Path, count: int, size: int) -> Iterator[Arrays]:
     """Yield padded batches of the real training sentences."""
     import numpy as np
 
-    from convbert.processing import TextProcessor
+    from convbert.text.processing import TextProcessor
     from paddlenlp.datasets import load_dataset
     from paddlenlp.transformers import ConvBertTokenizer
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable, Dict, List
 from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from convbert.cli import int_at_least, keep_freed_memory, make_parser, run_main, set_cpu_environment
+from convbert.command.flags import int_at_least, make_parser
+from convbert.command.machine import keep_freed_memory, set_cpu_environment
+from convbert.command.start import run_main
 from paddlenlp.utils.files import write_json
 
 SHAPE = (32, 32, 768)
@@ -48,7 +50,7 @@ def main(argv=None) -> None:
     write_json(args.output, {**record, "rows": rows})
 
 
-def operators() -> Dict[str, Callable[[], None]]:
+def operators() -> dict[str, Callable[[], None]]:
     """One step, forward and backward, of each operator that has a form by hand."""
     import paddle
 
@@ -87,7 +89,7 @@ def measure(name: str, step: Callable[[], None], rounds: int) -> dict:
     """Time one operator on both sides in turns; medians in ms."""
     from paddlenlp.transformers.convbert import cpu_ops
 
-    seconds: Dict[bool, List[float]] = {False: [], True: []}
+    seconds: dict[bool, list[float]] = {False: [], True: []}
     for _ in range(rounds + 1):  # the first round warms up
         for by_hand, times in seconds.items():
             with mock.patch.object(cpu_ops, "_by_hand", lambda _, by_hand=by_hand: by_hand):

@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.machine import machine
-from convbert.cli import int_at_least, keep_freed_memory, make_parser, run_main, set_cpu_environment
-from convbert.config import TrainConfig
+from convbert.command.flags import int_at_least, make_parser
+from convbert.command.machine import keep_freed_memory, set_cpu_environment
+from convbert.command.start import run_main
+from convbert.training.settings import TrainConfig
 from paddlenlp.utils.files import write_json
 
 TURN = 25  # steps of one order before the other has its turn
@@ -36,7 +39,7 @@ class Side:
 
     def turn(self) -> bool:
         """Train for one turn; False when all steps are done."""
-        updates: List = list(islice(self.updates, TURN))
+        updates: list = list(islice(self.updates, TURN))
         started = time.perf_counter()
         for update in updates:
             self.trainer.step(update)
@@ -51,7 +54,7 @@ class Side:
         self.steps += len(updates)
         return bool(updates)
 
-    def result(self) -> Dict[str, Any]:
+    def result(self) -> dict[str, Any]:
         """The numbers of this side; evaluates."""
         return {
             "steps": self.steps,
@@ -63,7 +66,7 @@ class Side:
         }
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Measure both orders and write the result."""
     parser = make_parser(__doc__.splitlines()[0])
     parser.add_argument(
@@ -84,12 +87,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     return 0
 
 
-def measure(train_flags: Sequence[str], steps: int) -> Dict[str, Any]:
+def measure(train_flags: Sequence[str], steps: int) -> dict[str, Any]:
     """Train both orders in turns; returns everything worth keeping."""
     import numpy
     import paddle
 
-    from convbert.build import build_trainer
+    from convbert.training.build import build_trainer
 
     length = ["--num_train_epochs", "1"] if steps == 0 else ["--max_steps", str(steps)]
     sides = []
@@ -110,7 +113,7 @@ def measure(train_flags: Sequence[str], steps: int) -> Dict[str, Any]:
     }
 
 
-def table(result: Dict[str, Any]) -> str:
+def table(result: dict[str, Any]) -> str:
     """A Markdown table of the result."""
     lines = ["| order | examples/s | padding | dev |", "|---|---|---|---|"]
     for name, side in result["sides"].items():

@@ -17,7 +17,7 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -28,7 +28,8 @@ import numpy as np
 from benchmarks.machine import machine
 from benchmarks.report_inference import write_report
 from benchmarks.sides import Side, run_step
-from convbert.cli import int_at_least, make_parser, run_main
+from convbert.command.flags import int_at_least, make_parser
+from convbert.command.start import run_main
 from paddlenlp.transformers.convbert.configuration import PRESETS, ConvBertConfig
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import write_json
@@ -54,7 +55,7 @@ BEST_OF = ("gemms", "paddlenlp")  # sides of this prefix count as one: the faste
 # side -> environment, script, what it runs on. PaddleNLP's program is opened both ways: a way that
 # answers wrongly is reported and not timed.
 OURS, TORCH, PADDLENLP = ".venv", ".venv-onnxruntime", ".venv-paddlenlp"
-SIDES: Dict[str, Tuple[str, str, str]] = {
+SIDES: dict[str, tuple[str, str, str]] = {
     "ours": (OURS, "infer_ours.py", "onednn"),
     "nine_slices": (OURS, "infer_ours.py", "nine_slices"),
     "nine_slices_as_ported": (OURS, "infer_ours.py", "nine_slices_as_ported"),
@@ -68,7 +69,7 @@ SIDES: Dict[str, Tuple[str, str, str]] = {
 }
 MAY_FAIL = ("paddlenlp_plain", "paddlenlp_onednn")
 # What must be in the work folder first, and what writes it.
-EXPORTS: Dict[str, Tuple[str, str, str]] = {
+EXPORTS: dict[str, tuple[str, str, str]] = {
     "onnxruntime/model.onnx": (TORCH, "infer_torch.py", "export"),
     "paddlenlp/inference.pdmodel": (PADDLENLP, "infer_paddlenlp.py", "export"),
 }
@@ -88,7 +89,7 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def shape(text: str) -> Tuple[int, int]:
+def shape(text: str) -> tuple[int, int]:
     """Parse ``8x32`` into (batch, length)."""
     batch, length = text.split("x")
     return int(batch), int(length)
@@ -126,12 +127,14 @@ def prepare(work: Path, settings: str, names) -> None:
             run_step(command(parts, work, settings))
 
 
-def command(side: Tuple[str, str, str], work: Path, settings: str) -> List[str]:
+def command(side: tuple[str, str, str], work: Path, settings: str) -> list[str]:
     """The command line of a side or an export."""
     environment, script, action = side
     python = ROOT / environment / "bin" / "python"
     if not python.exists():
-        raise UserError(f"{environment} is missing: bash benchmarks/run.sh inference makes it")
+        raise UserError(
+            "environment", f"{environment} is missing: bash benchmarks/run.sh inference makes it"
+        )
     return [str(python), str(HERE / script), action, str(work), settings]
 
 
@@ -141,7 +144,7 @@ def open_side(stack: ExitStack, name: str, work: Path, settings: str) -> Side:
     return stack.enter_context(Side(command(SIDES[name], work, settings)))
 
 
-def kept_rows(path: str, record: Dict[str, Any]) -> List[Dict[str, Any]]:
+def kept_rows(path: str, record: dict[str, Any]) -> list[dict[str, Any]]:
     """Rows of an earlier run of the same versions, model and machine, to be completed."""
     if not os.path.exists(path):
         return []
@@ -151,8 +154,8 @@ def kept_rows(path: str, record: Dict[str, Any]) -> List[Dict[str, Any]]:
 
 
 def measure(
-    sides: Dict[str, Side], batch: int, length: int, rounds: int, words: int
-) -> Dict[str, Any]:
+    sides: dict[str, Side], batch: int, length: int, rounds: int, words: int
+) -> dict[str, Any]:
     """Compare the answers at one shape, then time the sides in turns.
 
     Raises:
@@ -170,7 +173,9 @@ def measure(
         if not differences[name] <= TOLERANCE:  # also catches nan
             wrong[name] = f"differs by {differences[name]:.1e}"
     for name in set(wrong) - set(MAY_FAIL):
-        raise UserError(f"{name} {wrong[name]} at ({batch}, {length}): nothing was timed")
+        raise UserError(
+            "outputs-differ", f"{name} {wrong[name]} at ({batch}, {length}): nothing was timed"
+        )
     timed = {name: side for name, side in sides.items() if name not in wrong}
     all_ms = time_in_turns(timed, ids, rounds, batch * length <= SHORT_TOKENS)
     medians = {name: round(statistics.median(values), 2) for name, values in all_ms.items()}
@@ -183,7 +188,7 @@ def measure(
     return row
 
 
-def answer(side: Side, name: str, ids: List[List[int]]):
+def answer(side: Side, name: str, ids: list[list[int]]):
     """The logits of a side; for one that may fail the words of its failure."""
     try:
         return side.ask(ids=ids, warm=0, runs=1)["logits"]
@@ -194,11 +199,11 @@ def answer(side: Side, name: str, ids: List[List[int]]):
 
 
 def time_in_turns(
-    sides: Dict[str, Side], ids: List[List[int]], rounds: int, short: bool
-) -> Dict[str, List[float]]:
+    sides: dict[str, Side], ids: list[list[int]], rounds: int, short: bool
+) -> dict[str, list[float]]:
     """All milliseconds of every side; one round before them warms up."""
     turn = {"warm": 1, "runs": 3} if short else {"warm": 0, "runs": 1}
-    times: Dict[str, List[float]] = {name: [] for name in sides}
+    times: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds + 1):
         for name, side in sides.items():
             found = side.ask(ids=ids, **turn)["ms"]

@@ -18,21 +18,17 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from operator import itemgetter
 from pathlib import Path
-from typing import Dict, Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.machine import machine
-from convbert.cli import (
-    int_at_least,
-    make_parser,
-    return_freed_memory,
-    run_main,
-    set_cpu_environment,
-)
+from convbert.command.flags import int_at_least, make_parser
+from convbert.command.machine import return_freed_memory, set_cpu_environment
+from convbert.command.start import run_main
 from paddlenlp.transformers.convbert.configuration import PRESETS, ConvBertConfig
 from paddlenlp.utils.files import write_json
 
@@ -83,7 +79,7 @@ def main(argv=None) -> int:
     return int(growth > args.bound_mb or ratio > PEAK_BOUND)
 
 
-def write_row(path: str, row: Dict) -> None:
+def write_row(path: str, row: dict) -> None:
     """Add a row to the result, in place of one of the same settings."""
     file = Path(path)
     rows = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.exists() else []
@@ -96,7 +92,7 @@ def export_random(name: str, folder: str) -> None:
     """Export a random model of a published size over the embedded vocabulary."""
     import paddle
 
-    from convbert.export import save_program
+    from convbert.inference.export import save_program
     from paddlenlp.transformers import (
         ConvBertConfig,
         ConvBertForSequenceClassification,
@@ -113,13 +109,13 @@ def export_random(name: str, folder: str) -> None:
     model.save_config(folder)
 
 
-def run(folder: str, args) -> Dict:
+def run(folder: str, args) -> dict:
     """Classify; return the resident MB after every `EVERY` sentences, the peak, and its parts."""
     import paddle  # noqa: F401  # counted before the program is opened
 
-    from convbert.classify import PAD_MULTIPLE, classify
-    from convbert.predictor import EngineOptions, Predictor
-    from convbert.processing import TextProcessor
+    from convbert.inference.classify import PAD_MULTIPLE, classify
+    from convbert.inference.engines.paddle_inference import EngineOptions, Predictor
+    from convbert.text.processing import TextProcessor
 
     options = EngineOptions(mkldnn_cache_capacity=args.cache_shapes)
     processor = TextProcessor.from_dir(folder, pad_multiple=PAD_MULTIPLE)
@@ -162,7 +158,7 @@ def activations_mb(config, batch: int, length: int) -> float:
 
 def random_rows(count: int) -> Iterator:
     """Yield sentences of 1 to 126 words in random order."""
-    from convbert.classify import Row
+    from convbert.inference.classify import Row
 
     rng = random.Random(0)
     lines = VOCABULARY.read_text(encoding="utf-8").split("\n")

@@ -15,13 +15,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Dict, List
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.machine import machine
-from convbert.cli import int_at_least, make_parser, run_main, set_cpu_environment
+from convbert.command.flags import int_at_least, make_parser
+from convbert.command.machine import set_cpu_environment
+from convbert.command.start import run_main
 from paddlenlp.transformers.convbert.configuration import PRESETS
 from paddlenlp.utils.files import write_json
 
@@ -32,12 +33,12 @@ clock = [("interpreter", float(sys.argv[3]))]
 done = lambda name: clock.append((name, time.time()))
 done("Python")
 sys.path.insert(0, sys.argv[2])
-from convbert.cli import set_cpu_environment
+from convbert.command.machine import set_cpu_environment
 set_cpu_environment()
 done("import Paddle")
-from convbert.classify import Row, classify
-from convbert.predictor import Predictor
-from convbert.processing import TextProcessor
+from convbert.inference.classify import Row, classify
+from convbert.inference.engines.paddle_inference import Predictor
+from convbert.text.processing import TextProcessor
 done("other imports")
 predictor = Predictor(sys.argv[1])
 done("program: open, optimise, run once")
@@ -88,13 +89,13 @@ def whole_command(folder: str) -> float:
     return time.perf_counter() - start
 
 
-def stages(folder: str) -> Dict[str, float]:
+def stages(folder: str) -> dict[str, float]:
     """Seconds of each stage of one start."""
     command = [sys.executable, "-c", STAGES, folder, str(ROOT), str(time.time())]
     return json.loads(run(command).splitlines()[-1])
 
 
-def run(command: List[str]) -> str:
+def run(command: list[str]) -> str:
     """Standard output of a command that must succeed."""
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
 

@@ -12,13 +12,13 @@ import statistics
 import sys
 import time
 from pathlib import Path
-from typing import Dict, List
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.machine import machine
-from convbert.cli import int_at_least, make_parser, run_main
+from convbert.command.flags import int_at_least, make_parser
+from convbert.command.start import run_main
 from paddlenlp.utils.files import write_json
 
 BOUND = 100_000  # sentences a second
@@ -56,7 +56,7 @@ def main(argv=None) -> int:
     return int(min(statistics.median(row["first"]) for row in rows) < BOUND)
 
 
-def rate(args, texts: List[str], batch_size: int) -> Dict[str, float]:
+def rate(args, texts: list[str], batch_size: int) -> dict[str, float]:
     """Sentences a second of a fresh tokenizer: in its first pass and in the one after."""
     from paddlenlp.transformers import ConvBertTokenizer
 

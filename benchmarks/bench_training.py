@@ -13,8 +13,9 @@ import os
 import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -22,7 +23,8 @@ import numpy as np
 
 from benchmarks.machine import machine
 from benchmarks.sides import Side
-from convbert.cli import int_at_least, make_parser, run_main
+from convbert.command.flags import int_at_least, make_parser
+from convbert.command.start import run_main
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import write_json
@@ -46,7 +48,7 @@ SHARED = (*SMALL, "vocab_size", "num_classes")  # settings that both sides spell
 TOLERANCE = 1e-5
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Measure the chosen models and write the result."""
     parser = make_parser(__doc__.splitlines()[0])
     add = parser.add_argument
@@ -63,7 +65,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     return 0
 
 
-def measure(name: str, reference_python: str, rounds: int) -> List[Dict[str, Any]]:
+def measure(name: str, reference_python: str, rounds: int) -> list[dict[str, Any]]:
     """Time one model at its shapes, the two sides step by step in turns.
 
     Raises:
@@ -96,18 +98,19 @@ def measure(name: str, reference_python: str, rounds: int) -> List[Dict[str, Any
                 ]
 
 
-def _difference(expected: Dict[str, Any], found: Dict[str, Any]) -> float:
+def _difference(expected: dict[str, Any], found: dict[str, Any]) -> float:
     difference = float(np.abs(np.subtract(expected["logits"], found["logits"])).max())
     if not difference <= TOLERANCE:  # also catches nan
         raise UserError(
-            f"the logits of the two sides differ by {difference:.1e}: nothing was timed"
+            "outputs-differ",
+            f"the logits of the two sides differ by {difference:.1e}: nothing was timed",
         )
     return difference
 
 
-def _time_steps(sides: Dict[str, Side], batch: Dict[str, Any], rounds: int) -> Dict[str, Any]:
+def _time_steps(sides: dict[str, Side], batch: dict[str, Any], rounds: int) -> dict[str, Any]:
     """Median and all times in ms, after two steps that are not counted."""
-    times: Dict[str, List[float]] = {name: [] for name in sides}
+    times: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds + 2):
         for name, side in sides.items():
             milliseconds = side.ask(train=True, **batch)["ms"]
@@ -118,13 +121,13 @@ def _time_steps(sides: Dict[str, Side], batch: Dict[str, Any], rounds: int) -> D
     return {"median_ms": medians, "paddle_over_torch": ratio, "all_ms": times}
 
 
-def _batch(shape, vocab_size: int) -> Dict[str, Any]:
+def _batch(shape, vocab_size: int) -> dict[str, Any]:
     random = np.random.RandomState(0)
     ids = random.randint(5, vocab_size, shape)  # no padding: the peer lets it leak
     return {"ids": ids.tolist(), "labels": random.randint(0, 2, shape[0]).tolist()}
 
 
-def table(rows: List[Dict[str, Any]]) -> str:
+def table(rows: list[dict[str, Any]]) -> str:
     """The rows as Markdown."""
     lines = [
         "| model | (batch, length) | Paddle ms | torch ms | ratio | logits differ by |",

@@ -14,8 +14,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable, Dict, List, Tuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -26,7 +26,7 @@ from benchmarks.sides import answer_runs
 CORES = len(os.sched_getaffinity(0))
 
 
-def weight_shapes(config) -> List[Tuple[int, int]]:
+def weight_shapes(config) -> list[tuple[int, int]]:
     """[in, out] of every product of one layer with a weight, on all its B * L tokens."""
     hidden, inner = config["hidden_size"], config["intermediate_size"]
     width = hidden // 2  # of one branch: half of the heads
@@ -102,7 +102,7 @@ def main(library: str, work: str, config_json: str) -> None:
         torch.set_grad_enabled(False)
         versions = {"torch": torch.__version__}
     config = json.loads(config_json)
-    prepared: Dict[Tuple[int, int], List[Callable[[], None]]] = {}
+    prepared: dict[tuple[int, int], list[Callable[[], None]]] = {}
 
     def run(ids):
         batch, length = ids.shape
@@ -116,7 +116,7 @@ def main(library: str, work: str, config_json: str) -> None:
     answer_runs(run, versions)
 
 
-def prepare(make, config, batch: int, length: int) -> List[Callable[[], None]]:
+def prepare(make, config, batch: int, length: int) -> list[Callable[[], None]]:
     """Buffers, filled, for every product at one shape; activations of one shape are shared."""
     random, shared = np.random.RandomState(0), {}
 

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from benchmarks.sides import answer_runs
-from convbert.cli import set_cpu_environment
+from convbert.command.machine import set_cpu_environment
 
 HEAD = "ConvBertForSequenceClassification"
 # side -> directory of its program, how it is run
@@ -32,7 +32,7 @@ def prepare(work: Path, config_json: str) -> None:
 
     from alignment.cases import random_weights
     from benchmarks.nine_slices import nine_slice_design
-    from convbert.export import save_program
+    from convbert.inference.export import save_program
     from paddlenlp.transformers import ConvBertConfig, ConvBertForSequenceClassification
     from paddlenlp.transformers.convbert.weight_names import to_hf, to_paddle
 
@@ -55,7 +55,7 @@ def serve(side: str, work: Path) -> None:
     """Open an exported directory and answer requests."""
     import paddle
 
-    from convbert.predictor import EngineOptions, Predictor
+    from convbert.inference.engines.paddle_inference import EngineOptions, Predictor
 
     directory, options = SIDES[side]
     predictor = Predictor(str(work / directory), EngineOptions(**options))

@@ -7,13 +7,12 @@ import platform
 import subprocess
 import time
 from pathlib import Path
-from typing import Dict, List, Union
 
 # Names in /proc/cpuinfo of the instructions that matrix products use.
 VECTORS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 
 
-def machine() -> Dict[str, Union[str, int, List[str]]]:
+def machine() -> dict[str, str | int | list[str]]:
     """The processor's name, the cores this process may use, its vector instructions, the date."""
     fields = _cpu_fields()
     flags = fields.get("flags", "").split()
@@ -26,7 +25,7 @@ def machine() -> Dict[str, Union[str, int, List[str]]]:
     }
 
 
-def describe(record: Dict[str, Union[str, int, List[str]]]) -> str:
+def describe(record: dict[str, str | int | list[str]]) -> str:
     """One line of the fields above, for a document."""
     vectors = ", ".join(record["vectors"])
     return f"{record['processor']}, {record['cores']} cores ({vectors}), {record['date']}"
@@ -50,7 +49,7 @@ def _git(*arguments: str) -> str:
     return run.stdout.strip()
 
 
-def _cpu_fields() -> Dict[str, str]:
+def _cpu_fields() -> dict[str, str]:
     """The first processor of /proc/cpuinfo; empty where there is no such file."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:

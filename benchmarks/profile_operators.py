@@ -13,7 +13,6 @@ import re
 import sys
 import tempfile
 from pathlib import Path
-from typing import Dict, List
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -21,7 +20,9 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 
 from benchmarks.machine import describe, machine
-from convbert.cli import int_at_least, make_parser, run_main, set_cpu_environment
+from convbert.command.flags import int_at_least, make_parser
+from convbert.command.machine import set_cpu_environment
+from convbert.command.start import run_main
 from paddlenlp.transformers.convbert.configuration import PRESETS
 from paddlenlp.utils.files import write_json
 
@@ -46,7 +47,7 @@ def main(argv=None) -> None:
     args = parse_args(argv)
     set_cpu_environment()
     from benchmarks.bench_memory import export_random
-    from convbert.predictor import Predictor
+    from convbert.inference.engines.paddle_inference import Predictor
 
     with tempfile.TemporaryDirectory() as folder:
         export_random(args.model, folder)
@@ -57,7 +58,7 @@ def main(argv=None) -> None:
     print(describe(record), table(shapes), sep="\n\n")
 
 
-def profile(run, shape: str, runs: int) -> List[Dict[str, float]]:
+def profile(run, shape: str, runs: int) -> list[dict[str, float]]:
     """Calls and milliseconds of one run by kind of operator, the longest first."""
     from paddle import profiler
 
@@ -82,10 +83,10 @@ def profile(run, shape: str, runs: int) -> List[Dict[str, float]]:
     ]
 
 
-def table(shapes: Dict[str, List[Dict[str, float]]]) -> str:
+def table(shapes: dict[str, list[dict[str, float]]]) -> str:
     """Operators that take 1% or more at any shape: calls, and milliseconds at each."""
     totals = {shape: sum(row["ms"] for row in rows) for shape, rows in shapes.items()}
-    by_name: Dict[str, Dict[str, Dict[str, float]]] = {}
+    by_name: dict[str, dict[str, dict[str, float]]] = {}
     for shape, rows in shapes.items():
         for row in rows:
             by_name.setdefault(row["operator"], {})[shape] = row

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -16,9 +17,9 @@ from benchmarks.machine import describe
 from paddlenlp.utils.files import atomic_write
 
 GEMMS = "gemms"
-Shape = Tuple[int, int]
+Shape = tuple[int, int]
 # peer -> shape -> our time must be at most the peer's divided by this
-FASTER: Dict[str, Dict[Shape, float]] = {
+FASTER: dict[str, dict[Shape, float]] = {
     "torch": {
         (1, 32): 2.0, (1, 128): 1.5, (1, 512): 1.3, (8, 32): 1.3, (8, 128): 1.3, (32, 32): 1.3,
     },
@@ -30,7 +31,7 @@ FASTER: Dict[str, Dict[Shape, float]] = {
     "paddlenlp": {(1, 32): 2.4, (8, 32): 5.0, (8, 128): 5.0},
 }  # fmt: skip
 # shape -> our time must be at most this many times that of the matrix products alone
-OF_GEMMS: Dict[Shape, float] = {(1, 32): 2.0, (8, 32): 1.1, (8, 128): 1.1, (32, 32): 1.1}
+OF_GEMMS: dict[Shape, float] = {(1, 32): 2.0, (8, 32): 1.1, (8, 128): 1.1, (32, 32): 1.1}
 LABELS = {
     "ours": "this repository",
     "torch": "transformers, torch eager",
@@ -70,7 +71,7 @@ def write_report(path: str) -> str:
     return text
 
 
-def times(rows: List[Dict[str, Any]]) -> Iterator[str]:
+def times(rows: list[dict[str, Any]]) -> Iterator[str]:
     """Yield the table of medians."""
     yield f"| (batch, length) | {' | '.join(LABELS.values())} | largest difference |"
     yield "|---|" + "---|" * (len(LABELS) + 1)
@@ -80,13 +81,13 @@ def times(rows: List[Dict[str, Any]]) -> Iterator[str]:
         yield f"| {tuple(row['shape'])} | {' | '.join(cells)} | {max(used):.0e} |"
 
 
-def _ms(value: Optional[float]) -> str:
+def _ms(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}"
 
 
-def failures(rows: List[Dict[str, Any]]) -> Iterator[str]:
+def failures(rows: list[dict[str, Any]]) -> Iterator[str]:
     """Yield one line for each side that was not timed, with its shapes, and an empty one."""
-    shapes: Dict[str, List[str]] = {}
+    shapes: dict[str, list[str]] = {}
     for row in rows:
         for name, reason in row["wrong"].items():
             shapes.setdefault(f"{name}, {reason}", []).append(str(tuple(row["shape"])))
@@ -95,7 +96,7 @@ def failures(rows: List[Dict[str, Any]]) -> Iterator[str]:
     yield ""
 
 
-def bounds(rows: List[Dict[str, Any]]) -> Iterator[str]:
+def bounds(rows: list[dict[str, Any]]) -> Iterator[str]:
     """Yield the table of bounds, each reached or not.
 
     A bound that asks for less than 1.00 times the matrix products alone asks for more than the
@@ -119,14 +120,14 @@ def bounds(rows: List[Dict[str, Any]]) -> Iterator[str]:
 
 
 def _bound(
-    peer: str, shape: Shape, bound: str, ratio: float, reached: bool, asked: Optional[float]
+    peer: str, shape: Shape, bound: str, ratio: float, reached: bool, asked: float | None
 ) -> str:
     verdict = "reached" if reached else "**not reached**"
     share = "" if asked is None else f"{asked:.2f}"
     return f"| {LABELS[peer]} | {shape} | {bound} | {ratio:.2f} | {verdict} | {share} |"
 
 
-def plot(result: Dict[str, Any], path: str) -> None:
+def plot(result: dict[str, Any], path: str) -> None:
     """Draw all sides: latency against length and batch, throughput against batch."""
     import matplotlib
 
@@ -144,7 +145,7 @@ def plot(result: Dict[str, Any], path: str) -> None:
     pyplot.close(figure)
 
 
-def draw(panel, rows: List[Dict[str, Any]], axis: str, fixed, quantity: str) -> None:
+def draw(panel, rows: list[dict[str, Any]], axis: str, fixed, quantity: str) -> None:
     """One panel: a line for each side."""
     rows = [row for row in rows if _size(row, fixed[0]) == fixed[1]]
     rows.sort(key=lambda row: _size(row, axis))
@@ -166,11 +167,11 @@ def draw(panel, rows: List[Dict[str, Any]], axis: str, fixed, quantity: str) -> 
     panel.grid(True, which="both", alpha=0.3)
 
 
-def _size(row: Dict[str, Any], axis: str) -> int:
+def _size(row: dict[str, Any], axis: str) -> int:
     return row["shape"][0 if axis == "batch" else 1]
 
 
-def _value(row: Dict[str, Any], name: str, quantity: str) -> float:
+def _value(row: dict[str, Any], name: str, quantity: str) -> float:
     milliseconds = row["ms"][name]
     return milliseconds if quantity == "latency" else row["shape"][0] * 1000 / milliseconds
 

@@ -13,10 +13,11 @@ import os
 import subprocess
 import sys
 import time
-from typing import Any, Callable, Dict, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 
-def answer_requests(handle: Callable[..., Any], versions: Dict[str, str]) -> None:
+def answer_requests(handle: Callable[..., Any], versions: dict[str, str]) -> None:
     """Be a side: call ``handle(**request)`` for every line until standard input ends."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print must not mix with the answers
@@ -27,7 +28,7 @@ def answer_requests(handle: Callable[..., Any], versions: Dict[str, str]) -> Non
         answers.flush()
 
 
-def answer_runs(run: Callable[[Any], Any], versions: Dict[str, str]) -> None:
+def answer_runs(run: Callable[[Any], Any], versions: dict[str, str]) -> None:
     """Be a side of an inference benchmark: ``run`` takes ids [B, L] int64, returns logits [B, C].
 
     A request ``ids, warm, runs`` is answered with the logits and the milliseconds of ``runs`` runs
@@ -68,7 +69,7 @@ class Side:
         )
         self.versions = self._read()
 
-    def ask(self, **request: Any) -> Dict[str, Any]:
+    def ask(self, **request: Any) -> dict[str, Any]:
         """Let the other sides' threads fall asleep, send one request and wait for its answer."""
         time.sleep(SETTLE_SECONDS)
         with contextlib.suppress(BrokenPipeError):  # reading the answer reports an ended process
@@ -76,7 +77,7 @@ class Side:
             self._process.stdin.flush()
         return self._read()
 
-    def _read(self) -> Dict[str, Any]:
+    def _read(self) -> dict[str, Any]:
         answer = self._process.stdout.readline()
         if not answer:
             raise RuntimeError(f"{' '.join(self.command)} ended with {self._process.wait()}")

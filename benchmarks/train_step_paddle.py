@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from benchmarks.sides import answer_requests
-from convbert.cli import keep_freed_memory, set_cpu_environment
+from convbert.command.machine import keep_freed_memory, set_cpu_environment
 
 
 def main(config_json: str, weights: str) -> None:
@@ -20,7 +20,7 @@ def main(config_json: str, weights: str) -> None:
     import paddle
     import paddle.nn.functional as F
 
-    from convbert.optim import make_optimizer, make_schedule
+    from convbert.training.optimizer import make_optimizer, make_schedule
     from paddlenlp.transformers import ConvBertConfig, ConvBertForSequenceClassification
     from paddlenlp.transformers.convbert.weight_names import to_hf
 

@@ -1,1 +1,7 @@
-"""The application layer of ConvBERT-Prod: what the entry scripts share, built on ``paddlenlp``."""
+"""The application around the ConvBERT model, in rooms that import only from those below them.
+
+``serving``    the service: HTTP, the Paddle Serving pipeline, its processes
+``training``   ``inference``   fine-tuning and pretraining; exported models and their engines
+``text``       texts to features, logits to answers, files of texts
+``command``    the command line: flags, the common start, exit statuses
+"""

@@ -66,4 +66,4 @@ project_python() {
 }
 
 # All versions with a Paddle; the first group runs the default Paddle 2.6.2.
-PYTHONS=(3.11 3.10 3.12 3.9 3.8 3.13)
+PYTHONS=(3.11 3.10 3.12 3.13)

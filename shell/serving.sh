@@ -8,14 +8,14 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/_env.sh"
 
 SERVING=deploy/serving_python
-SERVING_PYTHONS=(3.11 3.10 3.12 3.9 3.8)
+SERVING_PYTHONS=(3.11 3.10 3.12)
 
 # Done again when one of the files changes.
 setup() {
     local venv="$ROOT/.venv" python stamp
     python="$(find_python "${SERVING_PYTHONS[@]}")" # a line of its own: errexit sees it fail
     if [ -x "$venv/bin/python" ] && ! (PYTHON="$venv/bin/python" find_python "${SERVING_PYTHONS[@]}") &>/dev/null; then
-        die ".venv has $("$venv/bin/python" --version), serving needs CPython 3.8 to 3.12: remove .venv and run this again"
+        die ".venv has $("$venv/bin/python" --version), serving needs CPython 3.10 to 3.12: remove .venv and run this again"
     fi
     make_venv "$venv" "$python" "$ROOT/requirements.txt"
     stamp="serving-$(cat "$ROOT"/*-serving*.txt | cksum | tr ' ' '-')"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Set up the environments, check style, run the tests on Paddle 2.6.2 and the core of them on 3.3.1.
-# Arguments go to pytest and then only the first environment runs: bash shell/test.sh tests/test_export.py
+# Arguments go to pytest and then only the first environment runs: bash shell/test.sh tests/inference/test_export.py
 set -euo pipefail
 # shellcheck source=shell/_env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/_env.sh"
@@ -8,15 +8,14 @@ cd "$ROOT"
 
 # What depends on Paddle and not on other processes: these run in the second environment too.
 PADDLE3_TESTS=(
-    tests/test_modeling.py tests/test_golden.py tests/test_heads.py tests/test_cpu_ops.py
-    tests/test_checkpoint.py tests/test_weight_names.py tests/test_optim.py tests/test_training.py
-    tests/test_export.py tests/test_chain.py tests/test_tasks.py
-    tests/test_train.py::test_a_whole_run
+    tests/paddlenlp tests/training/test_optimizer.py tests/training/test_trainer.py
+    tests/training/test_tasks.py tests/training/test_train.py::test_a_whole_run
+    tests/inference/test_export.py tests/alignment/test_chain.py
 )
 
 python="$(find_python "${PYTHONS[@]}")"
-make_venv "$ROOT/.venv" "$python" requirements.txt requirements-onnx.txt requirements-dev.txt
-# Paddle Serving runs on CPython 3.8 to 3.12; on 3.13 its tests are skipped.
+make_venv "$ROOT/.venv" "$python" requirements.txt requirements-onnx.txt requirements-openvino.txt requirements-dev.txt
+# Paddle Serving runs on CPython 3.10 to 3.12; on 3.13 its tests are skipped.
 if .venv/bin/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then
     bash shell/serving.sh setup
 fi

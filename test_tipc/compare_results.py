@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable, Dict, List
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from convbert.cli import int_at_least, make_parser, run_main
+from convbert.command.flags import int_at_least, make_parser
+from convbert.command.start import run_main
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_write
 from tipc import verdict
@@ -50,20 +51,20 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def judge_training(args: argparse.Namespace) -> List[str]:
+def judge_training(args: argparse.Namespace) -> list[str]:
     """Return what is wrong with a training."""
     metrics = verdict.read_json(args.metrics)
     return verdict.check_training(metrics, args.device, args.processes, args.steps)
 
 
-def judge_inference(args: argparse.Namespace) -> List[str]:
+def judge_inference(args: argparse.Namespace) -> list[str]:
     """Return what is wrong with the results of an engine."""
     results = verdict.read_json(args.results)
     answers = verdict.read_answers(args.results)
     expected = dict(pair.split("=", 1) for pair in args.expect)
     precision = results.get("precision", "fp32")
     if precision not in verdict.TOLERANCES:
-        raise UserError(f"{args.results}: unknown precision {precision}")
+        raise UserError("tipc", f"{args.results}: unknown precision {precision}")
     wrong = verdict.check_expected(results, expected)
     if args.reference:
         reference = verdict.read_answers(args.reference)
@@ -82,7 +83,7 @@ def judge_inference(args: argparse.Namespace) -> List[str]:
     return wrong
 
 
-def judge_answers(args: argparse.Namespace) -> List[str]:
+def judge_answers(args: argparse.Namespace) -> list[str]:
     """Return how answers differ from a reference."""
     answers, reference = verdict.read_answers(args.answers), verdict.read_answers(args.reference)
     return verdict.check_answers(answers, reference, args.precision, args.reference)
@@ -118,7 +119,7 @@ def main(argv=None) -> int:
     return int(bool(wrong))
 
 
-JUDGES: Dict[str, Callable[[argparse.Namespace], List[str]]] = {
+JUDGES: dict[str, Callable[[argparse.Namespace], list[str]]] = {
     "train": judge_training,
     "infer": judge_inference,
     "answers": judge_answers,

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable, Dict
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from convbert.cli import make_parser, run_main
+from convbert.command.flags import make_parser
+from convbert.command.start import run_main
 from tipc import plan_files, prepare, speed, summary, watch
 
-COMMANDS: Dict[str, Callable] = {
+COMMANDS: dict[str, Callable] = {
     "prepare": prepare.main,
     "plan": plan_files.main,
     "speed": speed.main,

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from convbert.cli import set_cpu_environment
-from tests.local_server import http_server  # noqa: F401 (a fixture)
+from convbert.command.machine import set_cpu_environment
+from tests.helpers.local_server import http_server  # noqa: F401 (a fixture)
 
 REPO_ROOT = Path(__file__).resolve().parents[1]
 set_cpu_environment()
@@ -86,7 +86,7 @@ def tiny_checkpoint(tmp_path_factory, tiny_config, tiny_vocab) -> Path:
 @pytest.fixture(scope="session")
 def tiny_export(tmp_path_factory, tiny_checkpoint) -> Path:
     """The exported program of `tiny_checkpoint`."""
-    from convbert.export import export_checkpoint
+    from convbert.inference.export import export_checkpoint
 
     directory = tmp_path_factory.mktemp("export") / "convbert_infer"
     export_checkpoint(str(tiny_checkpoint), str(directory))

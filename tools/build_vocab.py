@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import List, Optional, Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from convbert.cli import int_at_least, make_parser, run_main
+from convbert.command.flags import int_at_least, make_parser
+from convbert.command.start import run_main
 from paddlenlp.datasets import load_dataset
 from paddlenlp.transformers.tokenizer_utils import SPECIAL_TOKENS
 from paddlenlp.utils.files import atomic_write
 
 
-def build_vocab(sentences: Sequence[str], vocab_size: int, min_frequency: int) -> List[str]:
+def build_vocab(sentences: Sequence[str], vocab_size: int, min_frequency: int) -> list[str]:
     """Train WordPiece and return its tokens in the order of their ids; [PAD] is 0.
 
     The trainer numbers the inner characters ("##a") in the order of a hash table and breaks ties
@@ -35,7 +36,7 @@ def build_vocab(sentences: Sequence[str], vocab_size: int, min_frequency: int) -
     return [trainer.id_to_token(index) for index in range(trainer.get_vocab_size())]
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--data_dir", default="data/reviews", help="folder with train.tsv")
     parser.add_argument("--output", default="data/reviews/vocab.txt", help="file to write")

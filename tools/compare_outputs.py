@@ -11,7 +11,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from convbert.cli import float_in, make_parser, run_main, set_cpu_environment
+from convbert.command.flags import float_in, make_parser
+from convbert.command.machine import set_cpu_environment
+from convbert.command.start import run_main
 from paddlenlp.utils.errors import UserError
 
 
@@ -32,13 +34,15 @@ def load(helper, path: str) -> dict:
         UserError: it is missing or something else.
     """
     if not os.path.isfile(path):
-        raise UserError(f"{path} does not exist: run tools/predict.py or infer.py first")
+        raise UserError(
+            "file-missing", f"{path} does not exist: run tools/predict.py or infer.py first"
+        )
     try:
         content = helper.load_info(path)
     except Exception:  # numpy raises several types for a file of another kind
         content = None
     if not isinstance(content, dict) or not content:
-        raise UserError(f"{path} is no reprod_log file: write it again")
+        raise UserError("file-damaged", f"{path} is no reprod_log file: write it again")
     return content
 
 
@@ -51,10 +55,12 @@ def main(argv=None) -> int:
     helper = ReprodDiffHelper()
     first, second = load(helper, args.first), load(helper, args.second)
     if set(first) != set(second):
-        raise UserError(f"the keys differ: {sorted(first)} and {sorted(second)}")
+        raise UserError("outputs-differ", f"the keys differ: {sorted(first)} and {sorted(second)}")
     for key in first:
         if first[key].shape != second[key].shape:
-            raise UserError(f"{key}: {first[key].shape} values against {second[key].shape}")
+            raise UserError(
+                "outputs-differ", f"{key}: {first[key].shape} values against {second[key].shape}"
+            )
     # ReprodDiffHelper.report only logs a failure; the verdict here is ours.
     failed = False
     for key, left in sorted(first.items()):

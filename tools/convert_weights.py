@@ -16,7 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from convbert.cli import make_parser, run_main, set_cpu_environment
+from convbert.command.flags import make_parser
+from convbert.command.start import run_main, start_paddle
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -35,11 +36,11 @@ def parse_args(argv=None) -> argparse.Namespace:
 def main(argv=None) -> None:
     """Convert and say what was written."""
     args = parse_args(argv)
-    set_cpu_environment()
+    start_paddle()
     import paddle
 
     paddle.set_device("cpu")
-    from convbert.convert import convert
+    from paddlenlp.transformers.convbert.conversion import convert
 
     architecture = convert(args.input_dir, args.output_dir, args.to, args.architecture)
     print(f"{architecture} has been saved into {args.output_dir} ({args.to} layout)")

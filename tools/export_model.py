@@ -8,7 +8,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from convbert.cli import exit_on_sigterm, make_parser, run_main, set_cpu_environment
+from convbert.command.flags import make_parser
+from convbert.command.start import run_main, start_paddle
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -26,12 +27,11 @@ def parse_args(argv=None) -> argparse.Namespace:
 def main(argv=None) -> None:
     """Export, check, print the differences."""
     args = parse_args(argv)
-    set_cpu_environment()
-    exit_on_sigterm()
+    start_paddle()
     import paddle
 
     paddle.set_device("cpu")  # the program runs anywhere; the check runs everywhere
-    from convbert.export import TOLERANCE, export_checkpoint
+    from convbert.inference.export import TOLERANCE, export_checkpoint
 
     rows = export_checkpoint(args.model_path, args.save_inference_dir)
     for engine, shape, difference in rows:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from convbert.cli import make_parser, run_main, set_cpu_environment
+from convbert.command.flags import make_parser
+from convbert.command.start import run_main, start_paddle
 from convbert.serving.convert import convert
 
 
@@ -31,7 +32,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 def main(argv=None) -> None:
     """Convert and print what the server will feed and fetch."""
     args = parse_args(argv)
-    set_cpu_environment()
+    start_paddle()
     config = convert(
         args.dirname,
         args.serving_server,

@@ -8,14 +8,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from convbert.classify import add_text_flags, check_text_flags, classify, read_rows, report_answers
-from convbert.cli import (
-    add_device_flag,
-    exit_on_sigterm,
-    make_parser,
-    run_main,
-    set_cpu_environment,
-    use_device,
+from convbert.command.flags import add_device_flag, make_parser
+from convbert.command.machine import use_device
+from convbert.command.start import run_main, start_paddle
+from convbert.inference.classify import (
+    add_text_flags,
+    check_text_flags,
+    classify,
+    read_rows,
+    report_answers,
 )
 
 
@@ -32,10 +33,9 @@ def main(argv=None) -> None:
     """Predict and print."""
     args = parse_args(argv)
     check_text_flags(args)
-    set_cpu_environment()
-    exit_on_sigterm()
+    start_paddle()
     use_device(args.device)
-    from convbert.classifier import dygraph_runner, load_classifier
+    from convbert.inference.dygraph import dygraph_runner, load_classifier
 
     model, processor = load_classifier(args.model_path, args.max_seq_len)
     answers = classify(read_rows(args), processor, dygraph_runner(model), args.batch_size)

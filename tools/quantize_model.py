@@ -6,13 +6,13 @@ import argparse
 import sys
 from itertools import islice
 from pathlib import Path
-from typing import List
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from convbert.classify import Row, read_rows
-from convbert.cli import exit_on_sigterm, int_at_least, make_parser, run_main, set_cpu_environment
-from convbert.quantization import ALGORITHMS
+from convbert.command.flags import int_at_least, make_parser
+from convbert.command.start import run_main, start_paddle
+from convbert.inference.classify import Row, read_rows
+from convbert.inference.quantize import ALGORITHMS
 from paddlenlp.utils.files import write_json
 
 
@@ -43,9 +43,8 @@ def parse_args(argv=None) -> argparse.Namespace:
 def main(argv=None) -> None:
     """Quantize, check, print."""
     args = parse_args(argv)
-    set_cpu_environment()
-    exit_on_sigterm()
-    from convbert.quantization import quantize_export
+    start_paddle()
+    from convbert.inference.quantize import quantize_export
 
     texts = [row.text for row in calibration_rows(args)]
     done = quantize_export(
@@ -68,7 +67,7 @@ def main(argv=None) -> None:
         write_json(args.save_results, done)
 
 
-def calibration_rows(args: argparse.Namespace) -> List[Row]:
+def calibration_rows(args: argparse.Namespace) -> list[Row]:
     """Read the first sentences of the calibration file."""
     source = argparse.Namespace(
         input_file=args.calib_file, input_column=args.calib_column, label_column=None

@@ -14,12 +14,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import List, Tuple
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from convbert.cli import DEFAULT_SENTENCE, add_device_flag, make_parser, run_main
+from convbert.command.flags import DEFAULT_SENTENCE, add_device_flag, make_parser
+from convbert.command.start import run_main
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.log import get_logger
 
@@ -84,10 +84,10 @@ def python(script: str, *flags) -> None:
     print(f"\n$ python {' '.join(map(shlex.quote, words))}", flush=True)
     status = subprocess.call([sys.executable, str(ROOT / script), *words[1:]])
     if status:
-        raise UserError(f"{script} failed with status {status}: see the lines above")
+        raise UserError("step-failed", f"{script} failed with status {status}: see the lines above")
 
 
-def training_flags(args: argparse.Namespace) -> List[str]:
+def training_flags(args: argparse.Namespace) -> list[str]:
     """Choose data and model: given, else downloaded, else what this repository brings."""
     model = args.model_name_or_path or reachable("weights", PRETRAINED, _fetch_model)
     data = args.data_dir or (reachable("data", "SST-2", _fetch_data) and "")
@@ -148,7 +148,7 @@ def _has_gpu(device) -> bool:
     return device != "cpu" and paddle.is_compiled_with_cuda()
 
 
-def predict(output: Path, best: Path, device: List[str]) -> Tuple[int, float]:
+def predict(output: Path, best: Path, device: list[str]) -> tuple[int, float]:
     """Run tools/predict.py on the default sentence; return label id and probability."""
     answer, npy = output / "predict.jsonl", output / "predict.npy"
     flags = ["--model_path", best, "--output_file", answer, "--output_npy", npy]
@@ -156,7 +156,7 @@ def predict(output: Path, best: Path, device: List[str]) -> Tuple[int, float]:
     return _read_answer(answer)
 
 
-def infer(output: Path, exported: Path, use_mkldnn: bool) -> Tuple[int, float]:
+def infer(output: Path, exported: Path, use_mkldnn: bool) -> tuple[int, float]:
     """Run infer.py on the default sentence; return label id and probability."""
     stem = output / ("infer_onednn" if use_mkldnn else "infer_plain")
     files = ["--output_file", f"{stem}.jsonl", "--output_npy", f"{stem}.npy"]
@@ -165,7 +165,7 @@ def infer(output: Path, exported: Path, use_mkldnn: bool) -> Tuple[int, float]:
     return _read_answer(Path(f"{stem}.jsonl"))
 
 
-def _read_answer(path: Path) -> Tuple[int, float]:
+def _read_answer(path: Path) -> tuple[int, float]:
     answer = json.loads(path.read_text(encoding="utf-8"))
     return answer["label_id"], answer["prob"]
 

@@ -16,8 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Callable, Iterator, Optional
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -26,13 +27,9 @@ import load_tools
 import numpy as np
 from report import ALONE, NO_FRONT, PLOTTED, TURNS, page, plot
 
-from convbert.cli import (
-    default_threads,
-    exit_on_sigterm,
-    make_parser,
-    run_main,
-    set_cpu_environment,
-)
+from convbert.command.flags import make_parser
+from convbert.command.machine import default_threads, set_cpu_environment
+from convbert.command.start import exit_on_sigterm, run_main
 from paddlenlp.utils.files import atomic_write
 
 OP, LOCAL = "op.convbert", "op.convbert.local_service_conf"
@@ -228,8 +225,8 @@ def adds(times, base: np.ndarray) -> float:
 
 def open_model(model: Path):
     """Return the text processor and the predictor with the shipped settings."""
-    from convbert.predictor import EngineOptions, Predictor
-    from convbert.processing import TextProcessor
+    from convbert.inference.engines.paddle_inference import EngineOptions, Predictor
+    from convbert.text.processing import TextProcessor
 
     processor = TextProcessor.from_dir(str(model), max_seq_len=128, pad_multiple=16)
     options = EngineOptions(cpu_threads=default_threads())
@@ -304,7 +301,7 @@ def written() -> dict:
     return {"date": time.strftime("%Y-%m-%d"), "commit": commit or "unknown"}
 
 
-def write(output: Path, size: str, points: dict, soaked: Optional[dict] = None) -> None:
+def write(output: Path, size: str, points: dict, soaked: dict | None = None) -> None:
     """Add points, or a soak, to a result file, and rewrite its page and plot."""
     kept = json.loads(output.read_text()) if output.is_file() else {}
     results = {**kept, "size": size, "machine": machine()}

@@ -9,9 +9,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ ENVIRONMENT = dict(os.environ)  # before this program changes its own
 PATH = "/convbert/prediction"
 
 
-def read_texts(path: Path) -> List[str]:
+def read_texts(path: Path) -> list[str]:
     """Return the sentences of a TSV file of SST-2's form."""
     lines = path.read_text(encoding="utf-8").splitlines()[1:]
     return [line.split("\t")[0] for line in lines]
@@ -36,7 +37,7 @@ def make_model(size: str, cache: Path) -> Path:
         return served
     import paddle
 
-    from convbert.export import export_checkpoint
+    from convbert.inference.export import export_checkpoint
     from convbert.serving.convert import convert
     from paddlenlp.transformers import (
         ConvBertConfig,
@@ -62,10 +63,10 @@ def make_model(size: str, cache: Path) -> Path:
 class Tally:
     """What became of the requests of one client."""
 
-    seconds: List[float] = field(default_factory=list)  # of answers with a label
-    ends: List[float] = field(default_factory=list)  # when they came
-    busy_seconds: List[float] = field(default_factory=list)
-    errors: List[str] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)  # of answers with a label
+    ends: list[float] = field(default_factory=list)  # when they came
+    busy_seconds: list[float] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
     wrong: int = 0
 
 
@@ -77,9 +78,9 @@ class Load:
     clients: int
     seconds: float
     texts: Sequence[str]
-    expected: Optional[Dict[str, List[str]]] = None  # text -> value of its answer
+    expected: dict[str, list[str]] | None = None  # text -> value of its answer
 
-    def run(self, every: float = 5.0, watch: Optional[Callable[[], None]] = None) -> Dict[str, Any]:
+    def run(self, every: float = 5.0, watch: Callable[[], None] | None = None) -> dict[str, Any]:
         """Send for the given time and return the numbers; ``watch`` is called ``every`` seconds."""
         tallies = [Tally() for _ in range(self.clients)]
         end = time.monotonic() + self.seconds
@@ -133,7 +134,7 @@ class Load:
         return label == expected_label and abs(prob - expected_prob) <= 1e-5
 
 
-def _summary(tallies: Sequence[Tally], seconds: float) -> Dict[str, Any]:
+def _summary(tallies: Sequence[Tally], seconds: float) -> dict[str, Any]:
     answered = [value for tally in tallies for value in tally.seconds]
     busy = [value for tally in tallies for value in tally.busy_seconds]
     errors = [error for tally in tallies for error in tally.errors]
@@ -149,12 +150,12 @@ def _summary(tallies: Sequence[Tally], seconds: float) -> Dict[str, Any]:
     }
 
 
-def _longest_pause(ends: Sequence[float]) -> Optional[float]:
+def _longest_pause(ends: Sequence[float]) -> float | None:
     """Return the most seconds between an answer and the next of any client."""
     return round(float(np.diff(np.sort(ends)).max()), 1) if len(ends) > 1 else None
 
 
-def _milliseconds(prefix: str, seconds: Sequence[float]) -> Dict[str, Optional[float]]:
+def _milliseconds(prefix: str, seconds: Sequence[float]) -> dict[str, float | None]:
     shares = {"p50_ms": 50, "p99_ms": 99}
     return {
         prefix + name: round(float(np.percentile(seconds, share)) * 1000, 1) if seconds else None
@@ -173,7 +174,7 @@ class Running:
     It gets the environment that the measuring program was started with, none of its settings.
     """
 
-    def __init__(self, command: List[str], port: int, rpc_port: int, folder: Path):
+    def __init__(self, command: list[str], port: int, rpc_port: int, folder: Path):
         self.port, self.rpc_port = port, rpc_port
         self._command, self._folder = command, folder
 
@@ -209,7 +210,7 @@ class Running:
                 os.killpg(self._process.pid, 9)
                 self._process.wait()
 
-    def memory_mb(self) -> Dict[str, float]:
+    def memory_mb(self) -> dict[str, float]:
         """Return the resident memory of the service's processes by their part in it."""
         parts = {"front": self._process.pid}
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
@@ -223,9 +224,9 @@ class Running:
         return sum(map(_cpu_seconds, _family(self._process.pid)))
 
 
-def _family(pid: int) -> List[int]:
+def _family(pid: int) -> list[int]:
     """Return a process and all below it."""
-    children: Dict[int, List[int]] = {}
+    children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         children.setdefault(int((_stat(stat) or ["", "0"])[1]), []).append(int(stat.parent.name))
     family = [pid]
@@ -234,7 +235,7 @@ def _family(pid: int) -> List[int]:
     return family
 
 
-def _stat(path: Path) -> List[str]:
+def _stat(path: Path) -> list[str]:
     """Return the fields after the name, from the state on; [] when the process has just ended."""
     try:
         return path.read_text().rpartition(")")[2].split()
@@ -247,7 +248,7 @@ def _cpu_seconds(pid: int) -> float:
     return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
-def machine_seconds() -> Tuple[float, float]:
+def machine_seconds() -> tuple[float, float]:
     """Return the CPU seconds that this machine has been busy, and busy or idle, since its start."""
     times = [int(field) for field in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
     idle, tick = times[3] + times[4], os.sysconf("SC_CLK_TCK")  # user nice system idle iowait ...
@@ -257,7 +258,7 @@ def machine_seconds() -> Tuple[float, float]:
 class Others:
     """The share of the machine that neither this process nor the service uses."""
 
-    def __init__(self, service: Optional[Running] = None):
+    def __init__(self, service: Running | None = None):
         self._service = service
         self._before = self._read()
 
@@ -266,7 +267,7 @@ class Others:
         ours, busy, all_ = (now - then for now, then in zip(self._read(), self._before))
         return round(max(0.0, busy - ours) / all_, 3)
 
-    def _read(self) -> Tuple[float, float, float]:
+    def _read(self) -> tuple[float, float, float]:
         own = time.process_time() + (self._service.cpu_seconds() if self._service else 0.0)
         return (own, *machine_seconds())
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from convbert.processing import TextProcessor
 from convbert.serving.paddle_serving import Op, WebService
 from convbert.serving.requests import pack_predictions
+from convbert.text.processing import TextProcessor
 
 
 class PlainOp(Op):

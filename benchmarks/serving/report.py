@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any
 
 COLUMNS = ("configuration", "clients", "answers/s", "p50 ms", "p99 ms", "busy", "busy p99 ms")
 # Points of one client, taken in turns: text to label as infer.py does it, calls to the pipeline
@@ -14,7 +14,7 @@ TURNS = "shipped, in turns with these two"
 PLOTTED = {"shipped": "tab:blue", "plain": "tab:red"}
 
 
-def page(results: Dict[str, Any]) -> str:
+def page(results: dict[str, Any]) -> str:
     """Return the page of one size."""
     machine, points = results["machine"], results["points"]
     lines = [
@@ -29,7 +29,7 @@ def page(results: Dict[str, Any]) -> str:
         _row([*COLUMNS, "others"]),
         _row(["---"] * (len(COLUMNS) + 1)),
     ]
-    failed: List[str] = []
+    failed: list[str] = []
     for name, by_clients in points.items():
         for clients, point in by_clients.items():
             busy = [point.get("busy", ""), point["busy_p99_ms"] if point.get("busy") else ""]
@@ -43,7 +43,7 @@ def page(results: Dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def plot(results: Dict[str, Any], path: Path) -> None:
+def plot(results: dict[str, Any], path: Path) -> None:
     """Draw throughput and latency against the number of clients."""
     from matplotlib.figure import Figure
 
@@ -75,9 +75,9 @@ def plot(results: Dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _measured(measured: Dict[str, Dict[str, str]]) -> str:
+def _measured(measured: dict[str, dict[str, str]]) -> str:
     """Say when and at which commit, naming the configurations where they differ."""
-    groups: Dict[str, List[str]] = {}
+    groups: dict[str, list[str]] = {}
     for name, when in measured.items():
         groups.setdefault(f"{when['date']} at commit {when['commit']}", []).append(name)
     if len(groups) == 1:
@@ -85,7 +85,7 @@ def _measured(measured: Dict[str, Dict[str, str]]) -> str:
     return "; ".join(f"{when}: {', '.join(names)}" for when, names in groups.items())
 
 
-def _overhead(points: Dict[str, Any]) -> List[str]:
+def _overhead(points: dict[str, Any]) -> list[str]:
     if TURNS not in points:
         return []
     rpc, http = (points[name]["1"]["adds_ms"] for name in (NO_FRONT, TURNS))
@@ -105,11 +105,11 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f}%"
 
 
-def _speed(point: Dict[str, Any]) -> List[Any]:
+def _speed(point: dict[str, Any]) -> list[Any]:
     return [point["answers_per_s"], point["p50_ms"], point["p99_ms"]]
 
 
-def _soak(soak: Dict[str, Any]) -> str:
+def _soak(soak: dict[str, Any]) -> str:
     memory = soak["memory_mb"]
     early, late = memory[len(memory) // 10], memory[-1]
     grown = "; ".join(

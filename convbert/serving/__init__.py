@@ -8,9 +8,9 @@ messages, ``pipeline`` and ``engine`` run inside the pipeline's process, ``front
 import contextlib
 import os
 import sys
-from typing import Iterator
+from collections.abc import Iterator
 
-from convbert.cli import EXIT_USER_ERROR
+from convbert.command.start import EXIT_USER_ERROR
 
 # To be chosen before protobuf and gRPC are imported; what the user exported wins.
 for _name, _value in (

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Tuple
-
 import grpc
 
 from convbert.serving.messages import INFERENCE_METHOD, Request, Response
@@ -26,7 +24,7 @@ _STATUS_ERRORS = {
 }
 
 
-def channel_options(max_bytes: int) -> Tuple:
+def channel_options(max_bytes: int) -> tuple:
     """Return the options of a client channel for messages of up to ``max_bytes``."""
     size = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", max_bytes))
     return _RECONNECT + size

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Callable, Iterator, Tuple
+from collections.abc import Callable, Iterator
 
-from convbert.cli import DEFAULT_SENTENCE, float_in, make_parser
+from convbert.command.flags import DEFAULT_SENTENCE, float_in, make_parser
 from convbert.serving.requests import TEXT_KEY, Fields
-from convbert.texts import read_lines, require_words
+from convbert.text.reading import read_lines, require_words
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_write
 from paddlenlp.utils.text import without_surrogates
@@ -42,7 +42,9 @@ def client_parser(description: str) -> argparse.ArgumentParser:
 def read_texts(args: argparse.Namespace) -> Iterator[str]:
     """Yield the sentences the flags name."""
     if args.input_file and args.text is not None:
-        raise UserError("--input_file and --text exclude each other: give one of them")
+        raise UserError(
+            "command-line", "--input_file and --text exclude each other: give one of them"
+        )
     if not args.input_file:
         yield DEFAULT_SENTENCE if args.text is None else without_surrogates(args.text)
         return
@@ -85,7 +87,7 @@ def check(body: object) -> dict:
     return body
 
 
-def label_of(body: dict) -> Tuple[int, float]:
+def label_of(body: dict) -> tuple[int, float]:
     """Return label id and probability of an answer for one text.
 
     Raises:

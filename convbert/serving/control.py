@@ -11,7 +11,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from typing import Dict, List, Optional, Tuple
 
 from convbert.serving.run_dir import CONSOLE_FILE, LOG_FILE, Running, find_running
 from paddlenlp.utils.errors import UserError
@@ -24,7 +23,7 @@ _POLL_S = 0.1
 _HEALTH_TIMEOUT_S = 2.0
 
 
-def health(running: Running) -> Optional[Dict]:
+def health(running: Running) -> dict | None:
     """Return what GET /health says, or None when nobody answers."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
@@ -38,11 +37,13 @@ def health(running: Running) -> Optional[Dict]:
     return None
 
 
-def start(script: str, argv: List[str], run_dir: str) -> int:
+def start(script: str, argv: list[str], run_dir: str) -> int:
     """Start ``script`` in a session of its own and wait until it is ready or has ended."""
     running = find_running(run_dir)
     if running:
-        raise UserError(f"already running, pid {running.pid}: stop it, or give another --run_dir")
+        raise UserError(
+            "busy", f"already running, pid {running.pid}: stop it, or give another --run_dir"
+        )
     console = os.path.join(run_dir, CONSOLE_FILE)
     ensure_writable_dir(os.path.dirname(console))
     began = time.monotonic()
@@ -67,7 +68,7 @@ def start(script: str, argv: List[str], run_dir: str) -> int:
     return EXIT_READY
 
 
-def _wait_until_ready(process: subprocess.Popen, run_dir: str) -> Optional[Running]:
+def _wait_until_ready(process: subprocess.Popen, run_dir: str) -> Running | None:
     """Wait for the process to be ready; None when it ends instead (it bounds its own start)."""
     try:
         while process.poll() is None:
@@ -108,7 +109,7 @@ def status(run_dir: str) -> int:
     return code
 
 
-def describe(run_dir: str) -> Tuple[str, int]:
+def describe(run_dir: str) -> tuple[str, int]:
     """Return the line and the exit status of `status`."""
     running = find_running(run_dir)
     if running is None:

@@ -10,12 +10,11 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import Optional, Tuple
 
 from google.protobuf import text_format
 
-from convbert.predictor import find_program
-from convbert.program import ProgramInfo, Variable, read_program
+from convbert.inference.engines.paddle_inference import find_program
+from convbert.inference.program import ProgramInfo, Variable, read_program
 from convbert.serving.messages import GeneralModelConfig
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_directory
@@ -57,8 +56,8 @@ def convert(
     dirname: str,
     serving_server: str,
     serving_client: str,
-    model_filename: Optional[str] = None,
-    params_filename: Optional[str] = None,
+    model_filename: str | None = None,
+    params_filename: str | None = None,
 ):
     """Write the server's and the client's folder; each appears whole, in place of an old one.
 
@@ -71,7 +70,7 @@ def convert(
     program, params = _model_files(dirname, model_filename, params_filename)
     missing = [n for n in TOKENIZER_FILES if not os.path.isfile(os.path.join(dirname, n))]
     if missing:
-        raise UserError(f"'{dirname}' lacks {', '.join(missing)}: export it again")
+        raise UserError("export", f"'{dirname}' lacks {', '.join(missing)}: export it again")
     config = model_config(read_program(program))
     _check_target(serving_server, SERVER_CONFIG)
     _check_target(serving_client, CLIENT_CONFIG)
@@ -88,14 +87,15 @@ def check_served(model_dir: str) -> None:
     """Raise `UserError` unless ``model_dir`` was written by tools/export_serving_model.py."""
     if not os.path.isfile(os.path.join(model_dir, SERVER_CONFIG)):
         raise UserError(
+            "served-model",
             f"'{model_dir}' is no served model ({SERVER_CONFIG} is missing): "
-            "make one with shell/serving.sh convert"
+            "make one with shell/serving.sh convert",
         )
 
 
 def _model_files(
-    dirname: str, model_filename: Optional[str], params_filename: Optional[str]
-) -> Tuple[str, str]:
+    dirname: str, model_filename: str | None, params_filename: str | None
+) -> tuple[str, str]:
     if model_filename is None and params_filename is None:
         return find_program(dirname)
     found = find_program(dirname) if None in (model_filename, params_filename) else ("", "")
@@ -103,7 +103,7 @@ def _model_files(
     paths = [os.path.join(dirname, n) if n else path for n, path in zip(names, found)]
     for path in paths:
         if not os.path.isfile(path):
-            raise UserError(f"there is no {path}: see --dirname, --model_filename")
+            raise UserError("export", f"there is no {path}: see --dirname, --model_filename")
     return paths[0], paths[1]
 
 
@@ -111,7 +111,9 @@ def _check_target(path: str, marker: str) -> None:
     """Replacing a folder removes what is in it: only do so to an earlier conversion."""
     target = Path(path)
     if target.is_dir() and any(target.iterdir()) and not (target / marker).is_file():
-        raise UserError(f"'{path}' holds something else than a converted model: name another")
+        raise UserError(
+            "served-model", f"'{path}' holds something else than a converted model: name another"
+        )
 
 
 def _write_config(path: Path, config) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Dict, List
+from typing import Any
 
 import numpy as np
 
-from convbert.cli import return_freed_memory, set_cpu_environment
-from convbert.predictor import Predictor, find_program
-from convbert.processing import TextProcessor, length_sorted_batches
-from convbert.program import read_program
+from convbert.command.machine import return_freed_memory, set_cpu_environment
+from convbert.inference.engines.paddle_inference import Predictor, find_program
+from convbert.inference.program import read_program
 from convbert.serving.convert import check_served
 from convbert.serving.settings import Settings
+from convbert.text.processing import TextProcessor, length_sorted_batches
 from paddlenlp.utils.errors import UserError
 
 
@@ -67,15 +67,16 @@ class Engine:
         except Exception as error:  # Paddle raises several types
             reason = str(error).strip().splitlines()[-1]
             raise UserError(
+                "served-model",
                 f"the served model cannot run max_seq_len {shape[1]} ({reason}): lower it in the "
-                "config's section 'service'"
+                "config's section 'service'",
             ) from None
 
     def install_client(self) -> None:
         """Let Paddle Serving's local predictor compute with this engine.
 
         Its own (paddle_serving_app.local_predict) reads .pdmodel only, opens the program without
-        the optimisations of ``convbert.predictor`` and falls back to the CPU without a word.
+        the optimisations of ``Predictor`` and falls back to the CPU without a word.
         """
         if self._client_installed:
             return
@@ -95,7 +96,7 @@ class Engine:
 
         local_predict.LocalPredictor = EngineClient
 
-    def encode(self, texts: List[Any]) -> Dict[str, np.ndarray]:
+    def encode(self, texts: list[Any]) -> dict[str, np.ndarray]:
         """Encode texts into ``input_ids`` and ``token_type_ids``, each [B, L] int64.
 
         Raises:
@@ -103,10 +104,10 @@ class Engine:
         """
         input_ids, token_type_ids = self.processor.collate(self.processor.encode(texts))
         if input_ids.min() < 0 or input_ids.max() >= self.processor.tokenizer.vocab_size:
-            raise UserError("a token id lies outside the vocabulary")
+            raise UserError("token-id", "a token id lies outside the vocabulary")
         return {"input_ids": input_ids, "token_type_ids": token_type_ids}
 
-    def pad_together(self, feeds: List[Dict[str, np.ndarray]]) -> None:
+    def pad_together(self, feeds: list[dict[str, np.ndarray]]) -> None:
         """Widen feeds, each [B, L], in place to the longest L among them."""
         width = max((feed["input_ids"].shape[1] for feed in feeds), default=0)
         fill = {"input_ids": self.processor.tokenizer.pad_token_id, "token_type_ids": 0}
@@ -115,7 +116,7 @@ class Engine:
             for name in feed:
                 feed[name] = np.pad(feed[name], missing, constant_values=fill[name])
 
-    def run(self, feed: Dict[str, np.ndarray]) -> np.ndarray:
+    def run(self, feed: dict[str, np.ndarray]) -> np.ndarray:
         """Run [B, L] int64 feeds in batches of similar length; logits [B, C] float32."""
         input_ids, token_type_ids = feed["input_ids"], feed["token_type_ids"]
         lengths = self._lengths(input_ids)
@@ -132,7 +133,7 @@ class Engine:
             logits.append(batch[: len(rows)])
         return np.concatenate(logits)[np.argsort(order)]
 
-    def _lengths(self, input_ids: np.ndarray) -> List[int]:
+    def _lengths(self, input_ids: np.ndarray) -> list[int]:
         """Tokens of each row [B, L] up to the last that is no padding."""
         places = np.arange(1, input_ids.shape[1] + 1)
         return ((input_ids != self.processor.tokenizer.pad_token_id) * places).max(axis=1).tolist()
@@ -142,7 +143,7 @@ class Engine:
         return min(available, -(-longest // multiple) * multiple)
 
 
-def batch_sizes(largest: int, few: bool) -> List[int]:
+def batch_sizes(largest: int, few: bool) -> list[int]:
     """Return the batch sizes that are run, up to ``largest``.
 
     All of them; or, for few shapes, powers of two and ``largest``.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, Dict, Tuple
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -84,7 +84,7 @@ class Front:
             headers["Retry-After"] = "1"
         return JSONResponse(body, status_code=status, headers=headers)
 
-    async def _answer(self, request: Request) -> Tuple[Dict[str, Any], int]:
+    async def _answer(self, request: Request) -> tuple[dict[str, Any], int]:
         self._require_room()  # before the body is read, and again after it
         fields = parse_body(await self._read_body(request))
         texts_of(fields.keys, fields.values, self._limits)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict
-
-from convbert.protobuf import Field, build_messages
+from convbert.inference.protobuf import Field, build_messages
 
 PIPELINE_PACKAGE = "baidu.paddle_serving.pipeline_serving"
 CONFIG_PACKAGE = "baidu.paddle_serving.configure"
@@ -46,7 +44,7 @@ _PIPELINE_MESSAGES = {
 }
 
 
-def _variable(type_field: str) -> Dict[str, Field]:
+def _variable(type_field: str) -> dict[str, Field]:
     return {
         "name": Field(1, "string"),
         "alias_name": Field(2, "string"),

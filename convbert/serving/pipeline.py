@@ -17,12 +17,11 @@ import threading
 import time
 from concurrent import futures
 from multiprocessing import connection
-from typing import Any, Dict, List
+from typing import Any
 
 import grpc
 
-from convbert.cli import EXIT_USER_ERROR
-from convbert.processing import TextProcessor
+from convbert.command.start import EXIT_USER_ERROR
 from convbert.serving.engine import Engine
 from convbert.serving.paddle_serving import (
     ChannelTimeoutError,
@@ -44,6 +43,7 @@ from convbert.serving.requests import (
 )
 from convbert.serving.runtime import die_with_parent, host_port
 from convbert.serving.settings import SERVICE_NAME, Settings
+from convbert.text.processing import TextProcessor
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.log import get_logger
 
@@ -112,7 +112,7 @@ class BatchingOp(Op):
         super().__init__(**kwargs)
         self.settings = settings
         self.engine = Engine(settings)
-        self.worker_processes: List[Any] = []
+        self.worker_processes: list[Any] = []
         self._initialized = False
 
     @property
@@ -163,7 +163,7 @@ class BatchingOp(Op):
                     break
             yield batch
 
-    def expired(self, request: Dict[str, Any]) -> bool:
+    def expired(self, request: dict[str, Any]) -> bool:
         """Whether the client has given up; computing the answer would delay the others."""
         return time.monotonic() > request["deadline"]
 
@@ -193,7 +193,7 @@ class LoopbackServer(PipelineServer):
         try:
             server.add_insecure_port(address)
         except RuntimeError:
-            raise UserError(f"cannot listen on {address}: the port is in use") from None
+            raise UserError("port", f"cannot listen on {address}: the port is in use") from None
         server.start()
         while not self._stop.wait(1.0):  # a bare wait() would hold signals back
             pass
@@ -260,9 +260,11 @@ class MendedWebService(WebService):
         try:
             self._server.prepare_server(yml_dict=self._pipeline_config())
         except SystemExit as error:  # how it says that the port is in use
-            raise UserError(f"the pipeline cannot start: {error}; choose a --rpc_port") from None
+            raise UserError(
+                "port", f"the pipeline cannot start: {error}; choose a --rpc_port"
+            ) from None
 
-    def _pipeline_config(self) -> Dict[str, Any]:
+    def _pipeline_config(self) -> dict[str, Any]:
         """Return what Paddle Serving itself reads: all but our section and the HTTP port."""
         config = {
             key: value

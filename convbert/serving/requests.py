@@ -8,9 +8,10 @@ asks for two answers.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, List, Optional, Sequence, Tuple, Union
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +49,7 @@ HTTP_STATUS = {
 class RequestError(Exception):
     """A request that gets no label: its ``err_no``, a message for the client, an HTTP status."""
 
-    def __init__(self, err_no: ErrNo, message: str, status: Optional[int] = None):
+    def __init__(self, err_no: ErrNo, message: str, status: int | None = None):
         super().__init__(message)
         self.err_no = err_no
         self.status = status or HTTP_STATUS[err_no]
@@ -67,8 +68,8 @@ class Limits:
 class Fields:
     """The fields of a request body, types checked."""
 
-    keys: List[str]
-    values: List[str]
+    keys: list[str]
+    values: list[str]
     logid: int = 0
 
 
@@ -100,12 +101,12 @@ def parse_body(body: bytes) -> Fields:
 TENSORS_REFUSED = "tensors are not accepted: send the text in key and value"
 
 
-def bad_request(message: str, status: Optional[int] = None) -> RequestError:
+def bad_request(message: str, status: int | None = None) -> RequestError:
     """Return the error of a request that its sender has to mend."""
     return RequestError(ErrNo.BAD_REQUEST, message, status)
 
 
-def _strings(parsed: dict, name: str) -> List[str]:
+def _strings(parsed: dict, name: str) -> list[str]:
     values = parsed.get(name)
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise bad_request(f"'{name}' must be a list of strings")
@@ -125,7 +126,7 @@ def _log_id(value: Any) -> int:
 
 def texts_of(
     keys: Sequence[str], values: Sequence[str], limits: Limits
-) -> List[Union[str, Tuple[str, str]]]:
+) -> list[str | tuple[str, str]]:
     """Return the sentences, or (sentence, sentence) pairs, that a request asks about.
 
     Raises:

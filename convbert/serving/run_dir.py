@@ -11,7 +11,7 @@ import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Optional
+from typing import IO
 
 from convbert.serving.runtime import TEMPORARY, reached_at
 from paddlenlp.utils.errors import UserError
@@ -54,7 +54,7 @@ def process_start(pid: int) -> str:
     return "" if fields[0] == "Z" else fields[19]
 
 
-def find_running(run_dir: str) -> Optional[Running]:
+def find_running(run_dir: str) -> Running | None:
     """Return the live service of a run folder, or None."""
     try:
         running = Running(**json.loads((Path(run_dir) / STATE_FILE).read_text(encoding="utf-8")))
@@ -82,7 +82,7 @@ class RunDir:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UserError(
-                f"a service runs in {self.path} already: stop it, or give another --run_dir"
+                "busy", f"a service runs in {self.path} already: stop it, or give another --run_dir"
             ) from None
         self._clear()
 

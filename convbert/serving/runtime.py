@@ -7,7 +7,6 @@ import ctypes
 import os
 import signal
 import sys
-from typing import Dict
 
 LOOPBACK = "127.0.0.1"
 # Emptied at each start, hence a name that nobody's own folder has.
@@ -41,7 +40,7 @@ def reached_at(host: str, port: int) -> str:
     return host_port(LOOPBACK if host in ("0.0.0.0", "::", "") else host, port)
 
 
-def pipeline_environment(run_dir: str, threads: int) -> Dict[str, str]:
+def pipeline_environment(run_dir: str, threads: int) -> dict[str, str]:
     """Return the environment of the pipeline's process.
 
     Paddle Serving writes ProcessInfo.json into SERVING_HOME, multiprocessing its sockets into

@@ -10,11 +10,10 @@ import signal
 import socket
 import sys
 import time
-from typing import List
 
 import uvicorn
 
-from convbert.cli import EXIT_INTERRUPTED
+from convbert.command.start import EXIT_INTERRUPTED
 from convbert.serving.backend import Backend
 from convbert.serving.connections import BoundedProtocol
 from convbert.serving.front import Front
@@ -41,7 +40,7 @@ class Service:
         quiet: log to the file only, not to standard error too.
     """
 
-    def __init__(self, settings: Settings, command: List[str], run_dir: RunDir, quiet: bool):
+    def __init__(self, settings: Settings, command: list[str], run_dir: RunDir, quiet: bool):
         self._settings, self._command, self._run_dir = settings, command, run_dir
         self._signal, self._stopping_since = 0, 0.0
         service = settings.service
@@ -170,5 +169,7 @@ def listen(host: str, port: int, flag: str) -> socket.socket:
         reason = getattr(error, "strerror", None) or error
         in_use = getattr(error, "errno", None) == errno.EADDRINUSE
         mend = f"; stop who holds it, or choose another with {flag}" if in_use else ""
-        raise UserError(f"cannot listen on {host_port(host, port)}: {reason}{mend}") from None
+        raise UserError(
+            "port", f"cannot listen on {host_port(host, port)}: {reason}{mend}"
+        ) from None
     return listener

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any
 
 import yaml
 
-from convbert.predictor import PRECISIONS, EngineOptions
+from convbert.inference.engines.paddle_inference import PRECISIONS, EngineOptions
 from convbert.serving.requests import Limits
 from convbert.serving.runtime import LOOPBACK, reached_at
 from paddlenlp.utils.errors import UserError
@@ -17,7 +18,7 @@ from paddlenlp.utils.errors import UserError
 SERVICE_NAME = "convbert"
 
 # A rule returns what is expected, or None when the value is fine.
-Rule = Callable[[Any], Optional[str]]
+Rule = Callable[[Any], str | None]
 
 
 def _integer(low: int, high: int) -> Rule:
@@ -45,7 +46,7 @@ def _one_of(*choices: Any, why: str = "") -> Rule:
     return rule
 
 
-def _text(value: Any) -> Optional[str]:
+def _text(value: Any) -> str | None:
     return None if isinstance(value, str) else "a text"
 
 
@@ -102,7 +103,7 @@ _SCHEMA = {
 class Settings:
     """The validated configuration of one service, flags applied."""
 
-    config: Dict[str, Any]
+    config: dict[str, Any]
     model_dir: str
     host: str = LOOPBACK
     rpc_host: str = LOOPBACK
@@ -130,12 +131,12 @@ class Settings:
         )
 
     @property
-    def service(self) -> Dict[str, Any]:
+    def service(self) -> dict[str, Any]:
         """The section of this service's own settings."""
         return self.config["service"]
 
     @property
-    def op(self) -> Dict[str, Any]:
+    def op(self) -> dict[str, Any]:
         """The section of the one Op."""
         return self.config["op"][SERVICE_NAME]
 
@@ -146,7 +147,7 @@ class Settings:
         return Limits(**{key: self.service[key] for key in keys})
 
     @property
-    def gpus(self) -> List[int]:
+    def gpus(self) -> list[int]:
         """The numbers of the GPUs to run on; none for the CPU."""
         local = self.op["local_service_conf"]
         named = [int(device) for device in local["devices"].split(",") if device.strip()]
@@ -169,7 +170,7 @@ class Settings:
 def load_settings(
     path: str,
     overrides: Sequence[str] = (),
-    model_dir: Optional[str] = None,
+    model_dir: str | None = None,
     host: str = LOOPBACK,
     rpc_host: str = LOOPBACK,
 ) -> Settings:
@@ -189,9 +190,11 @@ def load_settings(
         _apply(config, override)
     problems = _problems(config, _SCHEMA, "")
     if problems:
-        raise UserError(f"{path}: {problems[0]}")
+        raise UserError("settings", f"{path}: {problems[0]}")
     if config["http_port"] == config["rpc_port"]:
-        raise UserError(f"{path}: http_port and rpc_port are both {config['http_port']}")
+        raise UserError(
+            "settings", f"{path}: http_port and rpc_port are both {config['http_port']}"
+        )
     configured = config["op"][SERVICE_NAME]["local_service_conf"]["model_config"]
     served = model_dir or os.path.join(os.path.dirname(os.path.abspath(path)), configured)
     settings = Settings(config, os.path.abspath(served), host, rpc_host)
@@ -199,39 +202,47 @@ def load_settings(
     return settings
 
 
-def _read_yaml(path: str) -> Dict[str, Any]:
+def _read_yaml(path: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:
             config = yaml.safe_load(file)
     except OSError as error:
-        raise UserError(f"cannot read --config {path}: {error.strerror}") from None
+        raise UserError(
+            "file-unreadable", f"cannot read --config {path}: {error.strerror}"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         line = " ".join(str(error).split())
-        raise UserError(f"{path} is not YAML: {line}") from None
+        raise UserError("settings", f"{path} is not YAML: {line}") from None
     if not isinstance(config, dict):
-        raise UserError(f"{path} is empty or no table of settings: see deploy/serving_python")
+        raise UserError(
+            "settings", f"{path} is empty or no table of settings: see deploy/serving_python"
+        )
     return config
 
 
-def _apply(config: Dict[str, Any], override: str) -> None:
+def _apply(config: dict[str, Any], override: str) -> None:
     dotted, equals, value = override.partition("=")
     if not equals:
-        raise UserError(f"--opt {override}: write KEY=VALUE, for example worker_num=8")
+        raise UserError(
+            "command-line", f"--opt {override}: write KEY=VALUE, for example worker_num=8"
+        )
     *parents, last = dotted.strip().split(".")
     section = config
     for parent in parents:
         section = section.get(parent)
         if not isinstance(section, dict):
-            raise UserError(f"--opt {override}: there is no section '{parent}' in the config")
+            raise UserError(
+                "command-line", f"--opt {override}: there is no section '{parent}' in the config"
+            )
     try:
         section[last] = yaml.safe_load(value) if value.strip() else ""
     except yaml.YAMLError:
-        raise UserError(f"--opt {override}: the value is not YAML") from None
+        raise UserError("command-line", f"--opt {override}: the value is not YAML") from None
     if last == "devices":  # "0,1" and 0 both read as numbers
         section[last] = value.strip()
 
 
-def _problems(section: Any, schema: Dict[str, Any], prefix: str) -> List[str]:
+def _problems(section: Any, schema: dict[str, Any], prefix: str) -> list[str]:
     """Return what is wrong with a section, worst first; [] if nothing."""
     if not isinstance(section, dict):
         return [f"'{prefix.rstrip('.')}' must be a table of settings"]
@@ -257,10 +268,13 @@ def _check_devices(path: str, settings: Settings) -> None:
     local = settings.op["local_service_conf"]
     devices = [device.strip() for device in local["devices"].split(",") if device.strip()]
     if not all(device.isdecimal() for device in devices):
-        raise UserError(f"{path}: devices '{local['devices']}' must list GPU numbers, like '0,1'")
+        raise UserError(
+            "settings", f"{path}: devices '{local['devices']}' must list GPU numbers, like '0,1'"
+        )
     if local["device_type"] == 0 and devices:
         raise UserError(
+            "settings",
             f"{path}: device_type 0 is the CPU but devices names GPUs '{local['devices']}': "
-            "set device_type 1 for the GPU, or devices '' for the CPU"
+            "set device_type 1 for the GPU, or devices '' for the CPU",
         )
     settings.engine_options()  # refuses a precision that the device cannot run

@@ -9,9 +9,9 @@ import enum
 import signal
 import sys
 import time
-from typing import Callable, Deque, Dict, List, Optional
+from collections.abc import Callable
 
-from convbert.cli import EXIT_USER_ERROR
+from convbert.command.start import EXIT_USER_ERROR
 from convbert.serving.backend import Backend
 from convbert.serving.requests import TEXT_KEY, ErrNo, Fields, RequestError
 from convbert.serving.run_dir import LOG_FILE
@@ -51,8 +51,8 @@ class Supervisor:
 
     def __init__(
         self,
-        command: List[str],
-        environment: Dict[str, str],
+        command: list[str],
+        environment: dict[str, str],
         folder: str,
         backend: Backend,
         start_timeout: float,
@@ -60,8 +60,8 @@ class Supervisor:
     ):
         self._command, self._environment, self._folder = command, environment, folder
         self._backend, self._start_timeout, self._write = backend, start_timeout, write
-        self._process: Optional[asyncio.subprocess.Process] = None
-        self._ends: Deque[float] = collections.deque(maxlen=MAX_RESTARTS)
+        self._process: asyncio.subprocess.Process | None = None
+        self._ends: collections.deque[float] = collections.deque(maxlen=MAX_RESTARTS)
         self._user_error = ""
         self._starts_in_vain = 0
         self._too_slow = False
@@ -70,7 +70,7 @@ class Supervisor:
         self.restarts = 0
 
     @property
-    def pid(self) -> Optional[int]:
+    def pid(self) -> int | None:
         """Process id of the pipeline, which is its process group too."""
         return self._process.pid if self._process else None
 

@@ -11,7 +11,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
-from convbert.classify import (
+from convbert.command.flags import add_bool_flag, int_at_least, make_parser
+from convbert.command.machine import default_threads
+from convbert.command.start import run_main, start_paddle
+from convbert.inference.classify import (
     PAD_MULTIPLE,
     Report,
     Timings,
@@ -22,18 +25,8 @@ from convbert.classify import (
     read_rows,
     report_answers,
 )
-from convbert.cli import (
-    add_bool_flag,
-    default_threads,
-    exit_on_sigterm,
-    int_at_least,
-    make_parser,
-    return_freed_memory,
-    run_main,
-    set_cpu_environment,
-)
-from convbert.predictor import PRECISIONS, EngineOptions, Predictor
-from convbert.processing import TextProcessor
+from convbert.inference.engines.paddle_inference import PRECISIONS, EngineOptions, Predictor
+from convbert.text.processing import TextProcessor
 from paddlenlp.utils.files import write_json
 
 WARMUP_SHAPE = (4, 32)
@@ -61,9 +54,7 @@ def main(argv=None) -> None:
     args = parse_args(argv)
     check_text_flags(args)
     threads = args.cpu_threads or default_threads()
-    return_freed_memory()
-    set_cpu_environment(threads)
-    exit_on_sigterm()
+    start_paddle(threads)
     options = EngineOptions(
         args.use_gpu, args.gpu_id, args.use_mkldnn, args.cpu_threads, args.precision
     )

@@ -8,7 +8,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from convbert.classify import (
+from convbert.command.flags import int_at_least, make_parser
+from convbert.command.start import run_main
+from convbert.inference.classify import (
     PAD_MULTIPLE,
     Timings,
     add_text_flags,
@@ -18,9 +20,8 @@ from convbert.classify import (
     read_rows,
     report_answers,
 )
-from convbert.cli import int_at_least, make_parser, run_main
-from convbert.onnx_session import OnnxSession
-from convbert.processing import TextProcessor
+from convbert.inference.engines.onnx_runtime import OnnxSession
+from convbert.text.processing import TextProcessor
 from paddlenlp.utils.files import write_json
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from convbert.cli import make_parser, run_main
+from convbert.command.flags import make_parser
+from convbert.command.start import run_main
 from convbert.serving import control
 
 HERE = Path(__file__).resolve().parent

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from convbert.cli import run_main
+from convbert.command.start import run_main
 from convbert.serving.clients import CallError, client_parser, send_all
 from convbert.serving.requests import Fields
 from paddlenlp.utils.errors import UserError
@@ -68,7 +68,7 @@ def _host(url: str) -> str:
     except ValueError:  # brackets, a port that is no number
         good = False
     if not (good and parts.hostname and re.fullmatch("[!-~]+", url)):
-        raise UserError(f"--url {url}: give an address like {DEFAULT_URL}")
+        raise UserError("command-line", f"--url {url}: give an address like {DEFAULT_URL}")
     return parts.hostname
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from convbert.cli import run_main
+from convbert.command.start import run_main
 from convbert.serving import installed_packages
 from convbert.serving.clients import CallError, client_parser, send_all
 from convbert.serving.requests import Fields, answer
@@ -30,7 +30,9 @@ def connect(address: str, timeout: float) -> Callable[[Fields], dict]:
     """Return a function that asks the pipeline at one address, and answers in the form of HTTP."""
     host, _, port = address.rpartition(":")
     if not (host and port.isdecimal() and 0 < int(port) < 65536):
-        raise UserError(f"--address {address}: give HOST:PORT, like {DEFAULT_ADDRESS}")
+        raise UserError(
+            "command-line", f"--address {address}: give HOST:PORT, like {DEFAULT_ADDRESS}"
+        )
     with installed_packages():
         import grpc
 

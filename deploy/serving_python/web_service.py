@@ -14,7 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from convbert.cli import add_bool_flag, make_parser, run_main
+from convbert.command.flags import add_bool_flag, make_parser
+from convbert.command.start import run_main
 from convbert.serving import installed_packages
 from paddlenlp.utils.errors import UserError
 

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import typing
-from typing import Any, Callable, List, Optional, Sequence, Union
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ class Stack:
         dtype: of the result; None keeps NumPy's choice.
     """
 
-    def __init__(self, axis: int = 0, dtype: Optional[str] = None):
+    def __init__(self, axis: int = 0, dtype: str | None = None):
         self._axis = axis
         self._dtype = dtype
 
@@ -43,8 +44,8 @@ class Pad:
         self,
         pad_val: float = 0,
         axis: int = 0,
-        ret_length: Optional[Union[bool, str]] = None,
-        dtype: Optional[str] = None,
+        ret_length: bool | str | None = None,
+        dtype: str | None = None,
         pad_right: bool = True,
     ):
         self._pad_val = pad_val
@@ -53,9 +54,7 @@ class Pad:
         self._dtype = dtype
         self._pad_right = pad_right
 
-    def __call__(
-        self, items: Sequence[Any]
-    ) -> Union[np.ndarray, typing.Tuple[np.ndarray, np.ndarray]]:
+    def __call__(self, items: Sequence[Any]) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         arrays = [np.asarray(item) for item in items]
         lengths = [array.shape[self._axis] for array in arrays]
         shape = list(arrays[0].shape)
@@ -63,7 +62,7 @@ class Pad:
         batch = np.full([len(arrays), *shape], self._pad_val, self._dtype or arrays[0].dtype)
         for row, (array, length) in enumerate(zip(arrays, lengths)):
             start = 0 if self._pad_right else max(lengths) - length
-            place: List[Any] = [slice(None)] * array.ndim
+            place: list[Any] = [slice(None)] * array.ndim
             place[self._axis] = slice(start, start + length)
             batch[(row, *place)] = array
         if not self._ret_length:
@@ -102,10 +101,10 @@ class Dict:
         functions: function by key; further keys of the examples are left out.
     """
 
-    def __init__(self, functions: typing.Dict[str, Callable]):
+    def __init__(self, functions: dict[str, Callable]):
         self._functions = dict(functions)
 
-    def __call__(self, examples: Sequence[typing.Dict[str, Any]]) -> tuple:
+    def __call__(self, examples: Sequence[dict[str, Any]]) -> tuple:
         return _flat(
             function([example[key] for example in examples])
             for key, function in self._functions.items()
@@ -114,7 +113,7 @@ class Dict:
 
 def _flat(results: typing.Iterable[Any]) -> tuple:
     """Join results; one that is itself several arrays (Pad with lengths) counts as several."""
-    flat: List[Any] = []
+    flat: list[Any] = []
     for result in results:
         flat.extend(result if isinstance(result, (tuple, list)) else [result])
     return tuple(flat)

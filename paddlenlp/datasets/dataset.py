@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, List, Optional, Sequence, Union
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import PathLike
@@ -20,8 +21,8 @@ class MapDataset:
     def __init__(
         self,
         examples: Sequence[Any],
-        label_list: Optional[List[str]] = None,
-        transform: Optional[Callable[[Any], Any]] = None,
+        label_list: list[str] | None = None,
+        transform: Callable[[Any], Any] | None = None,
     ):
         self.examples = examples
         self.label_list = label_list
@@ -53,9 +54,9 @@ class MapDataset:
 def load_dataset(
     path: str,
     name: str,
-    splits: Union[str, Sequence[str]] = "train",
-    data_dir: Optional[PathLike] = None,
-) -> Union[MapDataset, List[MapDataset]]:
+    splits: str | Sequence[str] = "train",
+    data_dir: PathLike | None = None,
+) -> MapDataset | list[MapDataset]:
     """Load one or several splits of a data set.
 
     Args:
@@ -76,7 +77,7 @@ def load_dataset(
     from paddlenlp.datasets.glue import read_glue
 
     if path != "glue":
-        raise UserError(f"unknown data set '{path}': only 'glue' is known")
+        raise UserError("data-set", f"unknown data set '{path}': only 'glue' is known")
     if isinstance(splits, str):
         return MapDataset(*read_glue(name, splits, data_dir))
     return [MapDataset(*read_glue(name, split, data_dir)) for split in splits]

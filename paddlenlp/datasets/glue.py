@@ -8,9 +8,10 @@ in them are text.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any
 
 from paddlenlp.utils.download import extract_zip, fetch, file_lock, file_md5
 from paddlenlp.utils.env import dataset_home, hub_url
@@ -18,7 +19,7 @@ from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import PathLike, ensure_writable_dir
 from paddlenlp.utils.log import get_logger
 
-Row = Tuple[int, List[str]]  # line number from 1, columns
+Row = tuple[int, list[str]]  # line number from 1, columns
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Split:
 
     file: str
     md5: str
-    fields: Tuple[int, ...]
+    fields: tuple[int, ...]
     columns: int
     header: bool = True
 
@@ -37,9 +38,9 @@ class GlueTask:
     """One task. ``labels`` is None for regression with scores in 0 to 5."""
 
     folder: str
-    downloads: Tuple[Tuple[str, str], ...]  # (address below the hub or whole, MD5)
-    splits: Dict[str, Split]
-    labels: Optional[Tuple[str, ...]]
+    downloads: tuple[tuple[str, str], ...]  # (address below the hub or whole, MD5)
+    splits: dict[str, Split]
+    labels: tuple[str, ...] | None
     pair: bool = True
     bad_rows: int = 0  # rows of a wrong column count that are skipped before it is an error
 
@@ -47,7 +48,7 @@ class GlueTask:
 _BINARY = ("0", "1")
 _ENTAILMENT = ("entailment", "not_entailment")
 
-GLUE_TASKS: Dict[str, GlueTask] = {
+GLUE_TASKS: dict[str, GlueTask] = {
     "cola": GlueTask(
         folder="CoLA",
         downloads=(("dataset/glue/CoLA.zip", "b178a7c2f397b0433c39c7caf50a3543"),),
@@ -169,18 +170,22 @@ _MRPC_TRAIN, _MRPC_DEV_IDS, _MRPC_TEST = (
 
 
 def read_glue(
-    name: str, split: str, data_dir: Optional[PathLike] = None
-) -> Tuple[List[Dict[str, Any]], Optional[List[str]]]:
+    name: str, split: str, data_dir: PathLike | None = None
+) -> tuple[list[dict[str, Any]], list[str] | None]:
     """Read one split; see `load_dataset` for the examples and errors.
 
     Returns:
         (examples, label texts by id; None for regression and test splits).
     """
     if name not in GLUE_TASKS:
-        raise UserError(f"unknown GLUE task '{name}': choose from {', '.join(GLUE_TASKS)}")
+        raise UserError(
+            "data-set", f"unknown GLUE task '{name}': choose from {', '.join(GLUE_TASKS)}"
+        )
     task = GLUE_TASKS[name]
     if split not in task.splits:
-        raise UserError(f"{name} has no split '{split}': choose from {', '.join(task.splits)}")
+        raise UserError(
+            "data-set", f"{name} has no split '{split}': choose from {', '.join(task.splits)}"
+        )
     where = task.splits[split]
     directory = _given_dir(task, data_dir) if data_dir else _downloaded_dir(name, task, where)
     path = directory / where.file
@@ -190,16 +195,18 @@ def read_glue(
         rows = _rows(path, where.columns, where.header, task.bad_rows)
     examples = [_example(task, where, columns, path, line) for line, columns in rows]
     if not examples:
-        raise UserError(f"{path} has no examples: it is empty, give the official file")
+        raise UserError(
+            "empty-input", f"{path} has no examples: it is empty, give the official file"
+        )
     labelled = len(where.fields) > 1 + task.pair
     return examples, list(task.labels) if labelled and task.labels else None
 
 
 def _example(
-    task: GlueTask, where: Split, columns: List[str], path: Path, line: int
-) -> Dict[str, Any]:
+    task: GlueTask, where: Split, columns: list[str], path: Path, line: int
+) -> dict[str, Any]:
     keys = ("sentence1", "sentence2", "labels") if task.pair else ("sentence", "labels")
-    example: Dict[str, Any] = {key: columns[field] for key, field in zip(keys, where.fields)}
+    example: dict[str, Any] = {key: columns[field] for key, field in zip(keys, where.fields)}
     if "labels" in example:
         example["labels"] = _label(task, example["labels"], f"{path}, line {line}")
     return example
@@ -208,20 +215,22 @@ def _example(
 def _label(task: GlueTask, text: str, place: str) -> Any:
     if task.labels is not None:
         if text not in task.labels:
-            raise UserError(f"{place}: label '{text}' is not one of {', '.join(task.labels)}")
+            raise UserError(
+                "label", f"{place}: label '{text}' is not one of {', '.join(task.labels)}"
+            )
         return task.labels.index(text)
     try:
         score = float(text)
     except ValueError:
         score = math.nan
     if not 0.0 <= score <= 5.0:  # also refuses nan
-        raise UserError(f"{place}: score '{text}' is not a number from 0 to 5")
+        raise UserError("label", f"{place}: score '{text}' is not a number from 0 to 5")
     return score
 
 
 def _rows(path: Path, count: int, header: bool, bad_rows: int = 0) -> Iterator[Row]:
     """Yield the rows of a tab-separated file, each of ``count`` columns."""
-    bad: List[int] = []
+    bad: list[int] = []
     for line, text in _lines(path):
         if header and line == 1:
             continue
@@ -232,14 +241,15 @@ def _rows(path: Path, count: int, header: bool, bad_rows: int = 0) -> Iterator[R
         bad.append(line)
         if len(bad) > bad_rows:
             raise UserError(
+                "row",
                 f"{path}, line {line}: {len(columns)} columns instead of {count}; the file is "
-                f"damaged or not the official one"
+                f"damaged or not the official one",
             )
     if bad:
         get_logger().warning("%s: skipped %d torn rows, at lines %s", path, len(bad), bad)
 
 
-def _lines(path: Path) -> Iterator[Tuple[int, str]]:
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield (line number, text), ending at the last line that is not blank."""
     blank = 0
     try:
@@ -255,17 +265,22 @@ def _lines(path: Path) -> Iterator[Tuple[int, str]]:
                 yield line, text
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{path}, line {line}: not UTF-8 at byte {error.start + 1} of the line; convert it"
+            "encoding",
+            f"{path}, line {line}: not UTF-8 at byte {error.start + 1} of the line; convert it",
         ) from None
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; see --data_dir") from None
+        raise UserError(
+            "file-unreadable", f"cannot read {path}: {error.strerror}; see --data_dir"
+        ) from None
 
 
-def _mrpc_rows(directory: Path, split: str, where: Split) -> Tuple[Path, Iterator[Row]]:
+def _mrpc_rows(directory: Path, split: str, where: Split) -> tuple[Path, Iterator[Row]]:
     """Return (file, rows) of a split out of the raw files of the MSR paraphrase corpus."""
     path = directory / (_MRPC_TEST if split == "test" else _MRPC_TRAIN)
     if not path.is_file():
-        raise UserError(f"{directory} has neither {where.file} nor {path.name}; see --data_dir")
+        raise UserError(
+            "data-set", f"{directory} has neither {where.file} nor {path.name}; see --data_dir"
+        )
     rows = _rows(path, where.columns, header=True)
     if split == "test":
         return path, rows
@@ -278,7 +293,7 @@ def _given_dir(task: GlueTask, data_dir: PathLike) -> Path:
     """Return the directory with the task's files: ``data_dir`` or its folder of the task."""
     directory = Path(data_dir)
     if not directory.is_dir():
-        raise UserError(f"data directory {directory} does not exist")
+        raise UserError("file-missing", f"data directory {directory} does not exist")
     inner = directory / task.folder
     return inner if inner.is_dir() else directory
 
@@ -303,7 +318,9 @@ def _downloaded_dir(name: str, task: GlueTask, where: Split) -> Path:
         if not _intact(path, where.md5):
             extract_zip(fetch(address, home / f"{name}.zip", md5=md5, hint=hint), unpacked)
     if not _intact(path, where.md5):
-        raise UserError(f"{address} does not hold the expected {task.folder}/{where.file}; {hint}")
+        raise UserError(
+            "data-set", f"{address} does not hold the expected {task.folder}/{where.file}; {hint}"
+        )
     return path.parent
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any
 
 import numpy as np
 
-Result = Union[float, Tuple[float, ...]]
+Result = float | tuple[float, ...]
 
 
 class GlueMetric:
@@ -28,14 +28,14 @@ class GlueMetric:
 
     def reset(self) -> None:
         """Forget everything."""
-        self._preds: List[np.ndarray] = []
-        self._labels: List[np.ndarray] = []
+        self._preds: list[np.ndarray] = []
+        self._labels: list[np.ndarray] = []
 
     def name(self) -> str:
         """Upstream's name of the metric."""
         return self.NAME
 
-    def compute(self, logits: Any, labels: Any) -> Tuple[np.ndarray, np.ndarray]:
+    def compute(self, logits: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
         """Reduce a batch to (predicted class [B] int64, label [B]).
 
         Args:
@@ -47,7 +47,7 @@ class GlueMetric:
             raise ValueError(f"logits must be [B, C], got shape {scores.shape}")
         return scores.argmax(axis=1), _to_numpy(labels).reshape(-1)
 
-    def update(self, preds: Any, labels: Optional[Any] = None) -> None:
+    def update(self, preds: Any, labels: Any | None = None) -> None:
         """Add predictions and labels, each [n]; or the pair that `compute` returned, alone."""
         if labels is None:
             preds, labels = preds
@@ -57,7 +57,7 @@ class GlueMetric:
         self._preds.append(preds)
         self._labels.append(labels)
 
-    def results(self) -> Dict[str, float]:
+    def results(self) -> dict[str, float]:
         """Return every number by its name.
 
         Raises:
@@ -72,7 +72,7 @@ class GlueMetric:
         """Return the numbers of `results` in order, as upstream's metric of that name does."""
         return tuple(self.results().values())
 
-    def _results(self, preds: np.ndarray, labels: np.ndarray) -> Dict[str, float]:
+    def _results(self, preds: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         raise NotImplementedError
 
 
@@ -84,7 +84,7 @@ class Accuracy(GlueMetric):
     def accumulate(self) -> Result:
         return self.results()["acc"]
 
-    def _results(self, preds: np.ndarray, labels: np.ndarray) -> Dict[str, float]:
+    def _results(self, preds: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         return {"acc": float(np.mean(preds == labels))}
 
 
@@ -96,7 +96,7 @@ class AccuracyAndF1(GlueMetric):
 
     NAME = "acc_and_f1"
 
-    def _results(self, preds: np.ndarray, labels: np.ndarray) -> Dict[str, float]:
+    def _results(self, preds: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         from sklearn.metrics import precision_recall_fscore_support
 
         precision, recall, f1, _ = precision_recall_fscore_support(
@@ -117,7 +117,7 @@ class Mcc(GlueMetric):
 
     NAME = "mcc"
 
-    def _results(self, preds: np.ndarray, labels: np.ndarray) -> Dict[str, float]:
+    def _results(self, preds: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         from sklearn.metrics import matthews_corrcoef
 
         with warnings.catch_warnings():
@@ -135,14 +135,14 @@ class PearsonAndSpearman(GlueMetric):
 
     NAME = "pearson_and_spearman"
 
-    def compute(self, logits: Any, labels: Any) -> Tuple[np.ndarray, np.ndarray]:
+    def compute(self, logits: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return (scores [B], labels [B]) from logits [B, 1] or [B], and labels [B] or [B, 1]."""
         scores = _to_numpy(logits)
         if scores.ndim == 2 and scores.shape[1] != 1:
             raise ValueError(f"a regression model gives [B, 1], got shape {scores.shape}")
         return scores.reshape(-1), _to_numpy(labels).reshape(-1)
 
-    def _results(self, preds: np.ndarray, labels: np.ndarray) -> Dict[str, float]:
+    def _results(self, preds: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         from scipy import stats
 
         preds, labels = preds.astype(np.float64), labels.astype(np.float64)
@@ -160,7 +160,7 @@ def _defined(correlation, preds: np.ndarray, labels: np.ndarray) -> float:
     return value if math.isfinite(value) else 0.0
 
 
-def _join(parts: List[np.ndarray]) -> np.ndarray:
+def _join(parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(parts) if parts else np.empty(0)
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import os
 import pickle
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -57,7 +58,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 _NUMPY_CORE = "numpy._core" if int(np.__version__.split(".")[0]) >= 2 else "numpy.core"
 
 
-def read_json(path: str) -> Dict[str, Any]:
+def read_json(path: str) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
@@ -67,15 +68,17 @@ def read_json(path: str) -> Dict[str, Any]:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
+        raise UserError("file-unreadable", f"cannot read {path}: {error.strerror}") from None
     except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error}): save the checkpoint again") from None
+        raise UserError(
+            "file-damaged", f"{path} is not JSON ({error}): save the checkpoint again"
+        ) from None
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds no JSON object: save the checkpoint again")
+        raise UserError("file-damaged", f"{path} holds no JSON object: save the checkpoint again")
     return content
 
 
-def read_model_config(path: str) -> Dict[str, Any]:
+def read_model_config(path: str) -> dict[str, Any]:
     """Read the JSON configuration of a ConvBERT, in any layout.
 
     Raises:
@@ -86,24 +89,26 @@ def read_model_config(path: str) -> Dict[str, Any]:
     names = [raw.get("model_type"), raw.get("architecture"), raw.get("init_class"), classes[0]]
     other = [name for name in names if name and not str(name).lower().startswith("convbert")]
     if other:
-        raise UserError(f"{path} describes a model of type '{other[0]}': only ConvBERT is read")
+        raise UserError(
+            "checkpoint", f"{path} describes a model of type '{other[0]}': only ConvBERT is read"
+        )
     return raw
 
 
-def require_files(directory: str, names: List[str], what: str) -> None:
+def require_files(directory: str, names: list[str], what: str) -> None:
     """Check a directory up front.
 
     Raises:
         UserError: the directory or some files are missing; all of them are named.
     """
     if not os.path.isdir(directory):
-        raise UserError(f"{what} '{directory}' is not a directory")
+        raise UserError("file-missing", f"{what} '{directory}' is not a directory")
     missing = [name for name in names if not os.path.isfile(os.path.join(directory, name))]
     if missing:
-        raise UserError(f"{what} '{directory}' lacks {', '.join(missing)}")
+        raise UserError("checkpoint", f"{what} '{directory}' lacks {', '.join(missing)}")
 
 
-def find_files(directory: str, config_optional: bool = False) -> Tuple[str, str]:
+def find_files(directory: str, config_optional: bool = False) -> tuple[str, str]:
     """Return the names of a checkpoint's configuration and weights: our layout or transformers'.
 
     Args:
@@ -119,15 +124,17 @@ def find_files(directory: str, config_optional: bool = False) -> Tuple[str, str]
             for name in (whole, whole + INDEX):
                 if name in present:
                     return HF_CONFIG_FILE, name
-        raise UserError(f"checkpoint '{directory}' lacks {HF_WEIGHTS_FILE} (or {HF_TORCH_FILE})")
+        raise UserError(
+            "checkpoint", f"checkpoint '{directory}' lacks {HF_WEIGHTS_FILE} (or {HF_TORCH_FILE})"
+        )
     if {HF_WEIGHTS_FILE, HF_TORCH_FILE} & present and not {CONFIG_FILE, WEIGHTS_FILE} & present:
-        raise UserError(f"checkpoint '{directory}' lacks {HF_CONFIG_FILE}")
+        raise UserError("checkpoint", f"checkpoint '{directory}' lacks {HF_CONFIG_FILE}")
     required = [WEIGHTS_FILE] if config_optional else [CONFIG_FILE, WEIGHTS_FILE]
     require_files(directory, required, "checkpoint")
     return CONFIG_FILE, WEIGHTS_FILE
 
 
-def padding_id(directory: str) -> Optional[int]:
+def padding_id(directory: str) -> int | None:
     """Return the number of the word [PAD] in the vocabulary beside a checkpoint, None without one.
 
     The ``pad_token_id`` of a transformers configuration does not tell: the class's default is 1,
@@ -142,7 +149,7 @@ def padding_id(directory: str) -> Optional[int]:
     return words.get("[PAD]") if isinstance(words, dict) else None
 
 
-def read_weights(path: str) -> Dict[str, np.ndarray]:
+def read_weights(path: str) -> dict[str, np.ndarray]:
     """Read a file of weights into arrays without running any code from it.
 
     Args:
@@ -161,18 +168,23 @@ def read_weights(path: str) -> Dict[str, np.ndarray]:
     except UserError:
         raise
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+        raise UserError(
+            "file-unreadable", f"cannot read {path}: {error.strerror or error}"
+        ) from None
     except Exception as error:  # a damaged file can raise nearly anything
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"{path} is damaged or no file of weights ({detail}): save or download it again"
+            "file-damaged",
+            f"{path} is damaged or no file of weights ({detail}): save or download it again",
         ) from None
     if not isinstance(content, Mapping):
-        raise UserError(f"{path} holds no named weights")
+        raise UserError("file-damaged", f"{path} holds no named weights")
     weights = {name: value for name, value in content.items() if name != _NAME_TABLE}
     wrong = [str(name) for name, value in weights.items() if not isinstance(value, np.ndarray)]
     if wrong:
-        raise UserError(f"{path} holds entries that are no arrays: {', '.join(wrong[:5])}")
+        raise UserError(
+            "file-damaged", f"{path} holds entries that are no arrays: {', '.join(wrong[:5])}"
+        )
     return {name: _single_precision(value) for name, value in weights.items()}
 
 
@@ -181,7 +193,7 @@ def _read_pdparams(path: str) -> Any:
         return _ArrayUnpickler(file, encoding="latin1").load()
 
 
-def _read_safetensors(path: str) -> Dict[str, np.ndarray]:
+def _read_safetensors(path: str) -> dict[str, np.ndarray]:
     from safetensors import deserialize, safe_open
     from safetensors.numpy import load_file
 
@@ -195,7 +207,7 @@ def _read_safetensors(path: str) -> Dict[str, np.ndarray]:
         return {name: _from_bytes(**tensor) for name, tensor in deserialize(file.read())}
 
 
-def _from_bytes(dtype: str, shape: List[int], data: bytes) -> np.ndarray:
+def _from_bytes(dtype: str, shape: list[int], data: bytes) -> np.ndarray:
     if dtype != _BRAIN_FLOAT:
         kind = {"F": "float", "I": "int", "U": "uint"}[dtype[0]]
         return np.frombuffer(data, f"{kind}{dtype[1:]}").reshape(shape)
@@ -208,8 +220,9 @@ def _read_torch(path: str) -> Any:
         import torch
     except ImportError:
         raise UserError(
+            "package-missing",
             f"{path} needs torch to be read: install it, or save the checkpoint as "
-            f"{HF_WEIGHTS_FILE}"
+            f"{HF_WEIGHTS_FILE}",
         ) from None
     content = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(content, Mapping):
@@ -222,16 +235,20 @@ def _read_torch(path: str) -> Any:
     }
 
 
-def _read_shards(path: str) -> Dict[str, np.ndarray]:
+def _read_shards(path: str) -> dict[str, np.ndarray]:
     places = read_json(path).get("weight_map")
     if not isinstance(places, dict) or not all(_is_shard(file) for file in places.values()):
-        raise UserError(f"{path} maps no weights to files beside it: save the checkpoint again")
+        raise UserError(
+            "file-damaged", f"{path} maps no weights to files beside it: save the checkpoint again"
+        )
     directory, files = os.path.dirname(path), sorted(set(places.values()))
     require_files(directory, files, "checkpoint")
     found = {file: read_weights(os.path.join(directory, file)) for file in files}
     lost = [name for name, file in places.items() if name not in found[file]]
     if lost:
-        raise UserError(f"{path} promises weights that its files lack: {shorten(lost)}")
+        raise UserError(
+            "file-damaged", f"{path} promises weights that its files lack: {shorten(lost)}"
+        )
     return {name: array for weights in found.values() for name, array in weights.items()}
 
 
@@ -244,7 +261,7 @@ def _is_shard(file: Any) -> bool:
     )
 
 
-_READERS: Dict[str, Callable[[str], Any]] = {
+_READERS: dict[str, Callable[[str], Any]] = {
     ".safetensors": _read_safetensors,
     ".bin": _read_torch,
     ".json": _read_shards,
@@ -255,7 +272,7 @@ def _single_precision(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float32) if array.dtype in (np.float16, np.float64) else array
 
 
-def shorten(names: List[str], most: int = 6) -> str:
+def shorten(names: list[str], most: int = 6) -> str:
     """Join names for a one-line message, counting those left out."""
     listed = ", ".join(sorted(names)[:most])
     return listed if len(names) <= most else f"{listed} and {len(names) - most} more"

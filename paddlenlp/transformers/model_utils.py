@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Dict, Optional
+from typing import Any
 
 import numpy as np
 import paddle
@@ -68,7 +68,7 @@ class PretrainedModel(nn.Layer):
         return model
 
     @classmethod
-    def _read(cls, name: str, directory: str, overrides: Dict[str, Any]):
+    def _read(cls, name: str, directory: str, overrides: dict[str, Any]):
         config_file, weights_file = checkpoint.find_files(
             directory, config_optional=name in PRESETS
         )
@@ -88,7 +88,7 @@ class PretrainedModel(nn.Layer):
         return config, weights
 
     def load_weights(
-        self, weights: Dict[str, np.ndarray], source: str, new_head: bool = False
+        self, weights: dict[str, np.ndarray], source: str, new_head: bool = False
     ) -> None:
         """Fill every parameter from named arrays; nothing is skipped silently.
 
@@ -120,7 +120,7 @@ class PretrainedModel(nn.Layer):
         fitting = {name: weights[name] for name in target if name in weights}
         self.set_state_dict(fitting)
 
-    def _match_prefix(self, weights: Dict[str, np.ndarray], target) -> Dict[str, np.ndarray]:
+    def _match_prefix(self, weights: dict[str, np.ndarray], target) -> dict[str, np.ndarray]:
         body = self.base_model_prefix + "."
         prefixed = any(name.startswith(body) for name in weights)
         if prefixed == any(name.startswith(body) for name in target):
@@ -149,11 +149,12 @@ class PretrainedModel(nn.Layer):
         problems = [f"{kind}: {checkpoint.shorten(names)}" for kind, names in found if names]
         if problems:
             raise UserError(
+                "weights",
                 f"the weights in '{source}' do not fit {type(self).__name__} with the "
-                f"configuration beside them; {'; '.join(problems)}"
+                f"configuration beside them; {'; '.join(problems)}",
             )
 
-    def save_pretrained(self, directory: str, extra_files: Optional[Dict[str, Any]] = None) -> None:
+    def save_pretrained(self, directory: str, extra_files: dict[str, Any] | None = None) -> None:
         """Write ``model_config.json`` and ``model_state.pdparams``; all files appear or none does.
 
         Args:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Union
 
 from paddle.optimizer.lr import LambdaDecay
 
-Warmup = Union[int, float]
+Warmup = int | float
 
 
 def warmup_step_count(warmup: Warmup, total_steps: int) -> int:

@@ -6,9 +6,10 @@ Paddle is never imported here, so a client or an HTTP worker can tokenize withou
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
+from typing import Any, NamedTuple
 
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.models import WordPiece
@@ -21,7 +22,7 @@ from paddlenlp.utils.files import PathLike, atomic_write
 from paddlenlp.utils.hub import pretrained_file
 from paddlenlp.utils.text import without_surrogates
 
-Text = Union[str, Tuple[str, str]]
+Text = str | tuple[str, str]
 
 CONFIG_FILE = "tokenizer_config.json"
 MAX_WORD_CHARS = 100  # a longer word is [UNK], as in BERT's reference tokenizer
@@ -46,8 +47,8 @@ _SETTINGS = {
 class Features(NamedTuple):
     """One encoded text: ``input_ids`` and ``token_type_ids`` of equal length, no padding."""
 
-    input_ids: List[int]
-    token_type_ids: List[int]
+    input_ids: list[int]
+    token_type_ids: list[int]
     truncated: bool = False
 
 
@@ -72,7 +73,7 @@ class WordPieceTokenizer:
         self,
         vocab_file: PathLike,
         do_lower_case: bool = True,
-        label_names: Optional[Sequence[str]] = None,
+        label_names: Sequence[str] | None = None,
         model_max_length: int = 512,
         split_special_tokens: bool = True,
     ):
@@ -89,7 +90,7 @@ class WordPieceTokenizer:
         self.sep_token_id = self.vocab[SPECIAL_TOKENS["sep_token"]]
         self.mask_token_id = self.vocab[SPECIAL_TOKENS["mask_token"]]
         self._pieces = _build_pipeline(self.vocab, do_lower_case, split_special_tokens)
-        self._word_cache: Dict[str, List[int]] = {}
+        self._word_cache: dict[str, list[int]] = {}
 
     @classmethod
     def from_pretrained(cls, name_or_dir: PathLike, **overrides: Any) -> WordPieceTokenizer:
@@ -108,7 +109,8 @@ class WordPieceTokenizer:
         vocab_file = directory / VOCAB_FILE
         if not vocab_file.is_file():
             raise UserError(
-                f"{directory} has no {VOCAB_FILE}: copy the vocabulary of the model there"
+                "vocabulary",
+                f"{directory} has no {VOCAB_FILE}: copy the vocabulary of the model there",
             )
         return cls(vocab_file, **{**_read_config(directory / CONFIG_FILE), **overrides})
 
@@ -133,19 +135,19 @@ class WordPieceTokenizer:
         return len(self._tokens)
 
     @property
-    def all_special_ids(self) -> List[int]:
+    def all_special_ids(self) -> list[int]:
         """Ids of [PAD], [UNK], [CLS], [SEP] and [MASK]."""
         return [self.vocab[token] for token in SPECIAL_TOKENS.values()]
 
-    def tokenize(self, text: str) -> List[str]:
+    def tokenize(self, text: str) -> list[str]:
         """Split a text into word pieces, without special tokens around them."""
         return self.convert_ids_to_tokens(self._split([text])[0])
 
-    def convert_tokens_to_ids(self, tokens: Sequence[str]) -> List[int]:
+    def convert_tokens_to_ids(self, tokens: Sequence[str]) -> list[int]:
         """Look tokens up; a token outside the vocabulary is [UNK]."""
         return [self.vocab.get(token, self.unk_token_id) for token in tokens]
 
-    def convert_ids_to_tokens(self, ids: Sequence[int]) -> List[str]:
+    def convert_ids_to_tokens(self, ids: Sequence[int]) -> list[str]:
         """Look ids up; an id outside the vocabulary is an IndexError."""
         if len(ids) and min(ids) < 0:
             raise IndexError(f"negative token id {min(ids)}")
@@ -153,14 +155,14 @@ class WordPieceTokenizer:
 
     def __call__(
         self,
-        text: Union[str, Sequence[Text]],
-        text_pair: Optional[Union[str, Sequence[str]]] = None,
-        max_seq_len: Optional[int] = None,
+        text: str | Sequence[Text],
+        text_pair: str | Sequence[str] | None = None,
+        max_seq_len: int | None = None,
         pad_to_max_seq_len: bool = False,
         return_token_type_ids: bool = True,
         return_attention_mask: bool = False,
         return_length: bool = False,
-    ) -> Dict[str, Any]:
+    ) -> dict[str, Any]:
         """Encode one text or a list of them, optionally each with its pair.
 
         Args:
@@ -182,7 +184,7 @@ class WordPieceTokenizer:
         rows = self.batch_encode(texts, bound)
         width = bound if pad_to_max_seq_len else 0
         ids = [_pad(row.input_ids, width, self.pad_token_id) for row in rows]
-        result: Dict[str, Any] = {"input_ids": ids}
+        result: dict[str, Any] = {"input_ids": ids}
         if return_token_type_ids:
             result["token_type_ids"] = [_pad(row.token_type_ids, width, 0) for row in rows]
         lengths = [len(row.input_ids) for row in rows]
@@ -192,7 +194,7 @@ class WordPieceTokenizer:
             result["seq_len"] = lengths
         return {key: value[0] for key, value in result.items()} if single else result
 
-    def batch_encode(self, texts: Sequence[Text], max_seq_len: int) -> List[Features]:
+    def batch_encode(self, texts: Sequence[Text], max_seq_len: int) -> list[Features]:
         """Encode many texts at once.
 
         Words recur, so each word is looked up in a cache first; the Rust library splits the new
@@ -207,7 +209,7 @@ class WordPieceTokenizer:
             raise ValueError(f"max_seq_len {max_seq_len} leaves no room for [CLS] and [SEP]")
         if not pairs:
             return [self._frame(ids, max_seq_len) for ids in self._split(texts)]
-        flat: List[str] = []
+        flat: list[str] = []
         for text in texts:
             if isinstance(text, str):
                 flat.append(text)
@@ -222,13 +224,13 @@ class WordPieceTokenizer:
             for text in texts
         ]
 
-    def _split(self, texts: Sequence[str]) -> List[List[int]]:
+    def _split(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the piece ids of each text, without special tokens around them."""
         words = [str.split(text, " ") for text in texts]
         lookup = self._word_ids(set(chain.from_iterable(words))).__getitem__
         return [list(chain.from_iterable(map(lookup, row))) for row in words]
 
-    def _word_ids(self, words: Set[str]) -> Dict[str, List[int]]:
+    def _word_ids(self, words: set[str]) -> dict[str, list[int]]:
         """Return a table that holds at least the piece ids of these distinct words."""
         cache = self._word_cache  # entries are never removed, so a concurrent call is safe
         new = list(words.difference(cache))
@@ -250,13 +252,13 @@ class WordPieceTokenizer:
         except TypeError:  # lone surrogates; the normalizer drops what takes their place
             return self._pieces([without_surrogates(t) for t in texts], add_special_tokens=False)
 
-    def _frame(self, ids: List[int], max_seq_len: int) -> Features:
+    def _frame(self, ids: list[int], max_seq_len: int) -> Features:
         truncated = len(ids) > max_seq_len - 2
         kept = ids[: max_seq_len - 2] if truncated else ids
         input_ids = [self.cls_token_id, *kept, self.sep_token_id]
         return Features(input_ids, [0] * len(input_ids), truncated)
 
-    def _frame_pair(self, first: List[int], second: List[int], max_seq_len: int) -> Features:
+    def _frame_pair(self, first: list[int], second: list[int], max_seq_len: int) -> Features:
         keep_first, keep_second = _longest_first(len(first), len(second), max_seq_len - 3)
         first_ids = [self.cls_token_id, *first[:keep_first], self.sep_token_id]
         second_ids = [*second[:keep_second], self.sep_token_id]
@@ -265,7 +267,7 @@ class WordPieceTokenizer:
         return Features(first_ids + second_ids, types, truncated)
 
 
-def read_vocab(path: PathLike) -> List[str]:
+def read_vocab(path: PathLike) -> list[str]:
     """Read a vocabulary: the tokens in the order of their ids.
 
     Raises:
@@ -274,22 +276,31 @@ def read_vocab(path: PathLike) -> List[str]:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
-        raise UserError(f"cannot read vocabulary {path}: {error.strerror}") from None
+        raise UserError(
+            "file-unreadable", f"cannot read vocabulary {path}: {error.strerror}"
+        ) from None
     except UnicodeDecodeError as error:
-        raise UserError(f"vocabulary {path} is not UTF-8 at byte {error.start}") from None
+        raise UserError(
+            "encoding", f"vocabulary {path} is not UTF-8 at byte {error.start}"
+        ) from None
     tokens = text.rstrip("\n").split("\n")  # not splitlines: a token may be an exotic line break
-    seen: Dict[str, int] = {}
+    seen: dict[str, int] = {}
     for line, token in enumerate(tokens, start=1):
         if token in seen:
-            raise UserError(f"vocabulary {path}: line {line} repeats line {seen[token]}: '{token}'")
+            raise UserError(
+                "vocabulary",
+                f"vocabulary {path}: line {line} repeats line {seen[token]}: '{token}'",
+            )
         seen[token] = line
     missing = [token for token in SPECIAL_TOKENS.values() if token not in seen]
     if missing:
-        raise UserError(f"vocabulary {path} lacks {', '.join(missing)}: give a BERT vocab.txt")
+        raise UserError(
+            "vocabulary", f"vocabulary {path} lacks {', '.join(missing)}: give a BERT vocab.txt"
+        )
     return tokens
 
 
-def _build_pipeline(vocab: Dict[str, int], do_lower_case: bool, split_special_tokens: bool):
+def _build_pipeline(vocab: dict[str, int], do_lower_case: bool, split_special_tokens: bool):
     """Return the Rust tokenizer's batch function."""
     unknown = SPECIAL_TOKENS["unk_token"]
     model = WordPiece(vocab, unk_token=unknown, max_input_chars_per_word=MAX_WORD_CHARS)
@@ -303,7 +314,7 @@ def _build_pipeline(vocab: Dict[str, int], do_lower_case: bool, split_special_to
     return tokenizer.encode_batch_fast
 
 
-def _read_config(path: Path) -> Dict[str, Any]:
+def _read_config(path: Path) -> dict[str, Any]:
     """Read the constructor arguments out of tokenizer_config.json; {} where there is none."""
     if not path.is_file():
         return {}
@@ -312,13 +323,11 @@ def _read_config(path: Path) -> Dict[str, Any]:
     for key, value in known.items():
         if not isinstance(value, _SETTINGS[key]):
             kind = _SETTINGS[key].__name__
-            raise UserError(f"{path}: '{key}' is {value!r}, it must be of type {kind}")
+            raise UserError("tokenizer", f"{path}: '{key}' is {value!r}, it must be of type {kind}")
     return known
 
 
-def _as_list(
-    text: Union[str, Sequence[Text]], text_pair: Optional[Union[str, Sequence[str]]]
-) -> Sequence[Text]:
+def _as_list(text: str | Sequence[Text], text_pair: str | Sequence[str] | None) -> Sequence[Text]:
     single = isinstance(text, str)
     texts = [text] if single else text
     if text_pair is None:
@@ -329,7 +338,7 @@ def _as_list(
     return list(zip(texts, pairs))
 
 
-def _longest_first(first: int, second: int, room: int) -> Tuple[int, int]:
+def _longest_first(first: int, second: int, room: int) -> tuple[int, int]:
     """Share ``room`` pieces between two sentences by shortening the longer one first.
 
     Same result as the Rust library's "longest_first": when both exceed half of the room, the
@@ -342,5 +351,5 @@ def _longest_first(first: int, second: int, room: int) -> Tuple[int, int]:
     return (longer, shorter) if first > second else (shorter, longer)
 
 
-def _pad(values: List[int], width: int, fill: int) -> List[int]:
+def _pad(values: list[int], width: int, fill: int) -> list[int]:
     return values + [fill] * (width - len(values))

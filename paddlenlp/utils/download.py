@@ -7,10 +7,10 @@ import os
 import sys
 import time
 import zipfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Iterator, Optional, Tuple
 from urllib.parse import urljoin, urlsplit
 
 from paddlenlp.utils.errors import UserError
@@ -41,9 +41,9 @@ class _Job:
 
     url: str
     path: Path
-    md5: Optional[str]
-    size: Optional[int]
-    timeout: Tuple[float, float]
+    md5: str | None
+    size: int | None
+    timeout: tuple[float, float]
 
     @property
     def part(self) -> Path:
@@ -62,9 +62,9 @@ class _Job:
 def fetch(
     url: str,
     path: PathLike,
-    md5: Optional[str] = None,
-    size: Optional[int] = None,
-    timeout: Tuple[float, float] = (CONNECT_TIMEOUT, READ_TIMEOUT),
+    md5: str | None = None,
+    size: int | None = None,
+    timeout: tuple[float, float] = (CONNECT_TIMEOUT, READ_TIMEOUT),
     hint: str = "",
 ) -> Path:
     """Download ``url`` to the file ``path`` unless a good copy is there already.
@@ -95,7 +95,7 @@ def fetch(
             _download_unless_good(job)
         except _Fatal as error:
             ending = f"; {hint}" if hint else ""
-            raise UserError(f"cannot download {url}: {error}{ending}") from None
+            raise UserError("download", f"cannot download {url}: {error}{ending}") from None
     return job.path
 
 
@@ -121,7 +121,8 @@ def file_lock(path: PathLike, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
             lock.acquire(timeout=timeout)
         except filelock.Timeout:
             raise UserError(
-                f"another process has held {lock_path} for {timeout:.0f} s: end it, or try later"
+                "busy",
+                f"another process has held {lock_path} for {timeout:.0f} s: end it, or try later",
             ) from None
     try:
         yield
@@ -142,7 +143,7 @@ def extract_zip(archive: PathLike, directory: PathLike) -> Path:
                 content.extractall(temporary)
         except (zipfile.BadZipFile, EOFError, zipfile.zlib.error) as error:
             raise UserError(
-                f"{archive} is not a whole zip file ({error}): delete it and try again"
+                "download", f"{archive} is not a whole zip file ({error}): delete it and try again"
             ) from None
     return Path(directory)
 
@@ -161,13 +162,15 @@ def _check_entries(content: zipfile.ZipFile, archive: PathLike) -> None:
     for entry in content.infolist():
         name = PurePosixPath(entry.filename.replace("\\", "/"))
         if name.is_absolute() or ".." in name.parts or ":" in entry.filename:
-            raise UserError(f"{archive}: entry '{entry.filename}' points outside; not unpacked")
+            raise UserError(
+                "download", f"{archive}: entry '{entry.filename}' points outside; not unpacked"
+            )
         total += entry.file_size
     if total > MAX_EXTRACTED_BYTES:
-        raise UserError(f"{archive} would unpack to {total} bytes; not unpacked")
+        raise UserError("download", f"{archive} would unpack to {total} bytes; not unpacked")
 
 
-def _mismatch(job: _Job, path: Path) -> Optional[str]:
+def _mismatch(job: _Job, path: Path) -> str | None:
     """Say what is wrong with the content of ``path``, None when nothing is."""
     found = path.stat().st_size
     if job.size is not None and found != job.size:
@@ -278,7 +281,7 @@ def _receive(job: _Job, response, offset: int) -> None:
         raise _Retry(f"the connection ended after {received} of {total} bytes")
 
 
-def _progress(job: _Job, offset: int, total: Optional[int]):
+def _progress(job: _Job, offset: int, total: int | None):
     """A progress bar on a terminal, silence in a log file."""
     from tqdm import tqdm
 

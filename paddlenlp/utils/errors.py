@@ -1,10 +1,61 @@
-"""The one exception for mistakes that a user can mend."""
+"""The exception for mistakes that a user can correct, and its codes."""
+
+# Every code with what it stands for. Codes are stable: tests and scripts compare them, the wording
+# of a message may change.
+CODES = {
+    "busy": "another process uses this directory, file or service",
+    "calibration": "no sentences to calibrate a quantized model with",
+    "checkpoint": "a checkpoint is incomplete, or belongs to another model",
+    "column": "a table has no column of that name",
+    "command-line": "unknown, missing or contradicting flags",
+    "configuration": "a model configuration has a value that cannot work",
+    "data-set": "unknown data set, task or split, or its files are not where they should be",
+    "device": "the requested device does not exist on this machine",
+    "download": "a download failed or its content is not what was published",
+    "empty-input": "a file has no texts or no rows",
+    "encoding": "a text file is not UTF-8",
+    "engine": "an inference engine cannot open or run this model",
+    "environment": "the interpreter or environment cannot run this command",
+    "export": "an exported model is incomplete",
+    "file-damaged": "a file does not have the expected format",
+    "file-missing": "a file or directory does not exist",
+    "file-unreadable": "the system refuses to read a file",
+    "label": "a label is not one of the allowed ones",
+    "model-name": "unknown model or architecture name",
+    "not-finite": "a loss or an answer is not a finite number",
+    "not-writable": "an output directory or file cannot be written",
+    "outputs-differ": "two results that should be equal differ",
+    "package-missing": "an optional package is not installed",
+    "port": "a network port cannot be used",
+    "precision": "this engine, model or processor does not support the number format",
+    "resume": "a saved state does not fit the run that should continue from it",
+    "row": "a row of a table has the wrong number of columns",
+    "sequence-length": "sequences would be longer than the model allows",
+    "served-model": "a directory is not a model converted for serving, or cannot be served",
+    "service": "the service did not start or does not answer",
+    "settings": "a configuration file has a value that cannot work",
+    "step-failed": "a command started by this script failed",
+    "text": "a text is empty or not a string",
+    "tipc": "a TIPC run lacks something it needs",
+    "tipc-config": "a line of a TIPC configuration cannot be used",
+    "token-id": "a token id lies outside the vocabulary",
+    "tokenizer": "a tokenizer setting has the wrong type or value",
+    "vocabulary": "a vocabulary is missing, damaged, or belongs to another model",
+    "weights": "weights do not fit the model",
+}
 
 
 class UserError(ValueError):
     """A mistake in what the user gave: flags, files, data, a checkpoint.
 
-    The message is one line that says what is wrong, where, and how to mend it. Entry scripts print
-    it without a traceback and exit with status 2 (see ``convbert.cli.run_main``); library users can
-    catch it as a ``ValueError``.
+    Entry scripts print the message and the code without a traceback and exit with status 2 (see
+    ``convbert.command.start``); users of the library can catch it as a ``ValueError``.
+
+    Args:
+        code: a key of `CODES`.
+        message: one line that says what is wrong, where, and how to correct it.
     """
+
+    def __init__(self, code: str, message: str):
+        super().__init__(message)
+        self.code = code

@@ -9,9 +9,10 @@ import os
 import shutil
 import sys
 import uuid
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, Iterator, Union
+from typing import IO, Any, Union
 
 from paddlenlp.utils.errors import UserError
 
@@ -36,7 +37,8 @@ def ensure_writable_dir(path: PathLike) -> Path:
     except OSError as error:
         reason = error.strerror or error
         raise UserError(
-            f"cannot write in directory {directory}: {reason}; name a directory you may write in"
+            "not-writable",
+            f"cannot write in directory {directory}: {reason}; name a directory you may write in",
         ) from None
     return directory
 
@@ -92,7 +94,9 @@ def atomic_directory(path: PathLike) -> Iterator[Path]:
     """
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_dir():
-        raise UserError(f"{target} is a file, a directory of that name is needed: move it away")
+        raise UserError(
+            "not-writable", f"{target} is a file, a directory of that name is needed: move it away"
+        )
     ensure_writable_dir(target.parent)
     temporary = _beside(target)
     temporary.mkdir()

@@ -28,8 +28,9 @@ def pretrained_file(name: str, filename: str) -> Path:
     """
     if name not in PRETRAINED_MODELS:
         raise UserError(
+            "model-name",
             f"'{name}' is neither a directory nor a published model: give a directory or one of "
-            + ", ".join(PRETRAINED_MODELS)
+            + ", ".join(PRETRAINED_MODELS),
         )
     return fetch(
         f"{hub_url()}/paddlenlp/models/transformers/{PRETRAINED_MODELS[name]}/{filename}",

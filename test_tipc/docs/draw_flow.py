@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, List, Tuple
 
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
@@ -11,10 +10,10 @@ from matplotlib.patches import FancyBboxPatch
 FOLDER = Path(__file__).resolve().parent
 WIDTH, HEIGHT = 2.3, 0.8
 COLORS = {"input": "#e8eef7", "step": "#ffffff", "check": "#e6f4e6", "end": "#fdf0dc"}
-Box = Tuple[float, float, str, str]  # x, y, color name, text
+Box = tuple[float, float, str, str]  # x, y, color name, text
 
 # Columns and rows of the grid are in units of boxes.
-PICTURES: Dict[str, Tuple[List[Box], List[Tuple[int, int]]]] = {
+PICTURES: dict[str, tuple[list[Box], list[tuple[int, int]]]] = {
     "tipc_train_inference.png": (
         [
             (0, 2, "input", "configuration, MODE\nchecked line by line"),
@@ -47,7 +46,7 @@ PICTURES: Dict[str, Tuple[List[Box], List[Tuple[int, int]]]] = {
 }
 
 
-def center(box: Box) -> Tuple[float, float]:
+def center(box: Box) -> tuple[float, float]:
     """Middle of a box on the page."""
     return box[0] * (WIDTH + 0.5) + WIDTH / 2, box[1] * (HEIGHT + 0.5) + HEIGHT / 2
 

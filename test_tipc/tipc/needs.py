@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from typing import Dict, Iterator, Sequence, Tuple
+from collections.abc import Iterator, Sequence
 
 from paddlenlp.utils.errors import UserError
 from tipc.config import Config
@@ -11,7 +11,7 @@ from tipc.slots import TRAIN_MODES
 
 SETUP = "bash shell/serving.sh setup"  # the whole of .venv but ONNX, as README.md says
 ONNX_SETUP = ".venv/bin/pip install -r requirements-onnx.txt"
-PACKAGES: Dict[str, Tuple[Tuple[str, ...], str]] = {
+PACKAGES: dict[str, tuple[tuple[str, ...], str]] = {
     "train_infer": (("paddle",), SETUP),
     "benchmark": (("paddle",), SETUP),
     "serving": (("paddle", "paddle_serving_server"), SETUP),
@@ -65,7 +65,7 @@ def missing_packages(python: str, packages: Sequence[str]) -> str:
 CPU_VALUES = {"gpu_list": "-1", "use_gpu": "False", "device_type": "0"}
 
 
-def wanted_gpus(config: Config, kind: str) -> Iterator[Tuple[str, str, int]]:
+def wanted_gpus(config: Config, kind: str) -> Iterator[tuple[str, str, int]]:
     """Slots that this mode uses and that ask for GPUs: slot, value, how many on this node."""
     if kind == "serving":
         yield from (
@@ -85,5 +85,5 @@ def _ask(python: str, question: str, *words: str) -> str:
     run = subprocess.run([python, "-c", question, *words], capture_output=True, text=True)
     if run.returncode:
         reason = (run.stderr.strip().splitlines() or ["no message"])[-1]
-        raise UserError(f"'{python}' does not run ({reason})")
+        raise UserError("environment", f"'{python}' does not run ({reason})")
     return run.stdout.strip()

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import itertools
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Iterator, List, Optional, Sequence, Tuple
 
 from tipc import records
 from tipc.config import Config
@@ -38,11 +38,11 @@ class Step:
     """
 
     name: str
-    command: List[str]
+    command: list[str]
     log: str
-    needs: Tuple[int, ...] = ()
-    makes: Tuple[str, ...] = ()
-    check: List[str] = field(default_factory=list)
+    needs: tuple[int, ...] = ()
+    makes: tuple[str, ...] = ()
+    check: list[str] = field(default_factory=list)
     kind: str = "run"
 
 
@@ -51,10 +51,10 @@ class Engine:
     """One combination of the inference slots; None where the configuration has null."""
 
     use_gpu: str
-    mkldnn: Optional[str] = None
-    threads: Optional[str] = None
-    precision: Optional[str] = None
-    batch: Optional[str] = None
+    mkldnn: str | None = None
+    threads: str | None = None
+    precision: str | None = None
+    batch: str | None = None
 
     @property
     def log(self) -> str:
@@ -70,7 +70,7 @@ class Engine:
 PRECISIONS_OF = {"gpu": ("fp32", "fp16"), "onednn": ("fp32", "bf16", "int8"), "cpu": ("fp32",)}
 
 
-def engines(config: Config, precision: Optional[str] = None) -> Iterator[Engine]:
+def engines(config: Config, precision: str | None = None) -> Iterator[Engine]:
     """All combinations of device, oneDNN, threads, precision and batch size that exist.
 
     ``precision`` replaces that slot.
@@ -100,10 +100,10 @@ class TrainInferPlan:
     def __init__(self, config: Config, run_dir: str):
         self.config, self.run_dir = config, Path(run_dir)
         self.python = config.value("python")
-        self.steps: List[Step] = []
-        self.notes: List[str] = []
+        self.steps: list[Step] = []
+        self.notes: list[str] = []
 
-    def build(self) -> List[Step]:
+    def build(self) -> list[Step]:
         """Return all steps of the configuration's mode, in order.
 
         Raises:
@@ -132,7 +132,7 @@ class TrainInferPlan:
             texts = config.value("train_infer_file")
             self._use_checkpoint(folder, checkpoint, texts, config.mode, needs=(trained,))
 
-    def _train(self, folder: Path, gpus: str, autocast: Optional[str]) -> int:
+    def _train(self, folder: Path, gpus: str, autocast: str | None) -> int:
         config, output = self.config, folder / "output"
         on_cpu = gpus.startswith("-1")
         device = config.value("train_device") or ""
@@ -178,7 +178,7 @@ class TrainInferPlan:
                 self._infer(folder, path, texts, needs=(), reference=None, key=key)
 
     def _use_checkpoint(
-        self, folder: Path, checkpoint: Path, texts: Optional[str], key: str, needs: Tuple[int, ...]
+        self, folder: Path, checkpoint: Path, texts: str | None, key: str, needs: tuple[int, ...]
     ) -> None:
         """Evaluate in dygraph, export, quantize where the mode says so, and infer."""
         evaluated, answers = self._evaluate(folder, checkpoint, texts, needs)
@@ -204,15 +204,15 @@ class TrainInferPlan:
             step = self._infer_one(int8, int8_model, texts, needs, None, key, engine, judge)
             rounded = rounded or (step,)
 
-    def _int8_engines(self) -> List[Engine]:
+    def _int8_engines(self) -> list[Engine]:
         found = list(engines(self.config, "int8"))
         if not found:
             raise self.config.fail("use_mkldnn", "int8 runs on the CPU with oneDNN: add True")
         return found
 
     def _evaluate(
-        self, folder: Path, checkpoint: Path, texts: Optional[str], needs: Tuple[int, ...]
-    ) -> Tuple[Optional[int], Optional[Path]]:
+        self, folder: Path, checkpoint: Path, texts: str | None, needs: tuple[int, ...]
+    ) -> tuple[int | None, Path | None]:
         config, answers = self.config, folder / ANSWERS_FILE
         if not config.value("eval"):
             return None, None
@@ -227,10 +227,10 @@ class TrainInferPlan:
         step = self.add("eval", command, folder / "eval.log", needs=needs, makes=(str(answers),))
         return step, answers
 
-    def _texts(self, texts: Optional[str]) -> List[str]:
+    def _texts(self, texts: str | None) -> list[str]:
         return self.config.flag("infer_input", texts) if texts else []
 
-    def _export(self, folder: Path, checkpoint: Path, needs: Tuple[int, ...]) -> Tuple[int, Path]:
+    def _export(self, folder: Path, checkpoint: Path, needs: tuple[int, ...]) -> tuple[int, Path]:
         config, target = self.config, folder / "convbert_infer"
         script = config.value("infer_export" if config.mode in INFER_MODES else "norm_export")
         command = [
@@ -243,7 +243,7 @@ class TrainInferPlan:
         log = folder / "norm_train_export.log"
         return self.add("export", command, log, needs=needs, makes=makes), target
 
-    def _quantize(self, folder: Path, model: Path, needs: Tuple[int, ...]) -> Tuple[int, Path]:
+    def _quantize(self, folder: Path, model: Path, needs: tuple[int, ...]) -> tuple[int, Path]:
         config, target = self.config, folder / "convbert_infer_int8"
         if not config.value("kl_quant"):
             raise config.fail("kl_quant", f"mode {config.mode} needs the quantization script here")
@@ -271,9 +271,9 @@ class TrainInferPlan:
         self,
         folder: Path,
         model: Path,
-        texts: Optional[str],
-        needs: Tuple[int, ...],
-        reference: Optional[Path],
+        texts: str | None,
+        needs: tuple[int, ...],
+        reference: Path | None,
         key: str,
         engine: Engine,
         judge: Sequence[str] = (),
@@ -302,7 +302,7 @@ class TrainInferPlan:
         return self.add("infer", command, log, needs=needs, makes=makes, check=check)
 
 
-def launcher(python: str, gpus: str, log_dir: Path) -> List[str]:
+def launcher(python: str, gpus: str, log_dir: Path) -> list[str]:
     """The words that start a training script on the given cards, CPU processes or nodes."""
     nodes, _, cards = gpus.rpartition(";")
     launch = [python, "-m", "paddle.distributed.launch", "--log_dir", str(log_dir)]
@@ -324,7 +324,7 @@ def processes(gpus: str) -> int:
     return len(cards.split(",")) * len(nodes.split(","))
 
 
-def expect(engine: Engine) -> List[str]:
+def expect(engine: Engine) -> list[str]:
     """What the results file must say about the engine that made it."""
     on_gpu = engine.use_gpu == "True"
     wanted = {

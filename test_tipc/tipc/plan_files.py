@@ -11,10 +11,10 @@ from __future__ import annotations
 import os
 import shlex
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Callable, Dict, Iterable, List
 
-from convbert.cli import make_parser
+from convbert.command.flags import make_parser
 from paddlenlp.utils.errors import UserError
 from tipc import records
 from tipc.config import Config, read_config
@@ -23,7 +23,7 @@ from tipc.plan import Step, TrainInferPlan
 from tipc.plan_more import BenchmarkPlan, OnnxPlan, ServingPlan
 from tipc.slots import FORMATS, ROOT
 
-PLANS: Dict[str, Callable] = {
+PLANS: dict[str, Callable] = {
     "train_infer": TrainInferPlan,
     "benchmark": BenchmarkPlan,
     "serving": ServingPlan,
@@ -31,7 +31,7 @@ PLANS: Dict[str, Callable] = {
 }
 
 
-def main(argv: List[str]) -> int:
+def main(argv: list[str]) -> int:
     """Check everything, make the run folder with the plan in it, and print its path."""
     parser = make_parser(__doc__.splitlines()[0])
     parser.add_argument("kind", choices=list(FORMATS))
@@ -70,7 +70,9 @@ def write_plan(run_dir: str, steps: Iterable[Step], notes: Iterable[str]) -> Non
     try:
         folder.mkdir(parents=True)
     except OSError as error:
-        raise UserError(f"cannot make the run folder {run_dir}: {error.strerror}") from None
+        raise UserError(
+            "not-writable", f"cannot make the run folder {run_dir}: {error.strerror}"
+        ) from None
     rows = []
     for number, step in enumerate(steps, start=1):
         needs = " ".join(map(str, step.needs)) or "-"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import sys
 from pathlib import Path
-from typing import List, Optional
 
 from paddlenlp.utils.errors import UserError
 from tipc import records
@@ -25,10 +24,10 @@ class _Plan:
     def __init__(self, config: Config, run_dir: str):
         self.config, self.run_dir = config, Path(run_dir)
         self.python = config.value("python")
-        self.steps: List[Step] = []
-        self.notes: List[str] = []
+        self.steps: list[Step] = []
+        self.notes: list[str] = []
 
-    def add(self, name: str, command: List[str], log: Path, **options) -> int:
+    def add(self, name: str, command: list[str], log: Path, **options) -> int:
         """Append a step and return its number."""
         self.steps.append(Step(name, command, str(log), **options))
         return len(self.steps)
@@ -47,7 +46,7 @@ class _Plan:
         self.notes.append(f"input {model}, {records.fingerprint(path)}")
         return model
 
-    def paddle_answers(self, model: str, texts: List[str]) -> int:
+    def paddle_answers(self, model: str, texts: list[str]) -> int:
         """Add the step whose answers the others are compared with: Paddle Inference."""
         results = self.run_dir / "paddle.json"
         command = [self.python, INFER, f"--model_dir={model}", *texts]
@@ -59,7 +58,7 @@ class _Plan:
 class ServingPlan(_Plan):
     """The steps of test_serving.sh: convert, then start, ask, stop for every combination."""
 
-    def build(self) -> List[Step]:
+    def build(self) -> list[Step]:
         """Return all steps, in order."""
         config = self.config
         model = self.exported("dirname")
@@ -149,7 +148,7 @@ class ServingPlan(_Plan):
 class OnnxPlan(_Plan):
     """The steps of test_paddle2onnx.sh: Paddle Inference, conversion, ONNX Runtime, comparison."""
 
-    def build(self) -> List[Step]:
+    def build(self) -> list[Step]:
         """Return all steps, in order."""
         config = self.config
         model = self.exported("onnx_model_dir")
@@ -198,13 +197,13 @@ class BenchmarkPlan(_Plan):
         super().__init__(config, run_dir)
         self.case = case
 
-    def build(self) -> List[Step]:
+    def build(self) -> list[Step]:
         """Return all steps, in order."""
         for batch, precision, devices in self._cases():
             self._benchmark(batch, precision, devices)
         return self.steps
 
-    def _cases(self) -> List[tuple]:
+    def _cases(self) -> list[tuple]:
         """Batch size, number format and device tag (N1C2: one node, two cards) of each run."""
         config = self.config
         if not self.case:
@@ -212,10 +211,14 @@ class BenchmarkPlan(_Plan):
             return [(batch, precision, "N1C1") for batch, precision in pairs]
         parts = self.case.split("_")
         if len(parts) != 5 or not parts[1].startswith("bs") or parts[3] != "DP":
-            raise UserError(f"'{self.case}': give a case such as dynamic_bs8_fp32_DP_N1C1")
+            raise UserError(
+                "command-line", f"'{self.case}': give a case such as dynamic_bs8_fp32_DP_N1C1"
+            )
         _, batch, precision, _, devices = parts
         if devices not in DEVICE_TAGS:
-            raise UserError(f"'{self.case}': devices are one of {', '.join(DEVICE_TAGS)}")
+            raise UserError(
+                "command-line", f"'{self.case}': devices are one of {', '.join(DEVICE_TAGS)}"
+            )
         return [(batch[2:], precision.replace("null", "fp32"), devices)]
 
     def _benchmark(self, batch: str, precision: str, devices: str) -> None:
@@ -252,8 +255,8 @@ class BenchmarkPlan(_Plan):
         log = self.run_dir / "index" / f"{name}_speed_log"
         self.add("speed", report, log, needs=(trained,), makes=(str(speed),))
 
-    def _environment(self) -> List[str]:
-        flags: Optional[str] = self.config.value("flags")
+    def _environment(self) -> list[str]:
+        flags: str | None = self.config.value("flags")
         return ["env", *flags.split(";")] if flags else []
 
 

@@ -15,11 +15,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Tuple
 
-from convbert.cli import add_bool_flag, exit_on_sigterm, make_parser, set_cpu_environment
+from convbert.command.flags import add_bool_flag, make_parser
+from convbert.command.machine import set_cpu_environment
+from convbert.command.start import exit_on_sigterm
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_directory, atomic_write
 from tipc.config import read_config
@@ -30,7 +32,7 @@ from tipc.slots import MODES, ROOT, TRAIN_MODES
 EMBEDDED = ROOT / "data" / "reviews"
 LITE_ROWS = {"train": 64, "dev": 32}
 REFERENCE_SEED = 2008
-Splits = Dict[str, List[Tuple[str, int]]]
+Splits = dict[str, list[tuple[str, int]]]
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,11 @@ class Recipe:
 
     preset: str
     download: bool
-    shape: Dict[str, int]
-    training: Tuple[str, ...] = ()
+    shape: dict[str, int]
+    training: tuple[str, ...] = ()
 
 
-RECIPES: Dict[str, Recipe] = {
+RECIPES: dict[str, Recipe] = {
     "ConvBERT": Recipe("convbert-base", True, {}),
     "ConvBERT-tiny": Recipe(
         "convbert-small",
@@ -75,7 +77,7 @@ RECIPES: Dict[str, Recipe] = {
         ),
     ),
 }
-PARTS_OF_MODE: Dict[str, Tuple[str, ...]] = {
+PARTS_OF_MODE: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(TRAIN_MODES, ("lite", "whole", "init")),
     "benchmark_train": ("lite", "whole", "init"),
     "whole_infer": ("lite", "whole", "init", "trained", "reference"),
@@ -99,9 +101,11 @@ def main(argv=None) -> int:
     kind = next(kind for kind, modes in MODES.items() if args.mode in modes)
     name = read_config(args.config, kind, args.mode).value("model_name")
     if name not in RECIPES:
-        raise UserError(f"{args.config}: no recipe for model_name {name}, only {list(RECIPES)}")
+        raise UserError(
+            "tipc", f"{args.config}: no recipe for model_name {name}, only {list(RECIPES)}"
+        )
     if missing_packages(sys.executable, ["paddle"]):
-        raise UserError(f"{sys.executable} has no paddle: run {SETUP}")
+        raise UserError("environment", f"{sys.executable} has no paddle: run {SETUP}")
     set_cpu_environment()
     exit_on_sigterm()  # subprocess.call then stops the training it waits for
     Preparation(name, args).run(PARTS_OF_MODE[args.mode])
@@ -114,10 +118,10 @@ class Preparation:
     def __init__(self, name: str, args):
         self.recipe, self.args = RECIPES[name], args
         self.folder = ROOT / "test_tipc" / "data" / name
-        self.sources: Dict[str, str] = {}
-        self.splits: Optional[Splits] = None
+        self.sources: dict[str, str] = {}
+        self.splits: Splits | None = None
 
-    def run(self, parts: Tuple[str, ...]) -> None:
+    def run(self, parts: tuple[str, ...]) -> None:
         """Make the missing parts and write the manifest."""
         import filelock
 
@@ -125,7 +129,7 @@ class Preparation:
         with filelock.FileLock(str(self.folder.parent / f"{self.folder.name}.lock")):
             before = self._manifest()
             data = self._data_source()
-            makers: Dict[str, Tuple[str, Callable]] = {
+            makers: dict[str, tuple[str, Callable]] = {
                 "lite": (data, lambda work: write_data(self.splits, work, LITE_ROWS)),
                 "whole": (data, lambda work: write_data(self.splits, work, {})),
                 "init": self._init_maker(data),
@@ -155,7 +159,7 @@ class Preparation:
         except UserError:
             return {"sources": {}, "files": {}}
 
-    def _write_manifest(self, before: dict, parts: Tuple[str, ...]) -> None:
+    def _write_manifest(self, before: dict, parts: tuple[str, ...]) -> None:
         # Only what this call made or found good: other parts may have been changed meanwhile.
         files = {k: v for k, v in before["files"].items() if k.partition("/")[0] not in parts}
         for part in parts:
@@ -176,7 +180,7 @@ class Preparation:
         digest = hashlib.sha256(json.dumps(self.splits).encode()).hexdigest()
         return f"{name}, sha256 {digest[:12]}"
 
-    def _downloaded(self) -> Optional[Splits]:
+    def _downloaded(self) -> Splits | None:
         if not self.recipe.download:
             return None
         try:
@@ -185,7 +189,7 @@ class Preparation:
             print(f"SST-2 not reached ({error}): going on with the sentences in data/reviews")
             return None
 
-    def _init_maker(self, data: str) -> Tuple[str, Callable]:
+    def _init_maker(self, data: str) -> tuple[str, Callable]:
         if self.args.model_dir:
             return f"copy of {self.args.model_dir}", lambda work: _copy(self.args.model_dir, work)
         if self.recipe.download and _fetch_weights(self.recipe.preset):
@@ -230,19 +234,22 @@ class Preparation:
         )
         return ConvBertForSequenceClassification(config)
 
-    def _trained_maker(self, data: str) -> Tuple[str, Callable]:
+    def _trained_maker(self, data: str) -> tuple[str, Callable]:
         given = self.args.trained_dir
         if given:
             return f"copy of {given}", lambda work: self._finish_trained(work, given)
         source = f"trained on {data}, size {self._size()}, {' '.join(self.recipe.training)}"
         return source, lambda work: self._finish_trained(work, None)
 
-    def _finish_trained(self, work: Path, given: Optional[str]) -> None:
+    def _finish_trained(self, work: Path, given: str | None) -> None:
         best = work / "best.pdparams"
         if given:
             _copy(given, best)
         elif not self.recipe.training:
-            raise UserError("no fine-tuned checkpoint: give --trained_dir best.pdparams of a run")
+            raise UserError(
+                "command-line",
+                "no fine-tuned checkpoint: give --trained_dir best.pdparams of a run",
+            )
         else:
             self._train(best)
         export = ["--model_path", str(best), "--save_inference_dir", str(work / "convbert_infer")]
@@ -260,7 +267,7 @@ class Preparation:
             (Path(output) / "best.pdparams").rename(best)
 
 
-def read_sst2(data_dir: Optional[str]) -> Splits:
+def read_sst2(data_dir: str | None) -> Splits:
     """Read ``{split: [(sentence, label), ...]}`` from a folder, or download SST-2 for None."""
     from paddlenlp.datasets import load_dataset
 
@@ -268,7 +275,7 @@ def read_sst2(data_dir: Optional[str]) -> Splits:
     return {split: [(row["sentence"], row["labels"]) for row in rows] for split, rows in loaded}
 
 
-def write_data(splits: Splits, target: Path, limits: Dict[str, int]) -> None:
+def write_data(splits: Splits, target: Path, limits: dict[str, int]) -> None:
     """Write train.tsv and dev.tsv, their first ``limits`` rows where given, and texts.txt."""
     for split, rows in splits.items():
         rows = rows[: limits.get(split)]
@@ -280,7 +287,9 @@ def write_data(splits: Splits, target: Path, limits: Dict[str, int]) -> None:
 
 def _copy(source: str, target: Path) -> None:
     if not Path(source, "model_state.pdparams").is_file():
-        raise UserError(f"{source} is no checkpoint directory (no model_state.pdparams)")
+        raise UserError(
+            "file-missing", f"{source} is no checkpoint directory (no model_state.pdparams)"
+        )
     target.mkdir(exist_ok=True)
     for path in Path(source).iterdir():
         if path.is_file():
@@ -319,4 +328,4 @@ def _fetch_weights(name: str) -> bool:
 def _python(script: str, *flags: str) -> None:
     print(f"$ python {script} {' '.join(flags)}", flush=True)
     if subprocess.call([sys.executable, str(ROOT / script), *flags]):
-        raise UserError(f"{script} failed: see the lines above")
+        raise UserError("step-failed", f"{script} failed: see the lines above")

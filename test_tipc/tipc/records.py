@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Dict, Iterable, List, Optional
 
 from paddlenlp.utils.errors import UserError
 from tipc import verdict
@@ -25,7 +25,7 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def file_hashes(directory: Path) -> Dict[str, str]:
+def file_hashes(directory: Path) -> dict[str, str]:
     """``{path relative to directory: sha256}`` of all files below it, sorted."""
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     return {path.relative_to(directory).as_posix(): sha256(path) for path in files}
@@ -39,7 +39,7 @@ def fingerprint(directory: Path) -> str:
     """
     hashes = file_hashes(directory)
     if not hashes:
-        raise UserError(f"{directory} is empty: run prepare.sh again")
+        raise UserError("tipc", f"{directory} is empty: run prepare.sh again")
     total = hashlib.sha256(json.dumps(hashes).encode()).hexdigest()[:12]
     if not _is_prepared(directory, hashes):
         return f"sha256 {total}, not made by prepare.sh"
@@ -59,11 +59,11 @@ def check_inputs(words: Iterable[str], prepare: str) -> None:
     paths = {Path(ROOT, word.rpartition("=")[2]) for word in words}
     for path in sorted(path for path in paths if PREPARED in path.parents):
         if not path.exists():
-            raise UserError(f"no {path.relative_to(ROOT)}: run {prepare}")
+            raise UserError("file-missing", f"no {path.relative_to(ROOT)}: run {prepare}")
         _is_prepared(path, file_hashes(path) if path.is_dir() else {"": sha256(path)})
 
 
-def _is_prepared(path: Path, hashes: Dict[str, str]) -> bool:
+def _is_prepared(path: Path, hashes: dict[str, str]) -> bool:
     """Whether a manifest above a file or directory lists it with these ``hashes``.
 
     Raises:
@@ -79,11 +79,14 @@ def _is_prepared(path: Path, hashes: Dict[str, str]) -> bool:
     found = {base / name: digest for name, digest in hashes.items()}
     for name in sorted(listed | set(found)):
         if known.get(name) != found.get(name):
-            raise UserError(f"{folder / name} is not what prepare.sh wrote: run prepare.sh again")
+            raise UserError(
+                "file-damaged",
+                f"{folder / name} is not what prepare.sh wrote: run prepare.sh again",
+            )
     return True
 
 
-def read_manifest(path: Path) -> Dict[str, Dict[str, str]]:
+def read_manifest(path: Path) -> dict[str, dict[str, str]]:
     """Read what prepare.sh wrote: ``sources`` of the parts and ``files`` with their hashes.
 
     Raises:
@@ -93,10 +96,12 @@ def read_manifest(path: Path) -> Dict[str, Dict[str, str]]:
         content = json.loads(path.read_text(encoding="utf-8"))
         return {"sources": dict(content["sources"]), "files": dict(content["files"])}
     except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{path} is missing or damaged: run prepare.sh again") from None
+        raise UserError(
+            "file-damaged", f"{path} is missing or damaged: run prepare.sh again"
+        ) from None
 
 
-def arguments(model_name: str, key: str, texts: Optional[str], notes: List[str]) -> List[str]:
+def arguments(model_name: str, key: str, texts: str | None, notes: list[str]) -> list[str]:
     """Flags that compare with the recorded answers, where there are some for these very texts.
 
     What cannot be compared is added to ``notes``, so that no one takes silence for agreement.
@@ -105,7 +110,7 @@ def arguments(model_name: str, key: str, texts: Optional[str], notes: List[str])
     if texts is None or not path.is_file():
         note = f"no recorded expectation for {model_name}, {key}"
     elif not Path(ROOT, texts).is_file():
-        raise UserError(f"no file {texts}: run prepare.sh first")
+        raise UserError("file-missing", f"no file {texts}: run prepare.sh first")
     elif verdict.read_record(str(path))["input_sha256"] != sha256(Path(ROOT, texts)):
         note = f"{path.name} was recorded on other texts than {texts}: not compared"
     else:

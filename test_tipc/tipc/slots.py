@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, Optional, Tuple
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN_MODES = ("lite_train_lite_infer", "lite_train_whole_infer", "whole_train_whole_infer")
@@ -119,12 +119,12 @@ class Slot:
     """
 
     name: str
-    key: Tuple[str, ...] = ()
+    key: tuple[str, ...] = ()
     rule: Rule = anything
     needed: bool = False
     many: bool = False
     by_mode: bool = False
-    title: Optional[str] = None
+    title: str | None = None
 
 
 def fixed(name: str, rule: Rule = anything, **options) -> Slot:
@@ -145,7 +145,7 @@ def title(text: str) -> Slot:
 BOOL = one_of("True", "False")
 PRECISIONS = one_of("fp32", "fp16", "bf16", "int8")
 
-TRAIN_INFER: Tuple[Slot, ...] = (
+TRAIN_INFER: tuple[Slot, ...] = (
     title("train_params"),
     fixed("model_name", word, needed=True),
     fixed("python", executable, needed=True),
@@ -199,7 +199,7 @@ TRAIN_INFER: Tuple[Slot, ...] = (
     flag("infer_extra"),
 )
 
-TRAIN_BENCHMARK: Tuple[Slot, ...] = (
+TRAIN_BENCHMARK: tuple[Slot, ...] = (
     title("train_benchmark_params"),
     fixed("batch_size", at_least(1), needed=True, many=True),
     fixed("fp_items", one_of("fp32", "fp16", "bf16"), needed=True, many=True),
@@ -208,7 +208,7 @@ TRAIN_BENCHMARK: Tuple[Slot, ...] = (
     fixed("flags"),
 )
 
-SERVING: Tuple[Slot, ...] = (
+SERVING: tuple[Slot, ...] = (
     title("serving_params"),
     fixed("model_name", word, needed=True),
     fixed("python", executable, needed=True),
@@ -232,7 +232,7 @@ SERVING: Tuple[Slot, ...] = (
     flag("client_input"),
 )  # fmt: skip
 
-PADDLE2ONNX: Tuple[Slot, ...] = (
+PADDLE2ONNX: tuple[Slot, ...] = (
     title("paddle2onnx_params"),
     fixed("model_name", word, needed=True),
     fixed("python", executable, needed=True),
@@ -251,13 +251,13 @@ PADDLE2ONNX: Tuple[Slot, ...] = (
     flag("infer_input"),
 )
 
-FORMATS: Dict[str, Tuple[Slot, ...]] = {
+FORMATS: dict[str, tuple[Slot, ...]] = {
     "train_infer": TRAIN_INFER,
     "benchmark": TRAIN_INFER + TRAIN_BENCHMARK,
     "serving": SERVING,
     "paddle2onnx": PADDLE2ONNX,
 }
-MODES: Dict[str, Tuple[str, ...]] = {
+MODES: dict[str, tuple[str, ...]] = {
     "train_infer": TRAIN_MODES + INFER_MODES,
     "benchmark": (BENCHMARK_MODE,),
     "serving": ("serving_infer",),

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any
 
-from convbert.cli import make_parser
+from convbert.command.flags import make_parser
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_write
 from tipc.slots import ROOT
 from tipc.verdict import read_json
 
 
-def main(argv: List[str]) -> int:
+def main(argv: list[str]) -> int:
     """Read what train.py wrote, print the report, and write it to the speed file."""
     parser = make_parser(__doc__)
     add = parser.add_argument
@@ -33,7 +33,7 @@ def main(argv: List[str]) -> int:
     return 0
 
 
-def speed_report(output: Path, name: str, batch_size: int, precision: str) -> Dict[str, Any]:
+def speed_report(output: Path, name: str, batch_size: int, precision: str) -> dict[str, Any]:
     """Collect the fields of a report.
 
     Raises:
@@ -63,14 +63,16 @@ def speed_report(output: Path, name: str, batch_size: int, precision: str) -> Di
     }
 
 
-def steady_ips(train: List[Dict[str, Any]]) -> float:
+def steady_ips(train: list[dict[str, Any]]) -> float:
     """Examples per second after the first printed line, over all processes.
 
     Raises:
         UserError: there are fewer than two lines.
     """
     if len(train) < 2:
-        raise UserError("fewer than two printed lines: lower --logging_steps or train longer")
+        raise UserError(
+            "tipc", "fewer than two printed lines: lower --logging_steps or train longer"
+        )
     seconds = [row["seconds"] - before["seconds"] for before, row in zip(train, train[1:])]
     examples = [row["examples_per_second"] * spent for row, spent in zip(train[1:], seconds)]
     return sum(examples) / sum(seconds)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, List, Tuple
 
-from convbert.cli import make_parser
+from convbert.command.flags import make_parser
 from paddlenlp.utils.files import atomic_write
 
 NOT_RUN = ("NOT RUN", "-")
@@ -13,7 +12,7 @@ COMMAND_WIDTH = 90  # the whole command is in the result file
 HEADER = ("step", "name", "status", "seconds", "log", "command")
 
 
-def main(argv: List[str]) -> int:
+def main(argv: list[str]) -> int:
     """Print the summary, write it to summary.txt, and return 1 unless every step went well."""
     parser = make_parser(__doc__)
     parser.add_argument("run_dir")
@@ -32,9 +31,9 @@ def main(argv: List[str]) -> int:
     return int(bool(bad) or not rows)
 
 
-def read_rows(run_dir: Path) -> List[Tuple[str, ...]]:
+def read_rows(run_dir: Path) -> list[tuple[str, ...]]:
     """One row per planned step, with what became of it."""
-    done: Dict[str, Tuple[str, str]] = {}
+    done: dict[str, tuple[str, str]] = {}
     for line in (run_dir / "plan" / "done.tsv").read_text().splitlines():
         number, status, seconds = line.split("\t")
         done[number] = (status, seconds)
@@ -51,7 +50,7 @@ def read_rows(run_dir: Path) -> List[Tuple[str, ...]]:
     return rows
 
 
-def render(rows: List[Tuple[str, ...]]) -> str:
+def render(rows: list[tuple[str, ...]]) -> str:
     """Lay the rows out in columns."""
     table = [HEADER, *rows]
     widths = [max(len(row[column]) for row in table) for column in range(len(HEADER) - 1)]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 from paddlenlp.utils.errors import UserError
 
 # How far an engine may be from the dygraph model: largest difference of a probability, and share
 # of texts whose label may differ.
-TOLERANCES: Dict[str, Dict[str, float]] = {
+TOLERANCES: dict[str, dict[str, float]] = {
     "fp32": {"prob": 1e-5, "labels": 0.0},
     "fp16": {"prob": 2e-2, "labels": 0.01},
     "bf16": {"prob": 5e-2, "labels": 0.02},
@@ -21,7 +21,7 @@ TOLERANCES: Dict[str, Dict[str, float]] = {
 MAX_ACCURACY_DROP = 0.03  # of int8 against fp32
 
 
-def read_json(path: str) -> Dict[str, Any]:
+def read_json(path: str) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
@@ -31,13 +31,13 @@ def read_json(path: str) -> Dict[str, Any]:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}") from None
+        raise UserError("file-unreadable", f"cannot read {path}: {error}") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds no JSON object")
+        raise UserError("file-damaged", f"{path} holds no JSON object")
     return content
 
 
-def read_record(path: str) -> Dict[str, Any]:
+def read_record(path: str) -> dict[str, Any]:
     """Read a recorded expectation.
 
     Raises:
@@ -47,12 +47,13 @@ def read_record(path: str) -> Dict[str, Any]:
     missing = {"input_sha256", "accuracy", "accuracy_atol"} - set(record)
     if missing or ("label_id" in record) != ("prob" in record):
         raise UserError(
-            f"{path} is no recorded expectation: make it with compare_results.py record"
+            "file-damaged",
+            f"{path} is no recorded expectation: make it with compare_results.py record",
         )
     return record
 
 
-def read_answers(path: str) -> Dict[str, List]:
+def read_answers(path: str) -> dict[str, list]:
     """Read answers as ``{"label_id": [...], "prob": [...]}``, from JSON lines or one object.
 
     Raises:
@@ -66,15 +67,15 @@ def read_answers(path: str) -> Dict[str, List]:
             with open(path, encoding="utf-8") as file:
                 rows = [json.loads(line) for line in file]
         except (OSError, ValueError) as error:
-            raise UserError(f"cannot read {path}: {error}") from None
+            raise UserError("file-unreadable", f"cannot read {path}: {error}") from None
         content = {name: [row.get(name) for row in rows] for name in ("label_id", "prob")}
     labels, probs = content.get("label_id"), content.get("prob")
     if not labels or not probs or len(labels) != len(probs):
-        raise UserError(f"{path} holds no answers (label_id and prob)")
+        raise UserError("file-damaged", f"{path} holds no answers (label_id and prob)")
     return {"label_id": labels, "prob": probs}
 
 
-def check_expected(results: Dict[str, Any], expected: Dict[str, str]) -> List[str]:
+def check_expected(results: dict[str, Any], expected: dict[str, str]) -> list[str]:
     """Compare what an engine says about itself with what the run asked for."""
     wrong = []
     for name, wanted in expected.items():
@@ -86,8 +87,8 @@ def check_expected(results: Dict[str, Any], expected: Dict[str, str]) -> List[st
 
 
 def check_answers(
-    answers: Dict[str, List], reference: Dict[str, List], precision: str, name: str
-) -> List[str]:
+    answers: dict[str, list], reference: dict[str, list], precision: str, name: str
+) -> list[str]:
     """Compare label ids and probabilities with those of a reference."""
     allowed = TOLERANCES[precision]
     labels, other = answers["label_id"], reference["label_id"]
@@ -109,7 +110,7 @@ def check_answers(
     return wrong
 
 
-def check_accuracy(results: Dict[str, Any], record: Dict[str, Any], name: str) -> List[str]:
+def check_accuracy(results: dict[str, Any], record: dict[str, Any], name: str) -> list[str]:
     """Compare the accuracy with the recorded one, within the recorded tolerance."""
     found, wanted, allowed = results.get("accuracy"), record["accuracy"], record["accuracy_atol"]
     if found is None or not abs(found - wanted) <= allowed:
@@ -117,7 +118,7 @@ def check_accuracy(results: Dict[str, Any], record: Dict[str, Any], name: str) -
     return []
 
 
-def check_record(results: Dict[str, Any], record: Dict[str, Any], name: str) -> List[str]:
+def check_record(results: dict[str, Any], record: dict[str, Any], name: str) -> list[str]:
     """Compare with a recorded expectation: accuracy, and answers where it has them."""
     wrong = check_accuracy(results, record, name)
     if "label_id" in record:
@@ -126,7 +127,7 @@ def check_record(results: Dict[str, Any], record: Dict[str, Any], name: str) -> 
     return wrong
 
 
-def check_quantized(answers: Dict[str, List], baseline: Dict[str, List], name: str) -> List[str]:
+def check_quantized(answers: dict[str, list], baseline: dict[str, list], name: str) -> list[str]:
     """Compare the answers of a quantized model with the float ones: near them, and not the same."""
     wrong = check_answers(answers, baseline, "int8", name)
     if _same(answers, baseline):
@@ -134,19 +135,19 @@ def check_quantized(answers: Dict[str, List], baseline: Dict[str, List], name: s
     return wrong
 
 
-def check_integer(answers: Dict[str, List], rounded: Dict[str, List], name: str) -> List[str]:
+def check_integer(answers: dict[str, list], rounded: dict[str, list], name: str) -> list[str]:
     """Tell integer kernels from the roundings alone: they also round what passes between layers."""
     return (
         [f"the probabilities of {name}: no integer kernel ran"] if _same(answers, rounded) else []
     )
 
 
-def _same(answers: Dict[str, List], other: Dict[str, List]) -> bool:
+def _same(answers: dict[str, list], other: dict[str, list]) -> bool:
     """Whether two lists of answers differ by no more than two float engines do."""
     return not check_answers(answers, other, "fp32", "")
 
 
-def check_drop(results: Dict[str, Any], baseline: Dict[str, Any]) -> List[str]:
+def check_drop(results: dict[str, Any], baseline: dict[str, Any]) -> list[str]:
     """Compare the accuracy of a quantized model with that of the float one."""
     after, before = results.get("accuracy"), baseline.get("accuracy")
     if after is None or before is None:
@@ -157,7 +158,7 @@ def check_drop(results: Dict[str, Any], baseline: Dict[str, Any]) -> List[str]:
     return []
 
 
-def describe_drop(results: Dict[str, Any], baseline: Dict[str, Any]) -> str:
+def describe_drop(results: dict[str, Any], baseline: dict[str, Any]) -> str:
     """Say in one line what quantization changed: labels, probabilities, accuracy, time."""
     pairs = list(zip(results["label_id"], baseline["label_id"]))
     probs = zip(results["prob"], baseline["prob"])
@@ -172,11 +173,11 @@ def describe_drop(results: Dict[str, Any], baseline: Dict[str, Any]) -> str:
 
 
 def check_training(
-    metrics: Dict[str, Any],
+    metrics: dict[str, Any],
     device: str,
     processes: int,
-    steps: Optional[int] = None,
-) -> List[str]:
+    steps: int | None = None,
+) -> list[str]:
     """Judge metrics.json of train.py: whole, on that device, by that many processes."""
     wrong = check_expected(metrics, {"device": device, "processes": str(processes)})
     if metrics.get("finished") is not True:

@@ -8,16 +8,15 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from typing import List, Optional
 
-from convbert.cli import make_parser
+from convbert.command.flags import make_parser
 from paddlenlp.utils.errors import UserError
 
 POLL_S = 0.2
 ANSWER_S = 5.0
 
 
-def wait_ready(argv: List[str]) -> int:
+def wait_ready(argv: list[str]) -> int:
     """Poll a health page until it answers 200 and says what is expected.
 
     Raises:
@@ -32,16 +31,18 @@ def wait_ready(argv: List[str]) -> int:
     began = time.monotonic()
     while time.monotonic() - began < args.seconds:
         if not process_runs(args.pid):
-            raise UserError("the server ended before it was ready: see the lines above")
+            raise UserError("service", "the server ended before it was ready: see the lines above")
         state = health(args.url)
         if state is not None:
             print(f"ready after {time.monotonic() - began:.1f} s: {json.dumps(state)}")
             return _check(state, args.expect)
         time.sleep(POLL_S)
-    raise UserError(f"the server at {args.url} was not ready within {args.seconds:.0f} s")
+    raise UserError(
+        "service", f"the server at {args.url} was not ready within {args.seconds:.0f} s"
+    )
 
 
-def _check(state: dict, expected: List[str]) -> int:
+def _check(state: dict, expected: list[str]) -> int:
     for pair in expected:
         name, _, wanted = pair.partition("=")
         found = str(state.get(name))
@@ -60,7 +61,7 @@ def process_runs(pid: int) -> bool:
         return False
 
 
-def health(url: str) -> Optional[dict]:
+def health(url: str) -> dict | None:
     """What the health page says, or None while it does not answer 200."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
@@ -70,7 +71,7 @@ def health(url: str) -> Optional[dict]:
         return None
 
 
-def free_ports(count: int) -> List[int]:
+def free_ports(count: int) -> list[int]:
     """Name ports that nobody uses on the loopback address now."""
     sockets = [socket.socket() for _ in range(count)]
     try:
@@ -82,7 +83,7 @@ def free_ports(count: int) -> List[int]:
             probe.close()
 
 
-def ports_free(argv: List[str]) -> int:
+def ports_free(argv: list[str]) -> int:
     """Return 1 and say which of the given ports is still in use."""
     parser = make_parser("Check that ports are free.")
     parser.add_argument("ports", type=int, nargs="+")

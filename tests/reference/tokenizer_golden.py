@@ -12,13 +12,14 @@ import hashlib
 import json
 import random
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Iterable, List, Optional, Sequence, Tuple
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from convbert.cli import make_parser, run_main
+from convbert.command.flags import make_parser
+from convbert.command.start import run_main
 from paddlenlp.datasets import load_dataset
 from paddlenlp.transformers import ConvBertTokenizer
 from paddlenlp.transformers.tokenizer_utils import read_vocab
@@ -31,7 +32,7 @@ SST2_LENGTH = 128
 SST2_BATCH = 1024
 
 # (text, text pair, longest sequence)
-CASES: List[Tuple[str, Optional[str], int]] = [
+CASES: list[tuple[str, str | None, int]] = [
     ("a warm and funny film .", None, 128),
     ("", None, 128),
     ("   \t\n ", None, 128),
@@ -94,7 +95,7 @@ def reference_tokenizer(vocab: Path, split_special_tokens: bool):
         import transformers
     except ImportError:
         raise UserError(
-            "transformers is not installed here: use an environment that has it"
+            "package-missing", "transformers is not installed here: use an environment that has it"
         ) from None
     tokens = read_vocab(vocab)
     for argument in ("vocab", "vocab_file"):
@@ -103,10 +104,13 @@ def reference_tokenizer(vocab: Path, split_special_tokens: bool):
         )
         if tokenizer.get_vocab() == {token: index for index, token in enumerate(tokens)}:
             return tokenizer
-    raise UserError(f"transformers {transformers.__version__} does not take the vocabulary {vocab}")
+    raise UserError(
+        "package-missing",
+        f"transformers {transformers.__version__} does not take the vocabulary {vocab}",
+    )
 
 
-def reference_ids(reference, text: str, pair: Optional[str], length: int) -> List[List[int]]:
+def reference_ids(reference, text: str, pair: str | None, length: int) -> list[list[int]]:
     """Return [input_ids, token_type_ids] of the reference."""
     # In lists: a lone empty second sentence would count as none at all.
     pairs = None if pair is None else [pair]
@@ -114,7 +118,7 @@ def reference_ids(reference, text: str, pair: Optional[str], length: int) -> Lis
     return [encoded["input_ids"][0], encoded["token_type_ids"][0]]
 
 
-def our_ids(tokenizer, text: str, pair: Optional[str], length: int) -> List[List[int]]:
+def our_ids(tokenizer, text: str, pair: str | None, length: int) -> list[list[int]]:
     """Return [input_ids, token_type_ids] of ConvBertTokenizer."""
     row = tokenizer.batch_encode([text if pair is None else (text, pair)], length)[0]
     return [row.input_ids, row.token_type_ids]
@@ -133,7 +137,7 @@ def digest(id_rows: Iterable[Sequence[int]]) -> str:
     return result.hexdigest()
 
 
-def check_cases(vocab: Path, split: bool) -> List[dict]:
+def check_cases(vocab: Path, split: bool) -> list[dict]:
     """Compare all cases and 2,000 random pairs; return the reference's ids of the cases."""
     reference, ours = (
         reference_tokenizer(vocab, split),
@@ -143,7 +147,9 @@ def check_cases(vocab: Path, split: bool) -> List[dict]:
     for text, pair, length in CASES:
         ids, types = reference_ids(reference, text, pair, length)
         if our_ids(ours, text, pair, length) != [ids, types]:
-            raise UserError(f"{vocab}: different ids for {(text, pair, length)!r}")
+            raise UserError(
+                "outputs-differ", f"{vocab}: different ids for {(text, pair, length)!r}"
+            )
         recorded.append({"text": text, "pair": pair, "max_seq_len": length, "split": split})
         recorded[-1].update(input_ids=ids, token_type_ids=types)
     generator = random.Random(0)
@@ -153,7 +159,7 @@ def check_cases(vocab: Path, split: bool) -> List[dict]:
         )
         case = (" ".join(first), " ".join(second), generator.randint(3, 40))
         if our_ids(ours, *case) != reference_ids(reference, *case):
-            raise UserError(f"{vocab}: different ids for {case!r}")
+            raise UserError("outputs-differ", f"{vocab}: different ids for {case!r}")
     return recorded
 
 
@@ -170,13 +176,16 @@ def check_sst2(vocab: Path, data_dir: Path) -> dict:
             found += [row.input_ids for row in ours.batch_encode(batch, SST2_LENGTH)]
         different = [text for text, a, b in zip(texts, expected, found) if a != b]
         if different or len(found) != len(expected):
-            raise UserError(f"SST-2 {split}: {len(different)} different, first {different[:1]!r}")
+            raise UserError(
+                "outputs-differ",
+                f"SST-2 {split}: {len(different)} different, first {different[:1]!r}",
+            )
         recorded[split] = {"rows": len(texts), "sha256": digest(expected)}
         print(f"SST-2 {split}: {len(texts)} sentences, identical ids")
     return recorded
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--vocab", type=Path, required=True, help="vocabulary of convbert-base")
     parser.add_argument("--data_dir", type=Path, required=True, help="folder of SST-2")

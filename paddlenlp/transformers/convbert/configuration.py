@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 from paddlenlp.utils.errors import UserError
 
@@ -35,14 +35,14 @@ class ConvBertConfig:
     head_ratio: int = 2
     num_groups: int = 1  # groups of the two feed-forward layers
     num_classes: int = 2
-    classifier_dropout: Optional[float] = None  # None: hidden_dropout_prob
+    classifier_dropout: float | None = None  # None: hidden_dropout_prob
     # True: an answer does not depend on which sentences share the batch. False: as the reference,
     # whose padded positions leak into their neighbours through both convolutions.
     mask_padding_in_conv: bool = True
 
     def __post_init__(self):
         for problem in self._problems():
-            raise UserError(f"model configuration: {problem}")
+            raise UserError("configuration", f"model configuration: {problem}")
 
     def _problems(self):
         hidden, heads, groups = self.hidden_size, self.num_attention_heads, self.num_groups
@@ -92,11 +92,11 @@ class ConvBertConfig:
             UserError: ``name`` is not a published size.
         """
         if name not in PRESETS:
-            raise UserError(f"model '{name}' is unknown: one of {', '.join(PRESETS)}")
+            raise UserError("model-name", f"model '{name}' is unknown: one of {', '.join(PRESETS)}")
         return cls(**{**PRESETS[name], **overrides})
 
     @classmethod
-    def from_dict(cls, raw: Dict[str, Any], **overrides: Any) -> ConvBertConfig:
+    def from_dict(cls, raw: dict[str, Any], **overrides: Any) -> ConvBertConfig:
         """Read a configuration in our form, upstream's nested form, or the HF form.
 
         Upstream nests the body's arguments: ``{"init_args": [{...}], "num_classes": 3, ...}``,
@@ -112,16 +112,18 @@ class ConvBertConfig:
         names = {field.name for field in dataclasses.fields(cls)}
         fields = {key: value for key, value in flat.items() if key in names}
         if "num_hidden_layers" not in fields or "hidden_size" not in fields:
-            raise UserError("the model configuration names no hidden_size or num_hidden_layers")
+            raise UserError(
+                "configuration", "the model configuration names no hidden_size or num_hidden_layers"
+            )
         return cls(**{**fields, **overrides})
 
-    def to_dict(self) -> Dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the fields as a plain dict (the flat JSON form)."""
         return dataclasses.asdict(self)
 
 
-def _flatten(raw: Dict[str, Any]) -> Dict[str, Any]:
-    flat: Dict[str, Any] = {}
+def _flatten(raw: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
     inner = raw.get("init_args") or []
     inner = list(inner) if isinstance(inner, (list, tuple)) else [inner]
     for name, value in zip(("body", "num_classes", "dropout"), inner):
@@ -133,7 +135,7 @@ def _flatten(raw: Dict[str, Any]) -> Dict[str, Any]:
 # Names of transformers and of upstream's heads for fields of ours.
 _ALIASES = {"num_labels": "num_classes", "dropout": "classifier_dropout"}
 
-ACTIVATIONS: List[str] = ["gelu", "relu", "tanh"]
+ACTIVATIONS: list[str] = ["gelu", "relu", "tanh"]
 
 _PRESET_COLUMNS = (
     "hidden_size",
@@ -142,7 +144,7 @@ _PRESET_COLUMNS = (
     "intermediate_size",
     "num_groups",
 )
-PRESETS: Dict[str, Dict[str, int]] = {
+PRESETS: dict[str, dict[str, int]] = {
     name: dict(zip(_PRESET_COLUMNS, sizes))
     for name, sizes in {
         "convbert-base": (768, 768, 12, 3072, 1),

@@ -6,7 +6,7 @@ Every function is right for any B and L both in dygraph and in the exported prog
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import paddle
 import paddle.nn.functional as F
@@ -93,7 +93,7 @@ class BatchContext(NamedTuple):
     """
 
     bias: paddle.Tensor
-    keep: Optional[paddle.Tensor]
+    keep: paddle.Tensor | None
     zeros: ConvZeros
 
     def of_the_first(self, count: int) -> BatchContext:

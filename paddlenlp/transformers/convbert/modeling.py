@@ -6,8 +6,6 @@ C classes. Token ids are int64, everything else is the default float type.
 
 from __future__ import annotations
 
-from typing import List
-
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
@@ -88,7 +86,7 @@ class ConvBertEncoder(nn.Layer):
         super().__init__()
         self.layers = nn.LayerList([ConvBertLayer(config) for _ in range(config.num_hidden_layers)])
 
-    def forward(self, x, context: BatchContext, first_token_only=False) -> List[paddle.Tensor]:
+    def forward(self, x, context: BatchContext, first_token_only=False) -> list[paddle.Tensor]:
         """Map x [B, L, H] to the list of x and every layer's output, each [B, L, H].
 
         With ``first_token_only`` the last one is [B, 1, H].

@@ -7,7 +7,6 @@ whether it was replaced. Shapes: B batch, L length, E embedding, H hidden, V voc
 from __future__ import annotations
 
 import dataclasses
-from typing import Optional, Tuple
 
 import paddle
 import paddle.nn.functional as F
@@ -138,7 +137,7 @@ class ConvBertForTotalPretraining(nn.Layer):
         attention_mask=None,
         raw_input_ids=None,
         gen_labels=None,
-    ) -> Tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor, paddle.Tensor]:
+    ) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor, paddle.Tensor]:
         """Run both models.
 
         Args:
@@ -184,7 +183,7 @@ class ConvBertPretrainingCriterion(nn.Layer):
         discriminator_prediction_scores: paddle.Tensor,
         generator_labels: paddle.Tensor,
         discriminator_labels: paddle.Tensor,
-        attention_mask: Optional[paddle.Tensor] = None,
+        attention_mask: paddle.Tensor | None = None,
     ) -> paddle.Tensor:
         """Return the weighted sum (a scalar); arguments are what the model returns and its labels.
 
@@ -215,7 +214,7 @@ class ConvBertPretrainingCriterion(nn.Layer):
         self,
         scores: paddle.Tensor,
         labels: paddle.Tensor,
-        attention_mask: Optional[paddle.Tensor] = None,
+        attention_mask: paddle.Tensor | None = None,
     ) -> paddle.Tensor:
         """Mean binary cross entropy over real tokens."""
         losses = F.binary_cross_entropy_with_logits(

@@ -6,7 +6,8 @@ layer as [out, in], Paddle as [in, out]; and one bias is a column [O, 1] there.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, NamedTuple, Tuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from paddlenlp.utils.errors import UserError
 SAME, TRANSPOSED, COLUMN = "same", "transposed", "column"
 
 # The tensors of one layer, and how each changes.
-Kind = Tuple[Tuple[str, str], ...]
+Kind = tuple[tuple[str, str], ...]
 EMBEDDING: Kind = ((".weight", SAME),)
 NORM: Kind = ((".weight", SAME), (".bias", SAME))
 LINEAR: Kind = ((".weight", TRANSPOSED), (".bias", SAME))  # grouped: 3-D, the same on both sides
@@ -57,11 +58,11 @@ class Head(NamedTuple):
     """The class in transformers with the same head, its rows, and settings that it depends on."""
 
     hf_class: str
-    rows: Tuple[Tuple[str, str, Kind], ...]
-    hf_settings: Dict[str, Any] = {}
+    rows: tuple[tuple[str, str, Kind], ...]
+    hf_settings: dict[str, Any] = {}
 
 
-HEADS: Dict[str, Head] = {
+HEADS: dict[str, Head] = {
     "ConvBertModel": Head("ConvBertModel", ()),
     "ConvBertForSequenceClassification": Head(
         "ConvBertForSequenceClassification",
@@ -114,7 +115,7 @@ TIED = "generator_lm_head.weight"  # transformers' second name of the word embed
 BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
 
 # form -> (from here to transformers, back)
-_FORMS: Dict[str, Tuple[Callable, Callable]] = {
+_FORMS: dict[str, tuple[Callable, Callable]] = {
     SAME: (lambda a: a, lambda a: a),
     TRANSPOSED: (lambda a: _turned(a), lambda a: _turned(a)),
     COLUMN: (lambda a: a.reshape([-1, 1]), lambda a: a[:, 0] if a.shape[1:] == (1,) else a),
@@ -125,7 +126,7 @@ def _turned(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array.T) if array.ndim == 2 else array
 
 
-def name_pairs(config: ConvBertConfig, architecture: str) -> Dict[str, Tuple[str, str]]:
+def name_pairs(config: ConvBertConfig, architecture: str) -> dict[str, tuple[str, str]]:
     """Return ``{name here: (name in transformers, form)}`` for every tensor of a model.
 
     Args:
@@ -136,7 +137,9 @@ def name_pairs(config: ConvBertConfig, architecture: str) -> Dict[str, Tuple[str
         UserError: no such architecture.
     """
     if architecture not in HEADS:
-        raise UserError(f"architecture '{architecture}' is unknown: one of {', '.join(HEADS)}")
+        raise UserError(
+            "model-name", f"architecture '{architecture}' is unknown: one of {', '.join(HEADS)}"
+        )
     prefix = "" if architecture == "ConvBertModel" else PREFIX
     pairs = _expand(BODY, prefix)
     if config.embedding_size != config.hidden_size:
@@ -147,7 +150,7 @@ def name_pairs(config: ConvBertConfig, architecture: str) -> Dict[str, Tuple[str
     return pairs
 
 
-def _expand(rows, prefix: str, layer: int = 0) -> Dict[str, Tuple[str, str]]:
+def _expand(rows, prefix: str, layer: int = 0) -> dict[str, tuple[str, str]]:
     return {
         (prefix + ours + suffix).format(layer): ((prefix + theirs + suffix).format(layer), form)
         for ours, theirs, kind in rows
@@ -156,8 +159,8 @@ def _expand(rows, prefix: str, layer: int = 0) -> Dict[str, Tuple[str, str]]:
 
 
 def to_hf(
-    weights: Dict[str, np.ndarray], config: ConvBertConfig, architecture: str
-) -> Dict[str, np.ndarray]:
+    weights: dict[str, np.ndarray], config: ConvBertConfig, architecture: str
+) -> dict[str, np.ndarray]:
     """Rename and reshape a whole state dict for transformers.
 
     Raises:
@@ -168,20 +171,20 @@ def to_hf(
     unknown = [name for name in weights if name not in pairs]
     problems = [f"{kind}: {shorten(names)}" for kind, names in _named(missing, unknown) if names]
     if problems:
-        raise UserError(f"not the weights of a {architecture}; {'; '.join(problems)}")
+        raise UserError("weights", f"not the weights of a {architecture}; {'; '.join(problems)}")
     return {theirs: _FORMS[form][0](weights[ours]) for ours, (theirs, form) in pairs.items()}
 
 
-def _named(missing: List[str], unknown: List[str]):
+def _named(missing: list[str], unknown: list[str]):
     return (("missing", missing), ("unknown", unknown))
 
 
 def to_paddle(
-    weights: Dict[str, np.ndarray],
+    weights: dict[str, np.ndarray],
     config: ConvBertConfig,
     architecture: str,
-    hf_config: Dict[str, Any],
-) -> Dict[str, np.ndarray]:
+    hf_config: dict[str, Any],
+) -> dict[str, np.ndarray]:
     """Rename and reshape the tensors of a transformers checkpoint.
 
     A name that the table does not know is kept: strict loading then reports it.
@@ -212,16 +215,19 @@ def to_paddle(
     return found
 
 
-def _check_head(weights: Dict[str, np.ndarray], architecture: str, hf_config) -> None:
+def _check_head(weights: dict[str, np.ndarray], architecture: str, hf_config) -> None:
     head = HEADS[architecture]
     has_head = any(row[1] + suffix in weights for row in head.rows for suffix, _ in row[2])
     for key, value in head.hf_settings.items() if has_head else ():
         if hf_config.get(key) != value:
             raise UserError(
+                "checkpoint",
                 f"this {head.hf_class} has {key} {hf_config.get(key)!r}: only {value!r} has a "
-                "counterpart here"
+                "counterpart here",
             )
     words = weights.get(PREFIX + WORDS)
     generator = architecture == "ConvBertGenerator" and TIED in weights and words is not None
     if generator and not np.array_equal(weights[TIED], words):
-        raise UserError(f"{TIED} differs from {PREFIX + WORDS}: only tied weights exist here")
+        raise UserError(
+            "checkpoint", f"{TIED} differs from {PREFIX + WORDS}: only tied weights exist here"
+        )

@@ -1,0 +1,1 @@
+"""The engines that run an exported program: token ids in, logits out."""

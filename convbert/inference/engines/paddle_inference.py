@@ -1,0 +1,234 @@
+"""A Paddle Inference session over an exported ConvBERT: open a directory, run ids, get logits."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from convbert.command.machine import default_threads
+from convbert.inference.program import PROGRAM_FILES, find_programs, read_program
+from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.log import get_logger
+
+PARAMS_FILE = "inference.pdiparams"
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+# Memory Paddle Inference reserves at start on a GPU, in MB; it grows on demand.
+GPU_POOL_MB = 1000
+# Operators that run as int8: matrix products with a weight. With Paddle's default, all operators,
+# the others lose accuracy and, without VNNI, time.
+INT8_OPERATORS = {"fc"}
+# What makes `fc` operators of Paddle 2.x and of 3.x programs. Under oneDNN each input shape gives
+# them a copy of all weights, and its first run waits for it. Without them the products take the
+# weights as they are (in 2.6.2 by MKL).
+FC_PASSES = ("fc_fuse_pass", "matmul_add_act_fuse_pass")
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How the program is run.
+
+    ``precision`` is "fp32", "bf16" (oneDNN), "fp16" (GPU) or "int8" (a quantised program, oneDNN).
+    ``cpu_threads`` None takes every core this process may use. ``mkldnn_cache_capacity`` is how
+    many input shapes oneDNN keeps ready, 0 for all; None for 1 in fp32, where a shape is ready
+    again at once, and 8 in bf16 and int8, where each makes a copy of the weights in its layout.
+    """
+
+    use_gpu: bool = False
+    gpu_id: int = 0
+    use_mkldnn: bool = True
+    cpu_threads: int | None = None
+    precision: str = "fp32"
+    mkldnn_cache_capacity: int | None = None
+
+    def __post_init__(self):
+        if self.precision not in PRECISIONS:
+            raise UserError(
+                "precision",
+                f"precision '{self.precision}' is unknown: one of {', '.join(PRECISIONS)}",
+            )
+        if self.copies_weights and (self.use_gpu or not self.use_mkldnn):
+            raise UserError(
+                "precision", f"precision {self.precision} runs on the CPU with --use_mkldnn True"
+            )
+        if self.precision == "fp16" and not self.use_gpu:
+            raise UserError("precision", "precision fp16 needs --use_gpu True; on a CPU use fp32")
+
+    @property
+    def copies_weights(self) -> bool:
+        """Whether each new input shape makes a copy of the weights, which takes its time."""
+        return self.precision in ("bf16", "int8")
+
+    @property
+    def device(self) -> str:
+        """The device as printed: ``cpu`` or ``gpu:0``. There is no falling back to another."""
+        return f"gpu:{self.gpu_id}" if self.use_gpu else "cpu"
+
+
+def find_program(model_dir: str) -> tuple[str, str]:
+    """Return the program and parameter files of an exported directory.
+
+    Raises:
+        UserError: the directory or a file is missing, or this Paddle cannot read the program.
+    """
+    if not os.path.isdir(model_dir):
+        raise UserError(
+            "file-missing",
+            f"'{model_dir}' is no directory: export a model with tools/export_model.py",
+        )
+    found = find_programs(model_dir)
+    missing = [] if found else [" or ".join(PROGRAM_FILES)]
+    if not os.path.isfile(os.path.join(model_dir, PARAMS_FILE)):
+        missing.append(PARAMS_FILE)
+    if missing:
+        raise UserError(
+            "export", f"exported model '{model_dir}' lacks {', '.join(missing)}: export it again"
+        )
+    program = found[0]
+    if program.endswith(".json") and _paddle_major() < 3:
+        raise UserError(
+            "engine",
+            f"{program} was exported by Paddle 3.x and cannot be read by 2.x: export it again here",
+        )
+    return program, os.path.join(model_dir, PARAMS_FILE)
+
+
+def _paddle_major() -> int:
+    import paddle
+
+    return int(paddle.__version__.split(".")[0])
+
+
+class Predictor:
+    """Runs an exported program. Not thread-safe: use one per thread or a lock (Paddle#56524).
+
+    Args:
+        model_dir: what ``tools/export_model.py`` wrote.
+        options: device, oneDNN, threads, precision.
+
+    Raises:
+        UserError: missing or damaged files, or a device that is not there.
+    """
+
+    def __init__(self, model_dir: str, options: EngineOptions | None = None):
+        self.files = find_program(model_dir)
+        self.options = options or EngineOptions()
+        self.use_mkldnn = self.options.use_mkldnn and not self.options.use_gpu
+        self._open()
+        self._probe()
+
+    @property
+    def device(self) -> str:
+        """The device in use, as printed: ``cpu`` or ``gpu:0``."""
+        return self.options.device
+
+    def run(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> np.ndarray:
+        """Run one batch: two [B, L] int64 arrays in, logits [B, C] float32 out."""
+        if input_ids.size > self._largest:
+            # Buffers that grow in place stop being shared between operators: start afresh.
+            self._predictor.clear_intermediate_tensor()
+            self._largest = input_ids.size
+        for handle, array in zip(self._inputs, (input_ids, token_type_ids)):
+            handle.copy_from_cpu(np.ascontiguousarray(array, dtype=np.int64))
+        self._predictor.run()
+        return self._output.copy_to_cpu()
+
+    def _open(self) -> None:
+        from paddle import inference
+
+        config = self._config()
+        try:
+            predictor = inference.create_predictor(config)
+        except Exception as error:  # Paddle raises several types for a damaged program
+            reason = str(error).strip().splitlines()[-1]
+            raise UserError(
+                "engine",
+                f"Paddle Inference cannot open {self.files[0]} ({reason}): export it again",
+            ) from None
+        names = predictor.get_input_names()
+        if sorted(names) != ["input_ids", "token_type_ids"]:
+            raise UserError(
+                "engine",
+                f"{self.files[0]} takes {', '.join(names)} instead of input_ids, token_type_ids: "
+                "export it with tools/export_model.py",
+            )
+        self._predictor, self._largest = predictor, 0
+        self._inputs = [predictor.get_input_handle(n) for n in ("input_ids", "token_type_ids")]
+        self._output = predictor.get_output_handle(predictor.get_output_names()[0])
+
+    def _config(self):
+        from paddle import inference
+
+        options = self.options
+        config = inference.Config(*self.files)
+        config.disable_glog_info()
+        config.switch_ir_optim(True)
+        if self.files[0].endswith(".pdmodel"):
+            # With a 3.x json program create_predictor fails on the memory pass (3.3.1).
+            config.enable_memory_optim()
+        if options.use_gpu:
+            _require_gpu()
+            config.enable_use_gpu(GPU_POOL_MB, options.gpu_id, _gpu_precision(options.precision))
+            return config
+        config.disable_gpu()
+        config.set_cpu_math_library_num_threads(options.cpu_threads or default_threads())
+        self._set_onednn(config)
+        return config
+
+    def _set_onednn(self, config) -> None:
+        if not self.use_mkldnn:
+            config.disable_mkldnn()  # optimised programs would use it unasked
+            return
+        config.enable_mkldnn()
+        capacity = self.options.mkldnn_cache_capacity
+        if capacity is None:
+            capacity = 8 if self.options.copies_weights else 1
+        if capacity:
+            config.set_mkldnn_cache_capacity(capacity)
+        if self.options.precision == "bf16":
+            config.enable_mkldnn_bfloat16()
+        elif self.options.precision == "int8":
+            if not read_program(self.files[0]).quantized:
+                raise UserError(
+                    "precision",
+                    f"{self.files[0]} is not quantized, so it has no int8 to run: make one that is "
+                    "with tools/quantize_model.py, or take precision fp32",
+                )
+            config.enable_mkldnn_int8(INT8_OPERATORS)
+        else:
+            for name in FC_PASSES:
+                config.delete_pass(name)
+
+    def _probe(self) -> None:
+        """Run once; some 3.x releases cannot run this program under oneDNN (Paddle#77340)."""
+        ids = np.ones((1, 3), dtype=np.int64)
+        try:
+            self.run(ids, np.zeros_like(ids))
+        except Exception as error:
+            if not self.use_mkldnn or self.options.precision != "fp32":
+                raise
+            reason = str(error).strip().splitlines()[-1]
+            get_logger().warning("oneDNN is off: this Paddle cannot run it (%s)", reason)
+            self.use_mkldnn = False
+            self._open()
+            self.run(ids, np.zeros_like(ids))
+
+
+def _require_gpu() -> None:
+    import paddle
+
+    if not paddle.is_compiled_with_cuda():
+        raise UserError(
+            "device",
+            "a GPU is asked for, but this Paddle has no GPU support: install paddlepaddle-gpu "
+            "or run on the CPU",
+        )
+    if paddle.device.cuda.device_count() == 0:
+        raise UserError("device", "a GPU is asked for, but none is visible: run on the CPU")
+
+
+def _gpu_precision(precision: str):
+    from paddle import inference
+
+    return inference.PrecisionType.Half if precision == "fp16" else inference.PrecisionType.Float32

@@ -1,0 +1,107 @@
+"""Export of a trained classifier to a static program, proved equal before it appears."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from convbert.inference.dygraph import dygraph_runner, load_classifier
+from convbert.inference.engines.paddle_inference import EngineOptions, Predictor
+from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.files import atomic_directory
+
+TOLERANCE = 1e-5
+# (batch, length): one token, odd and even lengths around the kernel size, long rows, batches.
+CHECK_SHAPES = ((1, 1), (1, 8), (2, 9), (3, 17), (8, 32), (1, 128), (2, 512))
+
+
+class _Program(nn.Layer):
+    """Two named inputs and the logits. Tracing this wrapper leaves the model itself dygraph."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids, token_type_ids):
+        return self.model(input_ids, token_type_ids)
+
+
+def save_program(model, prefix: str) -> None:
+    """Trace ``model`` with free batch and length and write ``prefix``.pdmodel (.json on 3.x)."""
+    spec = [
+        paddle.static.InputSpec([None, None], "int64", name)
+        for name in ("input_ids", "token_type_ids")
+    ]
+    program = paddle.jit.to_static(_Program(model), input_spec=spec, full_graph=True)
+    program.eval()
+    paddle.jit.save(program, prefix)
+
+
+def export_checkpoint(checkpoint_dir: str, export_dir: str) -> list[tuple[str, str, float]]:
+    """Export a checkpoint and check the program against the model it came from.
+
+    The directory appears whole, and only if the check passed.
+
+    Returns:
+        One row per engine and shape: engine name, shape, largest absolute difference of the logits.
+
+    Raises:
+        UserError: the checkpoint cannot be used, the directory cannot be written, or the program's
+            logits differ from the model's by more than 1e-5.
+    """
+    model, processor = load_classifier(checkpoint_dir)
+    with atomic_directory(export_dir) as work:
+        save_program(model, os.path.join(work, "inference"))
+        processor.tokenizer.save_pretrained(work)
+        model.save_config(str(work))
+        return compare_with_model(model, str(work))
+
+
+def compare_with_model(model, export_dir: str) -> list[tuple[str, str, float]]:
+    """Compare an exported directory, plain and under oneDNN, with ``model`` at several shapes.
+
+    Raises:
+        UserError: a difference is above 1e-5.
+    """
+    expected = _expected_logits(model)
+    rows = []
+    for name, use_mkldnn in (("plain", False), ("oneDNN", True)):
+        engine = Predictor(export_dir, EngineOptions(use_mkldnn=use_mkldnn))
+        rows += [
+            (name, f"{ids.shape[0]} x {ids.shape[1]}", _difference(engine.run, ids, logits))
+            for ids, logits in expected.values()
+        ]
+    worst = max(rows, key=lambda row: row[2])
+    if not worst[2] <= TOLERANCE:  # also catches nan
+        raise UserError(
+            "outputs-differ",
+            f"the exported program ({worst[0]}, {worst[1]}) differs from the model by "
+            f"{worst[2]:.1e}, more than {TOLERANCE:.0e}: nothing was written",
+        )
+    return rows
+
+
+def _expected_logits(model) -> dict[tuple[int, int], tuple[np.ndarray, np.ndarray]]:
+    rng = np.random.RandomState(0)
+    config, run = model.config, dygraph_runner(model)
+    expected = {}
+    for batch, length in CHECK_SHAPES:
+        length = min(length, config.max_position_embeddings)
+        ids = rng.randint(1, config.vocab_size, (batch, length)).astype(np.int64)
+        ids[-1, length // 2 + 1 :] = config.pad_token_id
+        expected[batch, length] = (ids, run(ids, _second_half(ids)))
+    return expected
+
+
+def _second_half(ids: np.ndarray) -> np.ndarray:
+    types = np.zeros_like(ids)
+    types[:, ids.shape[1] // 2 :] = 1
+    return types
+
+
+def _difference(run: Callable, ids: np.ndarray, logits: np.ndarray) -> float:
+    return float(np.abs(run(ids, _second_half(ids)) - logits).max())

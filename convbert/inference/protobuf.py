@@ -1,0 +1,58 @@
+"""Protobuf messages from tables of their fields.
+
+Two foreign formats are spoken here, Paddle's programs and Paddle Serving's messages. Their
+generated modules import all of Paddle, or half a server and an old protobuf; the field numbers are
+the format.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+_PROTO = descriptor_pb2.FieldDescriptorProto
+
+
+class Field(NamedTuple):
+    """One field: ``type`` is a protobuf scalar or a message of the same package."""
+
+    number: int
+    type: str
+    repeated: bool = False
+    default: str = ""  # proto2 only
+
+
+def build_messages(
+    package: str, syntax: str, tables: dict[str, dict[str, Field]]
+) -> dict[str, type]:
+    """Return message classes by name, for any protobuf from 3.20 on, in a pool of their own.
+
+    Args:
+        package: the protobuf package.
+        syntax: "proto2" or "proto3".
+        tables: message name to field name to `Field`.
+    """
+    file = descriptor_pb2.FileDescriptorProto(name=f"{package}.proto", package=package)
+    file.syntax = syntax
+    for message_name, fields in tables.items():
+        message = file.message_type.add(name=message_name)
+        for name, field in fields.items():
+            label = _PROTO.LABEL_REPEATED if field.repeated else _PROTO.LABEL_OPTIONAL
+            entry = message.field.add(name=name, number=field.number, label=label)
+            if field.type in tables:
+                entry.type, entry.type_name = _PROTO.TYPE_MESSAGE, f".{package}.{field.type}"
+            else:
+                entry.type = _PROTO.Type.Value(f"TYPE_{field.type.upper()}")
+            if field.default:
+                entry.default_value = field.default
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(file.SerializeToString())
+    return {name: _message_class(pool, f"{package}.{name}") for name in tables}
+
+
+def _message_class(pool: descriptor_pool.DescriptorPool, name: str) -> type:
+    descriptor = pool.FindMessageTypeByName(name)
+    if hasattr(message_factory, "GetMessageClass"):
+        return message_factory.GetMessageClass(descriptor)
+    return message_factory.MessageFactory(pool).GetPrototype(descriptor)  # protobuf 3.20

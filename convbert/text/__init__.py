@@ -1,0 +1,5 @@
+"""Texts in, answers out.
+
+``processing``  texts to token ids, logits to labels: the one place for training and inference
+``reading``     files of texts, line by line
+"""

@@ -1,0 +1,157 @@
+"""Conversion of a whole checkpoint directory between our layout and transformers'.
+
+The names of the tensors are one table, ``paddlenlp.transformers.convbert.weight_names``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paddlenlp import transformers
+from paddlenlp.transformers import checkpoint
+from paddlenlp.transformers.convbert import weight_names
+from paddlenlp.transformers.convbert.configuration import ConvBertConfig
+from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.files import atomic_directory, atomic_write
+
+LAYOUTS = ("paddle", "hf")
+TOKENIZER_CONFIG = "tokenizer_config.json"
+
+
+def convert(source: str, target: str, layout: str, architecture: str | None = None) -> str:
+    """Convert one checkpoint; ``target`` appears whole, or not at all.
+
+    Args:
+        source: a checkpoint directory in either layout.
+        target: directory to write, replaced if it exists.
+        layout: "paddle" (also upstream's) or "hf" (transformers').
+        architecture: our class of the model; None: as the configuration says.
+
+    Returns:
+        The architecture.
+
+    Raises:
+        UserError: the source cannot be read, a tensor is missing or left over (named), or the
+            architecture is unknown.
+    """
+    config_file, _ = checkpoint.find_files(source)
+    config_path = os.path.join(source, config_file)
+    raw = checkpoint.read_model_config(config_path)
+    architecture = architecture or find_architecture(raw)
+    if architecture is None:
+        raise UserError("model-name", f"{config_path} names no architecture: give --architecture")
+    if architecture not in weight_names.HEADS:
+        raise UserError(
+            "model-name",
+            f"architecture '{architecture}' is unknown: give --architecture, one of "
+            + ", ".join(weight_names.HEADS),
+        )
+    model = getattr(transformers, architecture).from_pretrained(source, new_head=False)
+    labels = label_names(source, raw)
+    with atomic_directory(target) as work:
+        if layout == "hf":
+            write_hf(model, work, labels)
+        else:
+            model.save_pretrained(str(work))
+        _write_tokenizer(Path(source), work, labels, model)
+    return architecture
+
+
+def find_architecture(raw: dict[str, Any]) -> str | None:
+    """Return our class of a model, from any of the three forms of the configuration, if named."""
+    named = raw.get("architecture") or raw.get("init_class")
+    if named:
+        return named
+    hf_names = {head.hf_class: ours for ours, head in reversed(list(weight_names.HEADS.items()))}
+    for hf_class in raw.get("architectures") or ():
+        return hf_names.get(hf_class, hf_class)
+    return None
+
+
+def label_names(source: str, raw: dict[str, Any]) -> list[str] | None:
+    """Return class names by label id: transformers' ``id2label``, or those of our tokenizer.
+
+    None where there are only transformers' fillers LABEL_0, LABEL_1.
+    """
+    if raw.get("id2label"):
+        names = [raw["id2label"][number] for number in sorted(raw["id2label"], key=int)]
+        return None if names == _fillers(len(names)) else names
+    path = os.path.join(source, TOKENIZER_CONFIG)
+    return checkpoint.read_json(path).get("label_names") if os.path.exists(path) else None
+
+
+def _fillers(classes: int) -> list[str]:
+    return [f"LABEL_{number}" for number in range(classes)]
+
+
+def write_hf(model, directory: Path, labels: list[str] | None = None) -> None:
+    """Write ``config.json`` and ``model.safetensors`` of a model."""
+    from safetensors.numpy import save_file
+
+    architecture = type(model).__name__
+    weights = {name: np.asarray(tensor) for name, tensor in model.state_dict().items()}
+    renamed = weight_names.to_hf(weights, model.config, architecture)
+    save_file(renamed, str(directory / checkpoint.HF_WEIGHTS_FILE), metadata={"format": "pt"})
+    with open(directory / checkpoint.HF_CONFIG_FILE, "w", encoding="utf-8") as file:
+        json.dump(hf_config(model.config, architecture, labels), file, indent=2)
+        file.write("\n")
+
+
+def hf_config(
+    config: ConvBertConfig, architecture: str, labels: list[str] | None = None
+) -> dict[str, Any]:
+    """Return the content of transformers' ``config.json``."""
+    head = weight_names.HEADS[architecture]
+    # transformers ignores but keeps what it does not know (mask_padding_in_conv, architecture).
+    fields = config.to_dict()
+    del fields["num_classes"]  # it counts id2label instead
+    if not labels or len(labels) != config.num_classes:
+        labels = _fillers(config.num_classes)
+    return {
+        "architectures": [head.hf_class],
+        "model_type": "convbert",
+        "architecture": architecture,
+        **fields,
+        **head.hf_settings,
+        "id2label": {str(number): label for number, label in enumerate(labels)},
+        "label2id": {label: number for number, label in enumerate(labels)},
+    }
+
+
+def _write_tokenizer(source: Path, target: Path, labels: list[str] | None, model) -> None:
+    """Carry the vocabulary over; newer checkpoints of transformers hold it in tokenizer.json."""
+    vocab, packed = source / checkpoint.VOCAB_FILE, source / checkpoint.HF_TOKENIZER_FILE
+    if not vocab.exists() and packed.exists():
+        vocab = target / checkpoint.VOCAB_FILE
+        _extract_vocab(packed, vocab)
+    if not vocab.exists():
+        return  # weights alone, as some are published
+    settings = source / TOKENIZER_CONFIG
+    settings = checkpoint.read_json(str(settings)) if settings.exists() else {}
+    transformers.ConvBertTokenizer(
+        vocab,
+        do_lower_case=bool(settings.get("do_lower_case", True)),
+        label_names=labels,
+        model_max_length=model.config.max_position_embeddings,
+    ).save_pretrained(target)
+
+
+def _extract_vocab(tokenizer_file: Path, target: Path) -> None:
+    model = checkpoint.read_json(str(tokenizer_file)).get("model", {})
+    vocab = model.get("vocab")
+    if model.get("type") != "WordPiece" or not isinstance(vocab, dict):
+        raise UserError(
+            "vocabulary", f"{tokenizer_file} holds no WordPiece vocabulary: ConvBERT has one"
+        )
+    tokens = sorted(vocab, key=vocab.get)
+    if [vocab[token] for token in tokens] != list(range(len(tokens))):
+        raise UserError(
+            "vocabulary", f"the token ids in {tokenizer_file} have gaps: copy the model's vocab.txt"
+        )
+    with atomic_write(target) as file:
+        file.writelines(f"{token}\n" for token in tokens)

@@ -1,0 +1,133 @@
+"""Every entry script runs this checkout's packages, from anywhere, and explains its flags."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import REPO_ROOT
+
+# Every script for users; one that forgets run_main is caught by the tests of its own.
+SCRIPTS = sorted(
+    str(path.relative_to(REPO_ROOT))
+    for folder in ("", "tools", "deploy/inference_python", "deploy/serving_python")
+    for path in (REPO_ROOT / folder).glob("*.py")
+    if "run_main(main)" in path.read_text(encoding="utf-8")
+)
+WEB_SERVICE = "deploy/serving_python/web_service.py"
+RPC_CLIENT = "deploy/serving_python/pipeline_rpc_client.py"
+if importlib.util.find_spec("grpc") is None:  # CPython 3.13 has no Paddle Serving
+    SCRIPTS.remove(WEB_SERVICE)
+REPORT_ORIGIN = """
+import atexit, sys
+def report():
+    module = sys.modules.get("paddlenlp")
+    print("paddlenlp from", module and module.__file__, file=sys.stderr)
+atexit.register(report)
+"""
+
+
+def test_the_scripts_are_found():
+    assert {"train.py", "tools/predict.py", "deploy/inference_python/infer.py"} <= set(SCRIPTS)
+
+
+@pytest.fixture
+def rival(tmp_path):
+    """A directory like site-packages with another paddlenlp, and a hook that reports which won."""
+    package = tmp_path / "rival" / "paddlenlp"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise ImportError('the rival paddlenlp was imported')\n")
+    (tmp_path / "rival" / "sitecustomize.py").write_text(REPORT_ORIGIN)
+    return tmp_path / "rival"
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_own_paddlenlp_wins_from_any_directory(run_script, repo_root, rival, script):
+    # The rival also lies in the working directory, as in a checkout of PaddleNLP.
+    run = run_script(script, "--help", cwd=rival, env={"PYTHONPATH": str(rival)})
+    assert run.returncode == 0, run.stderr
+    assert f"paddlenlp from {repo_root / 'paddlenlp' / '__init__.py'}" in run.stderr
+    assert run.stdout.startswith("usage: ")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_unknown_flag_is_one_line(run_script, script):
+    run = run_script(script, "--no_such_flag")
+    assert run.returncode == 2
+    assert len(run.stderr.strip().splitlines()) == 1
+    assert "no_such_flag" in run.stderr or "required" in run.stderr
+
+
+def test_every_flag_of_serving_is_documented_in_both_languages(run_script, repo_root):
+    text = (repo_root / "deploy" / "serving_python" / "README.md").read_text(encoding="utf-8")
+    sections = text.split("## 中文")
+    scripts = [name for name in SCRIPTS if "serving" in name]
+    assert len(scripts) == 5
+    flags = {
+        flag
+        for script in scripts
+        for flag in re.findall(r"--\w+", run_script(script, "--help").stdout.split("options:")[-1])
+    }
+    missing = [f for f in sorted(flags - {"--help"}) if any(f"`{f}" not in s for s in sections)]
+    assert not missing
+
+
+@pytest.mark.parametrize("script", [WEB_SERVICE, RPC_CLIENT])
+def test_serving_without_its_packages_is_one_line(run_script, tmp_path, script):
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['grpc'] = None\n")
+    run = run_script(script, env={"PYTHONPATH": str(tmp_path)})
+    assert run.returncode == 2
+    assert run.stderr.startswith(f"{script.rpartition('/')[2]}: error: serving needs the package ")
+    assert run.stderr.endswith(": run shell/serving.sh setup (CPython 3.8 to 3.12)\n")
+    assert len(run.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("where", ["PYTHON", ".venv"])
+def test_setting_up_serving_on_a_python_without_it_is_one_line(repo_root, tmp_path, where):
+    for path in [*repo_root.glob("requirements*.txt"), *repo_root.glob("shell/*serving*.sh")]:
+        copy_into(tmp_path, path.relative_to(repo_root), path.read_text())
+    copy_into(tmp_path, "shell/_env.sh", (repo_root / "shell" / "_env.sh").read_text())
+    versions = {"PYTHON": "3.11", ".venv": "3.11", where: "3.13"}
+    for name, version in versions.items():
+        copy_into(tmp_path, f"{name}/bin/python", f"#!/bin/sh\necho {version}\n").chmod(0o755)
+    done = subprocess.run(
+        ["bash", str(tmp_path / "shell" / "serving.sh"), "setup"],
+        env={**os.environ, "PYTHON": str(tmp_path / "PYTHON" / "bin" / "python")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert f"{where}{'=' if where == 'PYTHON' else ' has'}" in done.stderr
+    assert "3.13" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+
+
+def copy_into(folder, name, text):
+    """Write a text file below a folder and return its path."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_tokenizer_does_not_import_paddle(repo_root):
+    code = (
+        "import sys, convbert.text.processing\n"
+        "from paddlenlp.transformers import ConvBertTokenizer\n"
+        "sys.exit('paddle' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=str(repo_root)).returncode == 0
+
+
+def test_import_makes_no_files(repo_root, tmp_path):
+    code = "import paddlenlp.transformers, paddlenlp.datasets, paddlenlp.metrics, paddlenlp.data"
+    env = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run([sys.executable, "-B", "-c", code], cwd=str(repo_root), env=env)
+    assert done.returncode == 0
+    assert not (tmp_path / ".paddlenlp").exists()

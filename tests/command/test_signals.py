@@ -1,0 +1,67 @@
+"""Signals: some wait until a step is done, none leaves anything half-written."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from convbert.command.start import hold_signals
+
+
+class Arrived(Exception):
+    """Raised by the handler of these tests."""
+
+
+@pytest.fixture(params=[signal.SIGINT, signal.SIGTERM], name="number")
+def _number(request):
+    def handler(number, frame):
+        raise Arrived(number)
+
+    before = signal.signal(request.param, handler)
+    yield request.param
+    signal.signal(request.param, before)
+
+
+def held(number, rest):
+    """Get a signal inside the block, then do ``rest()`` there."""
+    with hold_signals():
+        os.kill(os.getpid(), number)
+        rest()
+
+
+def test_a_signal_waits_for_the_end_of_the_block(number):
+    done = []
+    with pytest.raises(Arrived):
+        held(number, lambda: done.append("the rest of the block"))
+    assert done
+
+
+def test_outside_the_block_it_comes_at_once(number):
+    with hold_signals():
+        pass
+    with pytest.raises(Arrived):
+        os.kill(os.getpid(), number)
+
+
+def test_an_error_in_the_block_wins_and_the_handler_is_back(number):
+    with pytest.raises(KeyError):
+        held(number, lambda: {}["missing"])
+    with pytest.raises(Arrived):
+        os.kill(os.getpid(), number)
+
+
+def test_sigterm_in_the_middle_of_an_export(tmp_path, tiny_checkpoint):
+    script = Path(__file__).resolve().parents[2] / "tools" / "export_model.py"
+    target = tmp_path / "convbert_infer"
+    words = ["--model_path", str(tiny_checkpoint), "--save_inference_dir", str(target)]
+    run = subprocess.Popen([sys.executable, str(script), *words], stderr=subprocess.DEVNULL)
+    while not list(tmp_path.iterdir()):  # the unfinished directory
+        assert run.poll() is None
+        time.sleep(0.01)
+    run.terminate()
+    assert run.wait(timeout=60) not in (0, -signal.SIGTERM)
+    assert list(tmp_path.iterdir()) == []

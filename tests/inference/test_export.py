@@ -1,0 +1,132 @@
+"""The exported program equals the model, at every published shape of the layers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import paddle
+import pytest
+
+from convbert.inference import export
+from convbert.inference.dygraph import dygraph_runner
+from convbert.inference.engines.paddle_inference import EngineOptions, Predictor
+from paddlenlp.transformers import ConvBertConfig, ConvBertForSequenceClassification
+from paddlenlp.transformers.convbert.configuration import PRESETS
+from paddlenlp.utils.errors import UserError
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_two_layers_of_every_size_export(name, tmp_path):
+    paddle.seed(3)
+    config = ConvBertConfig.preset(name, num_hidden_layers=2, vocab_size=100)
+    model = ConvBertForSequenceClassification(config)
+    model.eval()
+    export.save_program(model, str(tmp_path / "inference"))
+    rows = export.compare_with_model(model, str(tmp_path))
+    assert len(rows) == 2 * len(export.CHECK_SHAPES)
+    assert max(row[2] for row in rows) <= 1e-5
+
+
+def test_random_shapes_plain_and_onednn(tiny_checkpoint, tiny_export, tiny_config):
+    model = ConvBertForSequenceClassification.from_pretrained(str(tiny_checkpoint))
+    model.eval()
+    run, rng = dygraph_runner(model), np.random.RandomState(1)
+    for use_mkldnn in (False, True):
+        engine = Predictor(str(tiny_export), EngineOptions(use_mkldnn=use_mkldnn, cpu_threads=1))
+        for _ in range(25):
+            shape = (rng.randint(1, 9), rng.randint(1, 65))
+            ids = rng.randint(0, tiny_config.vocab_size, shape).astype(np.int64)
+            ids[:, 0] = 2
+            types = rng.randint(0, 2, shape).astype(np.int64)
+            np.testing.assert_allclose(engine.run(ids, types), run(ids, types), atol=1e-5)
+
+
+MEMORY_OF_SHAPES = """
+import json
+import sys
+import numpy as np
+from convbert.inference.engines.paddle_inference import EngineOptions, Predictor
+
+def resident_mb():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096 / 1e6
+
+run = Predictor(sys.argv[1], EngineOptions(cpu_threads=1)).run
+before = resident_mb()
+for shape in json.loads(sys.argv[2]):
+    ids = np.ones(shape, dtype=np.int64)
+    run(ids, np.zeros_like(ids))
+print(resident_mb() - before)
+"""
+
+
+def memory_of_shapes(repo_root, model_dir, shapes):
+    """MB that a process of its own takes more, once it has run these shapes."""
+    run = subprocess.run(
+        [sys.executable, "-c", MEMORY_OF_SHAPES, str(model_dir), json.dumps(shapes)],
+        stdout=subprocess.PIPE,
+        cwd=repo_root,
+        check=True,
+        text=True,
+    )
+    return float(run.stdout)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_no_copy_of_the_weights_for_each_shape(tmp_path, repo_root):
+    config = ConvBertConfig.preset(
+        "convbert-base", num_hidden_layers=2, intermediate_size=6144, vocab_size=100
+    )
+    export.save_program(ConvBertForSequenceClassification(config), str(tmp_path / "inference"))
+    weights_mb = (tmp_path / "inference.pdiparams").stat().st_size / 1e6
+    shapes = [(2, length) for length in range(4, 36, 4)]
+    # 8 shapes: with copies 8 times as much
+    assert memory_of_shapes(repo_root, tmp_path, shapes) < weights_mb
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_memory_does_not_depend_on_the_order_of_shapes(tmp_path, repo_root):
+    config = ConvBertConfig.preset("convbert-small", vocab_size=100)
+    export.save_program(ConvBertForSequenceClassification(config), str(tmp_path / "inference"))
+    shapes = [(8, length) for length in range(16, 144, 16)]
+    falling = memory_of_shapes(repo_root, tmp_path, shapes[::-1])
+    rising = memory_of_shapes(repo_root, tmp_path, shapes)
+    assert rising < 5 * falling  # 17 times as much if buffers grow in place
+
+
+def test_export_refuses_a_program_that_differs(tiny_checkpoint, tmp_path, monkeypatch):
+    def save_another(model, prefix):
+        other = ConvBertForSequenceClassification(model.config)
+        other.eval()
+        save(other, prefix)
+
+    save = export.save_program
+    monkeypatch.setattr(export, "save_program", save_another)
+    with pytest.raises(UserError, match="differs from the model"):
+        export.export_checkpoint(str(tiny_checkpoint), str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_failed_export_keeps_the_earlier_one(tiny_checkpoint, tiny_export, tmp_path, monkeypatch):
+    target = tmp_path / "out"
+    export.export_checkpoint(str(tiny_checkpoint), str(target))
+    before = sorted(path.name for path in target.iterdir())
+    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    with pytest.raises(UserError):
+        export.export_checkpoint(str(tiny_checkpoint), str(target))
+    assert sorted(path.name for path in target.iterdir()) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_model_stays_dygraph_after_export(tiny_checkpoint, tmp_path):
+    model = ConvBertForSequenceClassification.from_pretrained(str(tiny_checkpoint))
+    model.eval()
+    ids = np.array([[2, 5, 6, 3]], dtype=np.int64)
+    before = dygraph_runner(model)(ids, np.zeros_like(ids))
+    export.save_program(model, str(tmp_path / "inference"))
+    np.testing.assert_array_equal(dygraph_runner(model)(ids, np.zeros_like(ids)), before)
+    assert dataclasses.asdict(model.config)["num_groups"] == 2

@@ -1,0 +1,347 @@
+"""The table of tensor names, loading of transformers' layout, and conversion both ways."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import paddle
+import pytest
+from safetensors import serialize
+from safetensors.numpy import load_file, save_file
+
+from paddlenlp import transformers
+from paddlenlp.transformers import ConvBertConfig, ConvBertTokenizer, checkpoint
+from paddlenlp.transformers.convbert import weight_names
+from paddlenlp.transformers.convbert.conversion import convert
+from paddlenlp.utils.errors import UserError
+
+TOOL = "tools/convert_weights.py"
+
+
+def build(architecture, config):
+    """A model with random weights."""
+    paddle.seed(5)
+    model = getattr(transformers, architecture)(config)
+    model.eval()
+    return model
+
+
+def arrays_of(model):
+    """The state dict as arrays."""
+    return {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("projected", [True, False])
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("architecture", weight_names.HEADS)
+def test_table_covers_every_tensor_and_turns_back(tiny_config, architecture, groups, projected):
+    width = 12 if projected else tiny_config.hidden_size
+    config = dataclasses.replace(tiny_config, num_groups=groups, embedding_size=width)
+    weights = arrays_of(build(architecture, config))
+    renamed = weight_names.to_hf(weights, config, architecture)
+    settings = weight_names.HEADS[architecture].hf_settings
+    back = weight_names.to_paddle(renamed, config, architecture, settings)
+    assert set(back) == set(weights)
+    for name, array in weights.items():
+        np.testing.assert_array_equal(back[name], array, err_msg=name)
+
+
+def test_layers_ten_and_one_are_told_apart(tiny_config):
+    config = dataclasses.replace(tiny_config, num_hidden_layers=11)
+    names = [theirs for theirs, _ in weight_names.name_pairs(config, "ConvBertModel").values()]
+    assert len(set(names)) == len(names)
+    assert "encoder.layer.10.attention.self.query.weight" in names
+
+
+@pytest.mark.parametrize("change", ["missing", "unknown"])
+def test_whole_state_dicts_only(tiny_config, change):
+    weights = arrays_of(build("ConvBertModel", tiny_config))
+    if change == "missing":
+        del weights["encoder.layers.1.norm1.bias"]
+        expected = "missing: encoder.layers.1.norm1.bias"
+    else:
+        weights["encoder.layers.1.norm3.bias"] = np.zeros(3, np.float32)
+        expected = "unknown: encoder.layers.1.norm3.bias"
+    with pytest.raises(UserError, match=expected):
+        weight_names.to_hf(weights, tiny_config, "ConvBertModel")
+
+
+@pytest.fixture(scope="module")
+def hf_checkpoint(tmp_path_factory, tiny_checkpoint):
+    """The tiny classifier in transformers' layout."""
+    target = tmp_path_factory.mktemp("hf") / "model"
+    convert(str(tiny_checkpoint), str(target), "hf")
+    return target
+
+
+def logits_of(model):
+    """Logits of two padded rows."""
+    ids = paddle.to_tensor([[2, 9, 11, 8, 3], [2, 7, 3, 0, 0]])
+    model.eval()
+    return model(ids).numpy()
+
+
+def test_round_trip_gives_the_same_logits(hf_checkpoint, tiny_checkpoint, tmp_path):
+    classifier = transformers.ConvBertForSequenceClassification
+    expected = logits_of(classifier.from_pretrained(str(tiny_checkpoint)))
+    loaded = classifier.from_pretrained(str(hf_checkpoint), new_head=False)
+    np.testing.assert_array_equal(logits_of(loaded), expected)
+    convert(str(hf_checkpoint), str(tmp_path / "back"), "paddle")
+    back = classifier.from_pretrained(str(tmp_path / "back"), new_head=False)
+    np.testing.assert_array_equal(logits_of(back), expected)
+    tokenizer = ConvBertTokenizer.from_pretrained(tmp_path / "back")
+    assert tokenizer.label_names == ["negative", "positive"]
+
+
+def test_config_for_transformers(hf_checkpoint):
+    config = json.loads((hf_checkpoint / "config.json").read_text())
+    assert config["architectures"] == ["ConvBertForSequenceClassification"]
+    assert config["model_type"] == "convbert"
+    assert config["id2label"] == {"0": "negative", "1": "positive"}
+    assert config["num_groups"] == 2
+    assert "num_classes" not in config
+
+
+def copy_with(source, target, weights=None, **config):
+    """A changed copy of a checkpoint in transformers' layout."""
+    target.mkdir()
+    settings = json.loads((source / "config.json").read_text())
+    (target / "config.json").write_text(json.dumps({**settings, **config}))
+    tensors = load_file(source / "model.safetensors")
+    save_file({**tensors, **(weights or {})}, target / "model.safetensors")
+    return tensors
+
+
+def test_body_without_prefix_and_old_buffers(hf_checkpoint, tmp_path):
+    """Checkpoints of older versions: no prefix, and a constant table among the weights."""
+    tensors = load_file(hf_checkpoint / "model.safetensors")
+    body = {n[len("convbert.") :]: a for n, a in tensors.items() if n.startswith("convbert.")}
+    (tmp_path / "config.json").write_text((hf_checkpoint / "config.json").read_text())
+    buffer = {"embeddings.position_ids": np.arange(64)[None]}
+    save_file({**body, **buffer}, tmp_path / "model.safetensors")
+    model = transformers.ConvBertModel.from_pretrained(str(tmp_path), new_head=False)
+    words = model.embeddings.word_embeddings.weight.numpy()
+    np.testing.assert_array_equal(words, body["embeddings.word_embeddings.weight"])
+    # The same file starts a classifier with a random head; asked to be strict, it is refused.
+    transformers.ConvBertForSequenceClassification.from_pretrained(str(tmp_path))
+    with pytest.raises(UserError, match="missing: classifier.dense.bias"):
+        transformers.ConvBertForSequenceClassification.from_pretrained(
+            str(tmp_path), new_head=False
+        )
+
+
+def test_left_over_and_missing_tensors_are_named(hf_checkpoint, tmp_path):
+    load = transformers.ConvBertForSequenceClassification.from_pretrained
+    extra = {"convbert.encoder.layer.7.output.dense.bias": np.zeros(16, np.float32)}
+    copy_with(hf_checkpoint, tmp_path / "extra", extra)
+    with pytest.raises(UserError, match="unknown: convbert.encoder.layer.7.output.dense.bias"):
+        load(str(tmp_path / "extra"))
+    copy_with(hf_checkpoint, tmp_path / "deeper", num_hidden_layers=3)
+    with pytest.raises(UserError, match=r"missing: convbert.encoder.layers.2.*and \d+ more"):
+        load(str(tmp_path / "deeper"))
+    wrong = {"classifier.out_proj.weight": np.zeros((5, 16), np.float32)}
+    copy_with(hf_checkpoint, tmp_path / "shape", wrong)
+    with pytest.raises(UserError, match=r"classifier.out_proj.weight \[16, 5\] instead of"):
+        load(str(tmp_path / "shape"))
+
+
+def test_half_precision_becomes_single(hf_checkpoint, tmp_path):
+    bias = {"classifier.dense.bias": np.full(16, 0.5, np.float16)}
+    copy_with(hf_checkpoint, tmp_path / "half", bias)
+    model = transformers.ConvBertForSequenceClassification.from_pretrained(str(tmp_path / "half"))
+    assert model.classifier.dense.bias.numpy().dtype == np.float32
+    assert float(model.classifier.dense.bias[3]) == 0.5
+
+
+def test_brain_floats_become_single(hf_checkpoint, tmp_path):
+    """safetensors' NumPy reader cannot return them."""
+    tensors = load_file(hf_checkpoint / "model.safetensors")
+    names = [name for name in tensors if name.startswith("classifier.")]
+    stored = {
+        name: {"dtype": "float32", "shape": a.shape, "data": a.tobytes()}
+        for name, a in tensors.items()
+    }
+    for name in names:  # the upper halves of the numbers
+        upper = (tensors[name].view(np.uint32) >> 16).astype(np.uint16)
+        stored[name].update(dtype="bfloat16", data=upper.tobytes())
+    copy_with(hf_checkpoint, tmp_path / "brain")
+    (tmp_path / "brain" / "model.safetensors").write_bytes(serialize(stored))
+    found = checkpoint.read_weights(str(tmp_path / "brain" / "model.safetensors"))
+    assert {array.dtype for array in found.values()} == {np.dtype(np.float32)}
+    for name, array in tensors.items():
+        np.testing.assert_allclose(found[name], array, rtol=2**-7 if name in names else 0)
+    transformers.ConvBertForSequenceClassification.from_pretrained(
+        str(tmp_path / "brain"), new_head=False
+    )
+
+
+def write_shards(directory, tensors):
+    """Write weights as three files and their list; returns the list's path and content."""
+    places = {}
+    for number in range(3):
+        name = f"model-0000{number + 1}-of-00003.safetensors"
+        part = {key: tensors[key] for key in sorted(tensors)[number::3]}
+        save_file(part, directory / name)
+        places.update(dict.fromkeys(part, name))
+    index = directory / "model.safetensors.index.json"
+    content = {"metadata": {"total_size": 0}, "weight_map": places}
+    index.write_text(json.dumps(content))
+    return index, content
+
+
+def test_weights_in_several_files(hf_checkpoint, tmp_path):
+    tensors = copy_with(hf_checkpoint, tmp_path / "shards")
+    (tmp_path / "shards" / "model.safetensors").unlink()
+    write_shards(tmp_path / "shards", tensors)
+    load = transformers.ConvBertForSequenceClassification.from_pretrained
+    parts, whole = (load(str(d), new_head=False) for d in (tmp_path / "shards", hf_checkpoint))
+    np.testing.assert_array_equal(logits_of(parts), logits_of(whole))
+    (tmp_path / "shards" / "model-00002-of-00003.safetensors").unlink()
+    with pytest.raises(UserError, match=r"lacks model-00002-of-00003.safetensors$"):
+        load(str(tmp_path / "shards"))
+
+
+def test_a_wrong_list_of_files_is_told(hf_checkpoint, tmp_path):
+    index, content = write_shards(tmp_path, load_file(hf_checkpoint / "model.safetensors"))
+    first = next(iter(content["weight_map"].values()))
+    lists = {
+        "promises weights that its files lack: no.such.weight": {"no.such.weight": first},
+        "maps no weights to files": {"away": f"../{first}"},
+        "maps no weights to files beside it": {"itself": index.name},
+    }
+    for message, change in lists.items():
+        changed = {**content, "weight_map": {**content["weight_map"], **change}}
+        index.write_text(json.dumps(changed))
+        with pytest.raises(UserError, match=message):
+            checkpoint.read_weights(str(index))
+
+
+OTHERS = {
+    "model_type": "bert",
+    "architectures": ["BertForSequenceClassification"],
+    "init_class": "ElectraModel",
+}
+
+
+@pytest.mark.parametrize("field", OTHERS)
+def test_another_kind_of_model_is_refused_by_name(hf_checkpoint, tmp_path, field):
+    copy_with(hf_checkpoint, tmp_path / "other", **{field: OTHERS[field]})
+    expected = "config.json describes a model of type '(bert|Bert|Electra).*': only ConvBERT"
+    with pytest.raises(UserError, match=expected):
+        transformers.ConvBertForSequenceClassification.from_pretrained(str(tmp_path / "other"))
+    with pytest.raises(UserError, match=expected):
+        convert(str(tmp_path / "other"), str(tmp_path / "out"), "paddle")
+    assert not (tmp_path / "out").exists()
+
+
+def test_untied_generator_is_refused(tiny_config, tmp_path):
+    build("ConvBertGenerator", tiny_config).save_pretrained(str(tmp_path / "ours"))
+    convert(str(tmp_path / "ours"), str(tmp_path / "hf"), "hf")
+    words = load_file(tmp_path / "hf" / "model.safetensors")[
+        "convbert.embeddings.word_embeddings.weight"
+    ]
+    load = transformers.ConvBertGenerator.from_pretrained
+    copy_with(tmp_path / "hf", tmp_path / "tied", {"generator_lm_head.weight": words})
+    load(str(tmp_path / "tied"), new_head=False)
+    copy_with(tmp_path / "hf", tmp_path / "untied", {"generator_lm_head.weight": words + 1})
+    with pytest.raises(UserError, match="only tied weights"):
+        load(str(tmp_path / "untied"), new_head=False)
+
+
+def test_another_summary_of_multiple_choice_is_refused(tiny_config, tmp_path):
+    build("ConvBertForMultipleChoice", tiny_config).save_pretrained(str(tmp_path / "ours"))
+    convert(str(tmp_path / "ours"), str(tmp_path / "hf"), "hf")
+    copy_with(tmp_path / "hf", tmp_path / "last", summary_type="last")
+    with pytest.raises(UserError, match="summary_type 'last'"):
+        transformers.ConvBertForMultipleChoice.from_pretrained(str(tmp_path / "last"))
+
+
+def test_vocabulary_inside_tokenizer_json(hf_checkpoint, tiny_checkpoint, tmp_path):
+    """Newer versions of transformers save no vocab.txt."""
+    copy_with(hf_checkpoint, tmp_path / "new")
+    words = (tiny_checkpoint / "vocab.txt").read_text().splitlines()
+    vocab = {word: number for number, word in enumerate(words)}
+    content = {"model": {"type": "WordPiece", "vocab": vocab}}
+    (tmp_path / "new" / "tokenizer.json").write_text(json.dumps(content))
+    convert(str(tmp_path / "new"), str(tmp_path / "out"), "paddle")
+    assert (tmp_path / "out" / "vocab.txt").read_text().splitlines() == words
+    vocab["movie"] = len(vocab) + 5
+    (tmp_path / "new" / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="gaps"):
+        convert(str(tmp_path / "new"), str(tmp_path / "out2"), "paddle")
+    assert not (tmp_path / "out2").exists()
+
+
+def words_of(checkpoint):
+    """The vocabulary of a checkpoint, by word."""
+    words = (checkpoint / "vocab.txt").read_text().splitlines()
+    return {word: number for number, word in enumerate(words)}
+
+
+@pytest.mark.parametrize(
+    ("file", "padding"), [("vocab.txt", 0), ("tokenizer.json", 0), ("weights alone", 1)]
+)
+def test_the_vocabulary_tells_the_padding_word(hf_checkpoint, tmp_path, file, padding):
+    """The default of transformers' class is 1, also beside vocabularies with [PAD] as word 0."""
+    source = tmp_path / "source"
+    copy_with(hf_checkpoint, source, pad_token_id=1)
+    if file == "vocab.txt":
+        shutil.copy(hf_checkpoint / file, source / file)
+    elif file == "tokenizer.json":
+        model = {"type": "WordPiece", "vocab": words_of(hf_checkpoint)}
+        (source / file).write_text(json.dumps({"model": model}))
+    load = transformers.ConvBertForSequenceClassification.from_pretrained
+    assert load(str(source)).config.pad_token_id == padding
+    assert load(str(source), pad_token_id=2).config.pad_token_id == 2
+    convert(str(source), str(tmp_path / "target"), "paddle")
+    config = json.loads((tmp_path / "target" / "model_config.json").read_text())
+    assert config["pad_token_id"] == padding
+
+
+def test_tool_converts_both_ways(run_script, tiny_checkpoint, tmp_path):
+    there = run_script(
+        TOOL, "--input_dir", tiny_checkpoint, "--output_dir", tmp_path / "hf", "--to", "hf"
+    )
+    assert there.returncode == 0, there.stderr
+    assert "ConvBertForSequenceClassification" in there.stdout
+    back = run_script(TOOL, "--input_dir", tmp_path / "hf", "--output_dir", tmp_path / "back")
+    assert back.returncode == 0, back.stderr
+    assert (tmp_path / "back" / "model_state.pdparams").is_file()
+
+
+def test_tool_tells_user_mistakes(run_script, tiny_checkpoint, hf_checkpoint, tmp_path):
+    mistakes = {
+        "no such directory": (["--input_dir", "nowhere"], "'nowhere' is not a directory"),
+        "no architecture": (
+            ["--input_dir", tmp_path / "silent"],
+            "config.json names no architecture: give --architecture",
+        ),
+        "wrong architecture": (
+            ["--input_dir", tiny_checkpoint, "--architecture", "Bert"],
+            "one of ConvBertModel",
+        ),
+    }
+    copy_with(hf_checkpoint, tmp_path / "silent", architecture=None, architectures=None)
+    for name, (flags, message) in mistakes.items():
+        result = run_script(TOOL, *flags, "--output_dir", tmp_path / "out")
+        assert result.returncode == 2, name
+        assert message in result.stderr, name
+        assert len(result.stderr.strip().splitlines()) == 1, name
+        assert not (tmp_path / "out").exists(), name
+
+
+def test_damaged_file(hf_checkpoint, tmp_path):
+    copy_with(hf_checkpoint, tmp_path / "cut")
+    data = (tmp_path / "cut" / "model.safetensors").read_bytes()
+    (tmp_path / "cut" / "model.safetensors").write_bytes(data[: len(data) // 2])
+    with pytest.raises(UserError, match="model.safetensors is damaged"):
+        transformers.ConvBertModel.from_pretrained(str(tmp_path / "cut"))
+
+
+def test_unknown_architecture_lists_the_known_ones():
+    config = ConvBertConfig(num_hidden_layers=1)
+    with pytest.raises(UserError, match="ConvBertGenerator"):
+        weight_names.name_pairs(config, "BertModel")

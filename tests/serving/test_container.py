@@ -1,0 +1,48 @@
+"""The container files name what exists: no engine or cluster runs here."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("grpc", reason="serving is not installed: bash shell/serving.sh setup")
+
+import yaml
+
+from tests.helpers.serving import SERVING
+
+CONTAINER = SERVING / "container"
+READ_SETTINGS = """
+import json, sys
+import web_service
+settings = web_service.read_settings(web_service.parse_args(json.loads(sys.argv[1])))
+print(json.dumps([settings.http_port, settings.host]))
+"""
+
+
+def test_kubernetes_uses_flags_and_paths_that_exist():
+    documents = list(yaml.safe_load_all((CONTAINER / "kubernetes.yaml").read_text()))
+    kinds = [document["kind"] for document in documents]
+    assert kinds == ["Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget"]
+    (container,) = documents[0]["spec"]["template"]["spec"]["containers"]
+    assert container["readinessProbe"]["httpGet"]["path"] == "/health"
+    done = subprocess.run(
+        [sys.executable, "-c", READ_SETTINGS, json.dumps(container["args"])],
+        cwd=str(SERVING),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [container["ports"][0]["containerPort"], "0.0.0.0"]
+
+
+def test_the_dockerfile_copies_what_exists(repo_root):
+    text = (CONTAINER / "Dockerfile").read_text()
+    for line in re.findall(r"^COPY (.*)$", text, re.M):
+        *sources, _ = line.split()
+        for source in sources:
+            assert list(repo_root.glob(source)), source

@@ -1,0 +1,133 @@
+"""Conversion for Paddle Serving: equal to the original's, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from convbert.inference.program import read_program
+from convbert.serving.convert import convert, model_config
+from paddlenlp.utils.errors import UserError
+
+CONVERT = "tools/export_serving_model.py"
+GOLDEN = Path(__file__).resolve().parents[1] / "fixtures" / "serving"
+CONFIGS = ("serving_{}_conf.prototxt", "serving_{}_conf.stream.prototxt")
+
+
+def is_protobuf(export: Path) -> bool:
+    return (export / "inference.pdmodel").is_file()
+
+
+def test_the_command_writes_what_the_original_writes(run_script, tiny_export, tmp_path):
+    if not is_protobuf(tiny_export):
+        pytest.skip("the original reads no program of Paddle 3")
+    flags = ["--model_filename", "inference.pdmodel", "--params_filename", "inference.pdiparams"]
+    targets = ["--serving_server", "convbert_server", "--serving_client", "convbert_client"]
+    done = run_script(CONVERT, "--dirname", tiny_export, *flags, *targets)
+    assert done.returncode == 0, done.stderr
+    server, client = tmp_path / "convbert_server", tmp_path / "convbert_client"
+    for pattern in CONFIGS:
+        golden = (GOLDEN / pattern.format("server")).read_bytes()
+        assert (server / pattern.format("server")).read_bytes() == golden
+        assert (client / pattern.format("client")).read_bytes() == golden
+    copied = {"inference.pdmodel", "inference.pdiparams", "vocab.txt", "tokenizer_config.json"}
+    assert {p.name for p in server.iterdir()} == copied | {p.format("server") for p in CONFIGS}
+    for name in copied:
+        assert (server / name).read_bytes() == (tiny_export / name).read_bytes()
+    assert {p.name for p in client.iterdir()} == {p.format("client") for p in CONFIGS}
+
+
+def test_a_second_conversion_replaces_the_first(tiny_export, tmp_path):
+    server, client = tmp_path / "server", tmp_path / "client"
+    convert(str(tiny_export), str(server), str(client))
+    (server / "stale").write_text("")
+    convert(str(tiny_export), str(server), str(client))
+    assert not (server / "stale").exists()
+    assert (client / "serving_client_conf.prototxt").is_file()
+
+
+def test_the_embedding_rows_are_read(tiny_export, tiny_config):
+    (program,) = [
+        path
+        for path in tiny_export.iterdir()
+        if path.suffix in (".pdmodel", ".json") and path.name.startswith("inference")
+    ]
+    assert read_program(str(program)).vocab_size == tiny_config.vocab_size
+
+
+def test_a_program_of_paddle_3_is_described_too(tmp_path):
+    program = read_program(str(_json_program(tmp_path)))
+    config = model_config(program)
+    assert [(v.name, v.feed_type, list(v.shape)) for v in config.feed_var] == [
+        ("input_ids", 0, []),
+        ("token_type_ids", 0, []),
+    ]
+    assert [(v.name, v.fetch_type, list(v.shape)) for v in config.fetch_var] == [
+        ("fetch_name_0", 1, [2])
+    ]
+    assert program.vocab_size == 60
+
+
+def _json_program(folder: Path) -> Path:
+    """A program file with the parts of one that Paddle 3.3.1 writes."""
+
+    def tensor(number, element, dims):
+        kind = {"#": "0.t_dtensor", "D": [{"#": f"0.{element}"}, dims, "NCHW", [], 0]}
+        return {"%": number, "TT": kind}
+
+    def attribute(name, value):
+        return {"N": name, "AT": {"#": "0.a_str", "D": value}}
+
+    def data(number, name):
+        result = tensor(number, "t_i64", [-1, -1])
+        return {"#": "1.data", "A": [attribute("name", name)], "I": [], "O": [result]}
+
+    table = {"#": "p", "A": [0, 1, 1, "embedding_0.w_0"], "O": tensor(1, "t_f32", [60, 32])}
+    rows = tensor(4, "t_f32", [-1, -1, 32])
+    lookup = {"#": "1.embedding", "A": [], "I": [{"%": 2}, {"%": 1}], "O": [rows]}
+    names = [attribute("name", "fetch_name_0"), attribute("col", 0)]
+    logits = tensor(6, "t_f32", [-1, 2])
+    fetch = {"#": "1.fetch", "A": names, "I": [{"%": 5}], "O": [logits]}
+    ops = [table, data(2, "input_ids"), data(3, "token_type_ids"), lookup, fetch]
+    path = folder / "inference.json"
+    path.write_text(json.dumps({"program": {"regions": [{"blocks": [{"ops": ops}]}]}}))
+    return path
+
+
+def _drop(name):
+    return lambda export: (export / name).unlink()
+
+
+def _damage(export):
+    next(export.glob("inference.[pj]*[ln]")).write_bytes(b"no program")
+
+
+@pytest.mark.parametrize(
+    ("break_it", "says"),
+    [
+        (_drop("vocab.txt"), "lacks vocab.txt"),
+        (_drop("inference.pdiparams"), "lacks inference.pdiparams"),
+        (_damage, "is no Paddle program"),
+        (shutil.rmtree, "is no directory"),
+    ],
+)
+def test_a_broken_export_leaves_nothing_behind(tiny_export, tmp_path, break_it, says):
+    export = tmp_path / "export"
+    shutil.copytree(str(tiny_export), str(export))
+    break_it(export)
+    with pytest.raises(UserError, match=says):
+        convert(str(export), str(tmp_path / "server"), str(tmp_path / "client"))
+    assert {path.name for path in tmp_path.iterdir()} <= {"export"}
+
+
+def test_a_folder_of_something_else_is_not_replaced(run_script, tiny_export, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "diary.txt").write_text("keep me")
+    done = run_script(CONVERT, "--dirname", tiny_export, "--serving_server", "mine")
+    assert done.returncode == 2
+    assert "holds something else" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "mine" / "diary.txt").read_text() == "keep me"

@@ -1,0 +1,134 @@
+"""Layer-wise learning rates and weight decay, by parameter name, for every size."""
+
+import numpy as np
+import paddle
+import pytest
+
+from convbert.training.optimizer import has_weight_decay, lr_factor, make_optimizer, parameter_depth
+from paddlenlp.transformers import ConvBertConfig, ConvBertForSequenceClassification
+
+TINY = {"vocab_size": 20, "max_position_embeddings": 16}
+SIZES = {
+    "12 layers, no projection": ConvBertConfig(
+        hidden_size=8,
+        embedding_size=8,
+        num_attention_heads=2,
+        intermediate_size=8,
+        num_hidden_layers=12,
+        **TINY,
+    ),
+    "2 layers, projection, groups": ConvBertConfig(
+        hidden_size=8,
+        embedding_size=4,
+        num_attention_heads=2,
+        intermediate_size=8,
+        num_hidden_layers=2,
+        num_groups=2,
+        **TINY,
+    ),
+}
+
+
+@pytest.fixture(params=SIZES, name="config")
+def _config(request):
+    return SIZES[request.param]
+
+
+def expected_depth(name, layers):
+    """The rule of ELECTRA, written apart from the code under test."""
+    parts = name.split(".")
+    if parts[0] == "classifier":
+        return layers + 2
+    if parts[1] == "encoder":
+        return int(parts[3]) + 1
+    assert parts[1] in ("embeddings", "embeddings_project")
+    return 0
+
+
+def test_every_parameter_has_the_depth_of_its_part(config):
+    names = [name for name, _ in ConvBertForSequenceClassification(config).named_parameters()]
+    layers = config.num_hidden_layers
+    depths = {name: parameter_depth(name, layers) for name in names}
+    assert depths == {name: expected_depth(name, layers) for name in names}
+    assert set(depths.values()) == {*range(layers + 1), layers + 2}
+
+
+def test_layer_1_is_not_layer_10():
+    name = "convbert.encoder.layers.{}.norm1.weight"
+    assert [parameter_depth(name.format(i), 12) for i in (1, 10, 11)] == [2, 11, 12]
+
+
+@pytest.mark.parametrize("name", ["convbert.pooler.weight", "encoder.layers.0.x", "classifiers.w"])
+def test_an_unknown_parameter_is_an_error(name):
+    with pytest.raises(ValueError, match="has no depth"):
+        parameter_depth(name, 12)
+
+
+def test_factors_fall_from_the_head_down():
+    assert lr_factor("classifier.dense.weight", 12, 0.8) == 1.0
+    assert lr_factor("convbert.encoder.layers.11.norm1.bias", 12, 0.8) == pytest.approx(0.8**2)
+    assert lr_factor("convbert.embeddings.word_embeddings.weight", 12, 0.8) == pytest.approx(
+        0.8**14
+    )
+
+
+def step_sizes(config, gradient, **settings):
+    """Do one step with the same gradient everywhere; return {name: (before, after)}."""
+    model = ConvBertForSequenceClassification(config)
+    before = {name: p.numpy() for name, p in model.named_parameters()}
+    schedule = paddle.optimizer.lr.LambdaDecay(0.01, lambda step: 1.0)
+    optimizer = make_optimizer(model, schedule, config.num_hidden_layers, **settings)
+    sum((p * gradient).sum() for p in model.parameters()).backward()
+    optimizer.step()
+    return {name: (before[name], p.numpy()) for name, p in model.named_parameters()}
+
+
+def test_a_step_is_scaled_by_the_depth(config):
+    sizes = step_sizes(config, gradient=1.0, layer_lr_decay=0.5, weight_decay=0.0)
+    top = config.num_hidden_layers + 2
+    for name, (before, after) in sizes.items():
+        # the first step of Adam is the learning rate times the sign of the gradient
+        expected = 0.01 * 0.5 ** (top - expected_depth(name, config.num_hidden_layers))
+        np.testing.assert_allclose(before - after, expected, rtol=2e-2, atol=1e-7, err_msg=name)
+
+
+def test_the_usual_epsilon_is_that_of_electra():
+    config = SIZES["2 layers, projection, groups"]
+    sizes = step_sizes(config, gradient=1e-6, layer_lr_decay=1.0, weight_decay=0.0)
+    for name, (before, after) in sizes.items():
+        # the first step of Adam: gradient / (gradient + epsilon), here 1e-6 / (1e-6 + 1e-6)
+        np.testing.assert_allclose(before - after, 0.01 / 2, rtol=1e-3, atol=1e-7, err_msg=name)
+
+
+def test_weight_decay_spares_biases_and_norms(config):
+    sizes = step_sizes(config, gradient=0.0, layer_lr_decay=1.0, weight_decay=0.5)
+    spared = {name for name, (before, after) in sizes.items() if np.array_equal(before, after)}
+    vectors = {n for n, (before, _) in sizes.items() if before.ndim == 1}
+    assert spared == vectors == {name for name in sizes if not has_weight_decay(name)}
+    for name in sizes.keys() - spared:
+        before, after = sizes[name]
+        np.testing.assert_allclose(after, before * (1 - 0.01 * 0.5), rtol=1e-5, err_msg=name)
+
+
+def test_clipping_bounds_the_gradient_norm():
+    config = SIZES["2 layers, projection, groups"]
+    # Adam's step does not depend on the size of a gradient unless epsilon is large beside it.
+    free = step_sizes(config, 1.0, layer_lr_decay=1.0, weight_decay=0.0, epsilon=1.0)
+    clipped = step_sizes(
+        config, 1.0, layer_lr_decay=1.0, weight_decay=0.0, epsilon=1.0, max_grad_norm=1e-3
+    )
+    name = "classifier.out_proj.weight"
+    assert np.abs(clipped[name][0] - clipped[name][1]).max() < 1e-4
+    assert np.abs(free[name][0] - free[name][1]).min() > 1e-3
+
+
+def test_frozen_parameters_are_left_alone():
+    config = SIZES["2 layers, projection, groups"]
+    model = ConvBertForSequenceClassification(config)
+    model.convbert.embeddings.word_embeddings.weight.stop_gradient = True
+    schedule = paddle.optimizer.lr.LambdaDecay(0.01, lambda step: 1.0)
+    before = model.convbert.embeddings.word_embeddings.weight.numpy()
+    optimizer = make_optimizer(model, schedule, config.num_hidden_layers)
+    model(paddle.to_tensor([[2, 5, 3]])).sum().backward()
+    optimizer.step()
+    assert np.array_equal(before, model.convbert.embeddings.word_embeddings.weight.numpy())

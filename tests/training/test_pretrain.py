@@ -1,0 +1,294 @@
+"""Pretraining: masks, a resumed run equals an unbroken one, what is left behind, user mistakes."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+
+import pretrain
+from convbert.command.start import exit_on_sigterm
+from convbert.training import pretrainer as pretraining
+from convbert.training.pretrain_settings import PretrainConfig
+from convbert.training.pretrainer import (
+    OPTIMIZER_FILE,
+    Pretrainer,
+    mask_tokens,
+    optimizer_arrays,
+    read_sequences,
+)
+from paddlenlp.transformers import ConvBertForSequenceClassification, ConvBertTokenizer
+from paddlenlp.transformers.convbert.pretraining import IGNORED
+from paddlenlp.utils.errors import UserError
+
+TINY = {
+    "num_hidden_layers": 1,
+    "hidden_size": 16,
+    "num_attention_heads": 4,
+    "intermediate_size": 16,
+    "embedding_size": 8,
+    "generator_share": 2,
+    "batch_size": 8,
+    "max_steps": 6,
+    "device": "cpu",
+}
+FLAGS = [part for name, value in TINY.items() for part in (f"--{name}", value)]
+
+
+@pytest.fixture
+def corpus(tmp_path, tiny_vocab):
+    """Twenty sentences out of the tiny vocabulary, and blank lines between."""
+    words = ["movie", "film", "script", "a", "the", "it", "is", "was", "good", "bad", "dull"]
+    random = np.random.RandomState(0)
+    lines = [" ".join(random.choice(words, size)) for size in random.randint(1, 12, 20)]
+    path = tmp_path / "corpus.txt"
+    path.write_text("\n\n".join(lines) + "\n", encoding="utf-8")
+    return {"input_file": str(path), "vocab_file": str(tiny_vocab)}
+
+
+def pretrainer(corpus, output_dir, **settings):
+    """A tiny run."""
+    return Pretrainer(
+        PretrainConfig(**{**TINY, **corpus, "output_dir": str(output_dir), **settings})
+    )
+
+
+def run(trainer, stop=None):
+    """Train to ``stop`` or the end; the losses of each step."""
+    losses = []
+    for indices in trainer.batches():
+        losses.append(trainer.train_step(indices))
+        if trainer.step == stop:
+            break
+    return losses
+
+
+def weights_of(trainer):
+    """All weights by name."""
+    return {name: tensor.numpy() for name, tensor in trainer.model.state_dict().items()}
+
+
+@pytest.mark.parametrize("stop", [2, 3, 5])
+def test_a_resumed_run_equals_an_unbroken_one(corpus, tmp_path, stop):
+    """Twenty sentences in batches of 8: three batches an epoch, so 3 is the end of one."""
+    whole = pretrainer(corpus, tmp_path / "whole")
+    expected = run(whole)
+    broken = pretrainer(corpus, tmp_path / "broken")
+    losses = run(broken, stop)
+    broken.save()
+    resumed = pretrainer(corpus, tmp_path / "broken", resume=True)
+    resumed.resume()
+    assert resumed.step == stop
+    losses += run(resumed)
+    assert losses == expected
+    for name, array in weights_of(whole).items():
+        np.testing.assert_array_equal(weights_of(resumed)[name], array, err_msg=name)
+    whole_moments = optimizer_arrays(whole.optimizer, whole.model)
+    moments = optimizer_arrays(resumed.optimizer, resumed.model)
+    assert set(moments) == set(whole_moments)
+    for name, array in whole_moments.items():
+        np.testing.assert_array_equal(moments[name], array, err_msg=name)
+
+
+def test_the_seed_decides(corpus, tmp_path):
+    first = run(pretrainer(corpus, tmp_path), 2)
+    assert run(pretrainer(corpus, tmp_path), 2) == first
+    assert run(pretrainer(corpus, tmp_path, seed=43), 2) != first
+
+
+def test_every_step_hides_other_words(corpus, tmp_path, monkeypatch):
+    seen, original = [], pretraining.mask_tokens
+
+    def recorded(*args):
+        seen.append(original(*args))
+        return seen[-1]
+
+    monkeypatch.setattr(pretraining, "mask_tokens", recorded)
+    trainer = pretrainer(corpus, tmp_path)
+    for _ in range(2):
+        trainer.train_step(list(range(8)))
+    assert not np.array_equal(*(labels for _, labels in seen))
+
+
+def test_the_loss_of_the_discriminator_is_weighted(corpus, tmp_path):
+    gradients = []
+    for weight in (50.0, 25.0):
+        trainer = pretrainer(corpus, tmp_path)
+        trainer.criterion.disc_weight = weight
+        trainer.optimizer.clear_grad = lambda: None  # so that they can be read
+        run(trainer, 1)
+        last = trainer.model.discriminator.discriminator_predictions.dense_prediction.weight
+        gradients.append(last.grad.numpy())
+    np.testing.assert_allclose(gradients[0], 2 * gradients[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("norm", "moves"), [(0.0, True), (1e-12, False)])
+def test_the_gradient_is_clipped(corpus, tmp_path, norm, moves):
+    settings = {"max_grad_norm": norm, "weight_decay": 0.0, "warmup_proportion": 0.0}
+    trainer = pretrainer(corpus, tmp_path, learning_rate=0.01, **settings)
+    before = weights_of(trainer)
+    run(trainer, 1)
+    largest = max(np.abs(array - before[name]).max() for name, array in weights_of(trainer).items())
+    assert (largest > 5e-3) == moves
+    assert moves or largest < 1e-5
+
+
+def test_both_losses_fall(corpus, tmp_path):
+    settings = {"max_steps": 30, "learning_rate": 5e-3, "warmup_proportion": 0.0}
+    losses = np.array(run(pretrainer(corpus, tmp_path, **settings)))
+    assert (losses[-6:].mean(axis=0) < 0.9 * losses[:6].mean(axis=0)).all(), losses
+
+
+def test_the_discriminator_starts_fine_tuning(corpus, tmp_path):
+    trainer = pretrainer(corpus, tmp_path)
+    run(trainer, 1)
+    directory = trainer.save() / "discriminator"
+    model = ConvBertForSequenceClassification.from_pretrained(str(directory))
+    words = model.convbert.embeddings.word_embeddings.weight.numpy()
+    trained = trainer.model.discriminator.convbert.embeddings.word_embeddings.weight.numpy()
+    np.testing.assert_array_equal(words, trained)
+    assert ConvBertTokenizer.from_pretrained(directory).vocab_size == len(words)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_vocab):
+    """The tokenizer of the tiny vocabulary."""
+    return ConvBertTokenizer(str(tiny_vocab))
+
+
+def test_the_padding_word_may_stand_anywhere(corpus, tmp_path):
+    vocab = Path(corpus["vocab_file"])
+    words = vocab.read_text().split()
+    corpus["vocab_file"] = tmp_path / "padding_last.txt"
+    corpus["vocab_file"].write_text("\n".join([*words[1:], words[0]]) + "\n")
+    config = pretrainer(corpus, tmp_path).model.discriminator.config
+    assert config.pad_token_id == len(words) - 1
+
+
+def test_masks(tokenizer):
+    random = np.random.default_rng(0)
+    ids = random.integers(5, tokenizer.vocab_size, (400, 42))
+    ids[:, 0], ids[:, 31] = tokenizer.cls_token_id, tokenizer.sep_token_id
+    ids[:, 32:] = tokenizer.pad_token_id
+    masked, labels = mask_tokens(ids, tokenizer, 0.15, random)
+    chosen = labels != IGNORED
+    assert (chosen.sum(axis=1) == round(0.15 * 30)).all()
+    assert not chosen[:, [0, *range(31, 42)]].any()
+    np.testing.assert_array_equal(labels[chosen], ids[chosen])
+    np.testing.assert_array_equal(masked[~chosen], ids[~chosen])
+    hidden = masked[chosen] == tokenizer.mask_token_id
+    np.testing.assert_array_equal(masked[chosen][~hidden], ids[chosen][~hidden])
+    assert abs(hidden.mean() - 0.85) < 0.03
+    assert chosen[:, 1:31].mean(axis=0).min() > 0.05  # every position gets its turn
+
+
+def test_a_short_row_has_one_mask_and_an_empty_one_none(tokenizer):
+    cls, sep, pad = tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id
+    rows = np.array([[cls, 9, sep, pad], [cls, sep, pad, pad]])
+    _, labels = mask_tokens(rows, tokenizer, 0.15, np.random.default_rng(0))
+    assert labels.tolist() == [[IGNORED, 9, IGNORED, IGNORED], [IGNORED] * 4]
+
+
+def test_long_lines_are_cut_and_nothing_is_lost(corpus, tokenizer):
+    config = PretrainConfig(**{**TINY, **corpus, "max_seq_length": 6})
+    sequences = read_sequences(config, tokenizer)
+    assert max(map(len, sequences)) == 6
+    assert all(ids[0] == tokenizer.cls_token_id for ids in sequences)
+    assert all(ids[-1] == tokenizer.sep_token_id for ids in sequences)
+    with open(corpus["input_file"], encoding="utf-8") as file:
+        words = sum(len(tokenizer.tokenize(line)) for line in file)
+    assert sum(len(ids) - 2 for ids in sequences) == words
+
+
+def test_other_settings_or_text_are_refused(corpus, tmp_path):
+    first = pretrainer(corpus, tmp_path)
+    run(first, 1)
+    first.save()
+    with pytest.raises(UserError, match="batch_size 8, not 4"):
+        pretrainer(corpus, tmp_path, batch_size=4).resume()
+    with open(corpus["input_file"], "a", encoding="utf-8") as file:
+        file.write("one more good film\n")
+    with pytest.raises(UserError, match="had text"):
+        pretrainer(corpus, tmp_path).resume()
+
+
+def test_a_damaged_state_is_told(corpus, tmp_path):
+    trainer = pretrainer(corpus, tmp_path)
+    run(trainer, 1)
+    path = trainer.save() / OPTIMIZER_FILE
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserError, match="damaged"):
+        pretrainer(corpus, tmp_path).resume()
+    paddle.save({"other@moment1_0": paddle.zeros([1])}, str(path))
+    with pytest.raises(UserError, match="does not fit"):
+        pretrainer(corpus, tmp_path).resume()
+
+
+def test_a_loss_that_is_no_number_stops(corpus, tmp_path):
+    trainer = pretrainer(corpus, tmp_path)
+    bias = trainer.model.generator.generator_lm_head_bias
+    bias.set_value(paddle.full(bias.shape, float("nan")))
+    with pytest.raises(UserError, match=r"loss became nan in step 1"):
+        run(trainer)
+
+
+def test_the_command_on_the_embedded_reviews(run_script, tmp_path):
+    out = tmp_path / "out"
+    common = ("pretrain.py", *FLAGS, "--output_dir", out, "--logging_steps", 2, "--save_steps", 3)
+    started = run_script(*common)
+    assert started.returncode == 0, started.stderr
+    assert "480 sequences, device: cpu" in started.stdout
+    steps = re.findall(r"global step (\d+)/6, generator loss: ([\d.]+)", started.stdout)
+    assert [int(step) for step, _ in steps] == [2, 4, 6]
+    assert json.loads((out / "last" / "progress.json").read_text())["step"] == 6
+    again = run_script(*common)
+    assert (again.returncode, again.stdout) == (2, "")
+    assert "--resume" in again.stderr
+    resumed = run_script(*common, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "global step" not in resumed.stdout  # nothing is left to do
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_for_the_end_of_the_step(corpus, tmp_path, monkeypatch, number):
+    """Paddle turns an exception in a hand-written gradient into an error of its own."""
+    exit_on_sigterm()  # pytest has Python's own handler of Ctrl-C
+    trainer, whole_step = pretrainer(corpus, tmp_path / "out"), Pretrainer.train_step
+
+    def interrupted(self, indices):
+        signal.raise_signal(number)
+        return whole_step(self, indices)
+
+    monkeypatch.setattr(Pretrainer, "train_step", interrupted)
+    try:
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            pretrain.fit(trainer.config, trainer)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    assert trainer.step == 1
+
+
+MISTAKES = {
+    "no such text": (["--input_file", "nowhere.txt"], "cannot read --input_file nowhere.txt"),
+    "no state": (["--resume"], "is not a directory"),
+    "unknown size": (["--model_size", "huge"], "invalid choice"),
+    "odd heads": (["--num_attention_heads", "3"], "multiple of head_ratio"),
+    "too long": (["--max_seq_length", "513"], "512"),
+    "too short": (["--max_seq_length", "2"], "too small"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_user_mistakes_are_told_in_one_line(tmp_path, mistake):
+    flags, message = MISTAKES[mistake]
+    argv = [str(part) for part in (*FLAGS, "--output_dir", tmp_path / "out", *flags)]
+    with pytest.raises(UserError) as caught:
+        Pretrainer(PretrainConfig.parse(argv)).resume()
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,88 @@
+"""Flags of train.py: defaults, precedence, and one clear line per mistake."""
+
+import dataclasses
+
+import pytest
+
+from convbert.training.settings import TrainConfig, build_parser
+from paddlenlp.utils.errors import UserError
+
+# What upstream's users rely on (DESIGN.md, section 1).
+UPSTREAM = {
+    "task_name": "sst-2",
+    "model_type": "convbert",
+    "model_name_or_path": "convbert-base",
+    "output_dir": "./convbert_base_outputs",
+    "scheduler_type": "linear",
+    "max_seq_length": 128,
+    "learning_rate": 1e-4,
+    "layer_lr_decay": 0.8,
+    "num_train_epochs": 3,
+    "logging_steps": 100,
+    "save_steps": 400,
+    "batch_size": 32,
+    "weight_decay": 0.01,
+    "warmup_steps": 0,
+    "warmup_proportion": 0.1,
+    "adam_epsilon": 1e-6,
+    "max_steps": -1,
+    "seed": 42,
+}
+
+
+def test_defaults_are_upstreams():
+    config = TrainConfig.parse([])
+    assert {name: getattr(config, name) for name in UPSTREAM} == UPSTREAM
+    assert config.device is None
+    assert config.max_grad_norm == 0.0
+
+
+def test_defaults_then_task_then_user():
+    assert TrainConfig.parse(["--task_name", "sst-2"]).num_train_epochs == 3
+    assert TrainConfig.parse(["--task_name", "rte"]).num_train_epochs == 10
+    assert TrainConfig.parse(["--task_name", "sts-b"]).num_train_epochs == 10
+    given = ["--num_train_epochs", "3"]  # the general default, but the user said it
+    assert TrainConfig.parse(["--task_name", "rte", *given]).num_train_epochs == 3
+
+
+def test_every_field_has_a_flag_with_help():
+    help_text = build_parser(TrainConfig, "").format_help()
+    for field in dataclasses.fields(TrainConfig):
+        assert f"--{field.name} " in help_text
+        assert field.metadata["help"]
+
+
+def test_booleans_take_a_word_or_none():
+    assert TrainConfig.parse(["--group_by_length"]).group_by_length is True
+    assert TrainConfig.parse(["--group_by_length", "False"]).group_by_length is False
+    assert TrainConfig.parse([]).group_by_length is False
+
+
+def test_warm_up_steps_win_over_the_share():
+    assert TrainConfig.parse([]).warmup == 0.1
+    assert TrainConfig.parse(["--warmup_steps", "7"]).warmup == 7
+    assert isinstance(TrainConfig.parse(["--warmup_proportion", "1"]).warmup, float)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--task_name", "imdb"], "choose from '?cola'?, '?sst-2"),
+        (["--scheduler_type", "step"], "choose from '?linear'?, '?cosine"),
+        (["--model_type", "bert"], "choose from '?convbert"),
+        (["--device", "npu"], "choose from '?gpu'?, '?cpu"),
+        (["--batch_size", "0"], "at least 1"),
+        (["--learning_rate", "fast"], "not a number"),
+        (["--learning_rate", "nan"], "not between"),
+        (["--warmup_proportion", "1.5"], "not between 0 and 1"),
+        (["--group_by_length", "maybe"], "not a boolean"),
+        (["--max_steps", "0"], "trains nothing"),
+        (["--hidden_size", "64"], "--from_scratch"),
+        (["--vocab_file", "vocab.txt"], "--from_scratch"),
+        (["--learning_rat", "1"], "unrecognized"),
+    ],
+)
+def test_mistakes_are_one_line(argv, message):
+    with pytest.raises(UserError, match=message) as raised:
+        TrainConfig.parse(argv)
+    assert "\n" not in str(raised.value)
