@@ -113,9 +113,9 @@ def run(folder: str, args) -> dict:
     """Classify; return the resident MB after every `EVERY` sentences, the peak, and its parts."""
     import paddle  # noqa: F401  # counted before the program is opened
 
-    from convbert.inference.classify import PAD_MULTIPLE, classify
+    from convbert.inference.classify import classify
     from convbert.inference.engines.paddle_inference import EngineOptions, Predictor
-    from convbert.text.processing import TextProcessor
+    from convbert.text.processing import PAD_MULTIPLE, TextProcessor
 
     options = EngineOptions(mkldnn_cache_capacity=args.cache_shapes)
     processor = TextProcessor.from_dir(folder, pad_multiple=PAD_MULTIPLE)
@@ -158,7 +158,7 @@ def activations_mb(config, batch: int, length: int) -> float:
 
 def random_rows(count: int) -> Iterator:
     """Yield sentences of 1 to 126 words in random order."""
-    from convbert.inference.classify import Row
+    from convbert.text.reading import Row
 
     rng = random.Random(0)
     lines = VOCABULARY.read_text(encoding="utf-8").split("\n")

@@ -36,9 +36,10 @@ sys.path.insert(0, sys.argv[2])
 from convbert.command.machine import set_cpu_environment
 set_cpu_environment()
 done("import Paddle")
-from convbert.inference.classify import Row, classify
+from convbert.inference.classify import classify
 from convbert.inference.engines.paddle_inference import Predictor
 from convbert.text.processing import TextProcessor
+from convbert.text.reading import Row
 done("other imports")
 predictor = Predictor(sys.argv[1])
 done("program: open, optimise, run once")

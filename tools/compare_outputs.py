@@ -31,7 +31,7 @@ def load(helper, path: str) -> dict:
     """Read a reprod_log file.
 
     Raises:
-        UserError: it is missing or something else.
+        UserError: it is missing or not such a file.
     """
     if not os.path.isfile(path):
         raise UserError(
@@ -42,12 +42,12 @@ def load(helper, path: str) -> dict:
     except Exception:  # numpy raises several types for a file of another kind
         content = None
     if not isinstance(content, dict) or not content:
-        raise UserError("file-damaged", f"{path} is no reprod_log file: write it again")
+        raise UserError("file-damaged", f"{path} is not a reprod_log file: write it again")
     return content
 
 
 def main(argv=None) -> int:
-    """Compare and print one line a key; 1 if any differs."""
+    """Compare and print one line per key; 1 if any differs."""
     args = parse_args(argv)
     set_cpu_environment()  # reprod_log imports Paddle
     from reprod_log import ReprodDiffHelper

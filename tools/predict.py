@@ -11,13 +11,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from convbert.command.flags import add_device_flag, make_parser
 from convbert.command.machine import use_device
 from convbert.command.start import run_main, start_paddle
-from convbert.inference.classify import (
-    add_text_flags,
-    check_text_flags,
-    classify,
-    read_rows,
-    report_answers,
-)
+from convbert.inference.classify import classify_and_report
+from convbert.inference.flags import add_text_flags, check_text_flags, read_texts
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -38,9 +33,12 @@ def main(argv=None) -> None:
     from convbert.inference.dygraph import dygraph_runner, load_classifier
 
     model, processor = load_classifier(args.model_path, args.max_seq_len)
-    answers = classify(read_rows(args), processor, dygraph_runner(model), args.batch_size)
-    report_answers(
-        answers, args, lambda _, answer: f"label_id: {answer.label_id}, prob: {answer.prob}"
+    classify_and_report(
+        read_texts(args),
+        processor,
+        dygraph_runner(model),
+        args,
+        lambda _, answer: f"label_id: {answer.label_id}, prob: {answer.prob}",
     )
 
 

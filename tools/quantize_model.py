@@ -11,8 +11,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from convbert.command.flags import int_at_least, make_parser
 from convbert.command.start import run_main, start_paddle
-from convbert.inference.classify import Row, read_rows
 from convbert.inference.quantize import ALGORITHMS
+from convbert.text.reading import read_rows
 from paddlenlp.utils.files import write_json
 
 
@@ -46,7 +46,9 @@ def main(argv=None) -> None:
     start_paddle()
     from convbert.inference.quantize import quantize_export
 
-    texts = [row.text for row in calibration_rows(args)]
+    columns = [args.calib_column] if args.calib_column else []
+    rows = read_rows(args.calib_file, columns, flag="--calib_file")
+    texts = [row.text for row in islice(rows, args.calib_size)]
     done = quantize_export(
         args.model_dir, args.save_inference_dir, texts, args.algo, args.batch_size
     )
@@ -65,14 +67,6 @@ def main(argv=None) -> None:
     print(f"int8 model and tokenizer have been saved into {args.save_inference_dir}")
     if args.save_results:
         write_json(args.save_results, done)
-
-
-def calibration_rows(args: argparse.Namespace) -> list[Row]:
-    """Read the first sentences of the calibration file."""
-    source = argparse.Namespace(
-        input_file=args.calib_file, input_column=args.calib_column, label_column=None
-    )
-    return list(islice(read_rows(source), args.calib_size))
 
 
 if __name__ == "__main__":

@@ -25,10 +25,11 @@ from convbert.inference.engines.paddle_inference import (
     Predictor,
     find_program,
 )
+from convbert.inference.exported import open_processor
 from convbert.inference.program import PROGRAM_FILES
-from convbert.text.processing import TextProcessor
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_directory
+from paddlenlp.utils.logits import predicted_classes
 
 ALGORITHMS = ("KL", "hist", "mse", "abs_max")
 # The matrix products; the oneDNN engine runs those with a weight as int8 (see the predictor).
@@ -63,7 +64,7 @@ def quantize_export(
         )
     if not texts:
         raise UserError("calibration", "no sentence to calibrate with: give a file with some")
-    processor = TextProcessor.from_dir(model_dir)
+    processor = open_processor(model_dir, pad_multiple=1)
     features = processor.encode(texts)
     starts = range(0, len(features), batch_size)
     batches = [processor.collate(features[start : start + batch_size]) for start in starts]
@@ -252,7 +253,7 @@ def _labels(model_dir: str, options: EngineOptions, batches: list[Batch]) -> np.
     """
     try:
         engine = Predictor(model_dir, options)
-        return np.concatenate([engine.run(*batch).argmax(axis=1) for batch in batches])
+        return np.concatenate([predicted_classes(engine.run(*batch)) for batch in batches])
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise UserError(

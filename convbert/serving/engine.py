@@ -9,10 +9,11 @@ import numpy as np
 
 from convbert.command.machine import return_freed_memory, set_cpu_environment
 from convbert.inference.engines.paddle_inference import Predictor, find_program
+from convbert.inference.exported import open_processor
 from convbert.inference.program import read_program
 from convbert.serving.convert import check_served
 from convbert.serving.settings import Settings
-from convbert.text.processing import TextProcessor, length_sorted_batches
+from convbert.text.processing import length_sorted_batches
 from paddlenlp.utils.errors import UserError
 
 
@@ -33,7 +34,7 @@ class Engine:
         program, _ = find_program(settings.model_dir)
         self._program = read_program(program)
         service = settings.service
-        self.processor = TextProcessor.from_dir(
+        self.processor = open_processor(
             settings.model_dir,
             max_seq_len=service["max_seq_len"],
             pad_multiple=service["pad_multiple"],

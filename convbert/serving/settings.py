@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from convbert.inference.engines.paddle_inference import PRECISIONS, EngineOptions
+from convbert.inference.engines import PRECISIONS, EngineOptions
 from convbert.serving.requests import Limits
 from convbert.serving.runtime import LOOPBACK, reached_at
 from paddlenlp.utils.errors import UserError

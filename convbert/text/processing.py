@@ -1,6 +1,7 @@
-"""Text to features and logits to answers: the one place, for dygraph, inference and serving.
+"""Text to features and logits to answers: the one place, for training, inference and serving.
 
-NumPy and the tokenizer only; Paddle is never imported here, so an HTTP worker can use it alone.
+NumPy and the tokenizer only: this module never imports Paddle, so that an HTTP worker and the other
+engines can use it without.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convbert.inference.program import ProgramInfo, find_programs, read_program
 from paddlenlp.transformers.checkpoint import CONFIG_FILE, read_json
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.transformers.convbert.tokenizer import ConvBertTokenizer
-from paddlenlp.transformers.tokenizer_utils import CONFIG_FILE as TOKENIZER_CONFIG_FILE
 from paddlenlp.transformers.tokenizer_utils import Features, Text
 from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.logits import predicted_classes, softmax
 
 DEFAULT_MAX_SEQ_LEN = 128
+# Batches are padded to a multiple of this length. Engines keep kernels and buffers for each input
+# shape, so few distinct lengths keep their memory small, and the tensor cores of a GPU want
+# multiples of 8. Training on a CPU has neither reason and pads to the longest text.
+PAD_MULTIPLE = 8
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,8 @@ class TextProcessor:
         tokenizer: the tokenizer saved beside the weights.
         max_seq_len: longest sequence in tokens, special tokens included; longer texts are cut.
         label_names: class names by label id, or None when the checkpoint has none.
-        pad_multiple: round padded lengths up to a multiple of this number. Few distinct shapes
-            keep oneDNN's per-shape primitive cache small.
+        pad_multiple: round padded lengths up to a multiple of this number (see `PAD_MULTIPLE`).
+        num_classes: C, the width of the model's logits; None where it is not known.
     """
 
     def __init__(
@@ -48,11 +52,13 @@ class TextProcessor:
         max_seq_len: int = DEFAULT_MAX_SEQ_LEN,
         label_names: Sequence[str] | None = None,
         pad_multiple: int = 1,
+        num_classes: int | None = None,
     ):
         self.tokenizer = tokenizer
         self.max_seq_len = max_seq_len
         self.label_names = list(label_names) if label_names else None
         self.pad_multiple = pad_multiple
+        self.num_classes = num_classes
 
     @classmethod
     def from_dir(
@@ -61,16 +67,14 @@ class TextProcessor:
         max_seq_len: int | None = None,
         pad_multiple: int = 1,
         config: ConvBertConfig | None = None,
-        program: ProgramInfo | None = None,
     ) -> TextProcessor:
-        """Open the tokenizer and label names of a checkpoint, exported or served directory.
+        """Open the tokenizer and label names of a directory and check that they fit its model.
 
         Args:
-            path: the directory.
+            path: the directory of a checkpoint or of an exported model.
             max_seq_len: as in the class; None: 128, or less if the model has fewer positions.
             pad_multiple: as in the class.
             config: the model's configuration; None: the ``model_config.json`` in ``path``, if any.
-            program: what its program says; None: read where there is no configuration.
 
         Raises:
             UserError: files are missing or damaged, or the model and these texts do not fit.
@@ -81,17 +85,10 @@ class TextProcessor:
             config = ConvBertConfig.from_dict(read_json(config_file))
         positions = config.max_position_embeddings if config else DEFAULT_MAX_SEQ_LEN
         length = max_seq_len or min(DEFAULT_MAX_SEQ_LEN, positions)
-        processor = cls(tokenizer, length, tokenizer.label_names, pad_multiple)
-        programs = find_programs(path)
-        if programs and not os.path.isfile(os.path.join(path, TOKENIZER_CONFIG_FILE)):
-            raise UserError(  # it names the labels
-                "export", f"exported model '{path}' lacks {TOKENIZER_CONFIG_FILE}: export it again"
-            )
+        classes = config.num_classes if config else None
+        processor = cls(tokenizer, length, tokenizer.label_names, pad_multiple, classes)
         if config is not None:
             processor.check_fits(config, path)
-        elif programs:
-            rows = (program or read_program(programs[0])).vocab_size
-            processor._check_words(rows, path, "the program was exported")
         return processor
 
     def check_fits(self, config: ConvBertConfig, source: str) -> None:
@@ -101,7 +98,7 @@ class TextProcessor:
             UserError: the vocabulary has another size or another padding word, or sequences could
                 be too long.
         """
-        self._check_words(config.vocab_size, source, "the model was built")
+        self.check_vocabulary(config.vocab_size, source)
         positions = config.max_position_embeddings
         padding = self.tokenizer.pad_token_id
         if padding != config.pad_token_id:
@@ -117,34 +114,46 @@ class TextProcessor:
                 "positions: lower it",
             )
 
-    def _check_words(self, rows: int | None, source: str, made: str) -> None:
+    def check_vocabulary(self, rows: int | None, source: str) -> None:
+        """Check that the model's table of words has a row for each word; None: not known.
+
+        Raises:
+            UserError: the vocabulary has another size.
+        """
         words = self.tokenizer.vocab_size
         if rows not in (None, words):
             raise UserError(
                 "vocabulary",
-                f"the vocabulary of '{source}' has {words} words but {made} for {rows}: use the "
-                "vocab.txt that belongs to it",
+                f"the vocabulary of '{source}' has {words} words but its model was built for "
+                f"{rows}: use the vocab.txt that belongs to it",
             )
 
-    def encode(self, texts: Sequence[Text], allow_empty: bool = False) -> list[Features]:
+    def encode(
+        self,
+        texts: Sequence[Text],
+        allow_empty: bool = False,
+        places: Sequence[str] | None = None,
+    ) -> list[Features]:
         """Encode sentences, or (sentence, sentence) pairs, as ``[CLS] a [SEP] (b [SEP])``.
 
         Args:
             texts: what to encode.
-            allow_empty: take an empty text for what it is (data) and not for a mistake.
+            allow_empty: accept empty texts, which some data sets contain.
+            places: where each text comes from, for error messages; None: "text 1", "text 2", ...
 
         Raises:
-            UserError: a text is not a string or is empty.
+            UserError: a text is not a string, or nothing of it is left after normalisation.
         """
-        for number, text in enumerate(texts, start=1):
-            parts = (text,) if isinstance(text, str) else tuple(text)
-            if not parts or not all(isinstance(part, str) for part in parts):
-                raise UserError(
-                    "text", f"text {number} is not a string: give one sentence or a pair"
-                )
-            if not allow_empty and not all(part.strip() for part in parts):
-                raise UserError("text", f"text {number} is empty: give at least one word")
-        return self.tokenizer.batch_encode(texts, max_seq_len=self.max_seq_len)
+        places = places or [f"text {number}" for number in range(1, len(texts) + 1)]
+        for place, text in zip(places, texts):
+            pair = isinstance(text, (tuple, list)) and len(text) == 2
+            if not all(isinstance(part, str) for part in (text if pair else [text])):
+                raise UserError("text", f"{place} is not a string: give one sentence or a pair")
+        features = self.tokenizer.batch_encode(texts, max_seq_len=self.max_seq_len)
+        for place, text, feature in zip(places, texts, features):
+            if not allow_empty and _without_words(feature, isinstance(text, str)):
+                raise UserError("text", f"{place} is empty: give at least one word")
+        return features
 
     def collate(self, features: Sequence[Features]) -> tuple[np.ndarray, np.ndarray]:
         """Pad to the longest text. Returns ``input_ids, token_type_ids``, each [B, L] int64."""
@@ -165,32 +174,34 @@ class TextProcessor:
         One column (C = 1) is a regression score and is passed through.
         """
         logits = np.asarray(logits, dtype=np.float64)
-        if logits.ndim != 2:
-            raise ValueError(f"logits must be [B, C], got shape {logits.shape}")
+        classes = predicted_classes(logits)
         if logits.shape[1] == 1:
             return [Prediction(0, float(score)) for score in logits[:, 0]]
-        return [self._prediction(row) for row in softmax(logits)]
-
-    def _prediction(self, probs: np.ndarray) -> Prediction:
-        label_id = int(probs.argmax())
-        return Prediction(label_id, float(probs[label_id]), self._label(label_id))
+        probs = np.take_along_axis(softmax(logits), classes[:, None], axis=1)[:, 0]
+        return [Prediction(int(c), float(p), self._label(int(c))) for c, p in zip(classes, probs)]
 
     def _label(self, label_id: int) -> str:
         named = self.label_names is not None and label_id < len(self.label_names)
         return self.label_names[label_id] if named else str(label_id)
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities [B, C] float64 of logits [B, C]."""
-    logits = np.asarray(logits, dtype=np.float64)
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
+def _without_words(feature: Features, single: bool) -> bool:
+    """Whether only special tokens are left of a text, or of either sentence of a pair.
+
+    The tokenizer removes control characters, zero-width characters and lone accents, so white space
+    is not the only text without words. A pair that was cut may have lost a sentence by that.
+    """
+    tokens = len(feature.input_ids)
+    if single:
+        return tokens <= 2
+    second = sum(feature.token_type_ids)  # with its [SEP]; the first has [CLS] and [SEP]
+    return not feature.truncated and (tokens - second <= 2 or second <= 1)
 
 
 def length_sorted_batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
     """Yield lists of at most ``batch_size`` indices whose texts have similar lengths.
 
-    Longest first, so that the largest batch (the memory peak) comes at once.
+    Longest first, so that the largest batch, which needs the most memory, comes first.
     """
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     for start in range(0, len(order), batch_size):

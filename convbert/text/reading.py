@@ -1,19 +1,91 @@
-"""Reading texts, one a line, for whatever labels them."""
+"""Reading files of texts: one text per line, or tab-separated columns below a header.
+
+One rule for every reader: UTF-8, with or without a byte order mark; a line ends with LF, CRLF or
+CR; columns are separated by tabs alone, and quotation marks are ordinary characters.
+"""
 
 from __future__ import annotations
 
+import codecs
+import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import BinaryIO
 
+from paddlenlp.transformers.tokenizer_utils import Text
 from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.log import get_logger
 
 
-def read_lines(path: str, flag: str = "--input_file") -> Iterator[tuple[str, str]]:
-    """Yield where each line of a UTF-8 file stands, for messages, and its text.
+@dataclass(frozen=True)
+class Row:
+    """One text, its place for error messages, and its true label where there is one.
+
+    ``gold`` is the label as the file spells it, ``label_id`` what `with_label_ids` made of it.
+    """
+
+    text: Text
+    gold: str | None = None
+    where: str = "the text"
+    label_id: int | None = None
+
+
+def read_rows(
+    path: str,
+    columns: Sequence[str] = (),
+    label_column: str | None = None,
+    flag: str = "--input_file",
+) -> Iterator[Row]:
+    """Yield the texts of a file, lazily.
 
     Args:
         path: the file, or ``-`` for standard input.
-        flag: what the user gave it with.
+        columns: none: one text per line. One or two: the columns of the text, or of the pair.
+        label_column: column of the true labels.
+        flag: the flag that named the file, for error messages.
+
+    Raises:
+        UserError: unreadable, not UTF-8, no rows, a missing column, or a row of another width.
+    """
+    lines = read_lines(path, flag)
+    if columns:
+        yield from _read_columns(lines, columns, label_column)
+    else:
+        yield from (Row(line, where=where) for where, line in lines)
+
+
+def _read_columns(
+    lines: Iterator[tuple[str, str]], columns: Sequence[str], label_column: str | None
+) -> Iterator[Row]:
+    where, header = next(lines)
+    names = header.split("\t")
+    wanted = [*columns, label_column] if label_column else [*columns]
+    for name in wanted:
+        if names.count(name) != 1:
+            found = "two columns" if name in names else "no column"
+            raise UserError("column", f"{where}: {found} '{name}' (columns: {', '.join(names)})")
+    places = [names.index(name) for name in wanted]
+    empty = True
+    for row_where, line in lines:
+        cells = line.split("\t")
+        if len(cells) != len(names):
+            raise UserError("row", f"{row_where} has {len(cells)} columns instead of {len(names)}")
+        values = [cells[place] for place in places]
+        texts = values[: len(columns)]
+        gold = values[-1] if label_column else None
+        empty = False
+        yield Row(texts[0] if len(texts) == 1 else (texts[0], texts[1]), gold, row_where)
+    if empty:
+        raise UserError("empty-input", f"{where} is a header without rows below it: add some")
+
+
+def read_lines(path: str, flag: str = "--input_file") -> Iterator[tuple[str, str]]:
+    """Yield the place of each line of a UTF-8 file, for error messages, and its text.
+
+    Args:
+        path: the file, or ``-`` for standard input.
+        flag: the flag that named it.
 
     Raises:
         UserError: unreadable, empty, or not UTF-8 (with the line).
@@ -23,23 +95,86 @@ def read_lines(path: str, flag: str = "--input_file") -> Iterator[tuple[str, str
         file = sys.stdin.buffer if path == "-" else open(path, "rb")  # noqa: SIM115
     except OSError as error:
         raise UserError("file-unreadable", f"cannot read {flag} {path}: {error.strerror}") from None
-    empty = True
     with file:
-        for number, raw in enumerate(file, start=1):
-            where = f"{name}, line {number}"
-            try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise UserError(
-                    "encoding", f"{where} is not UTF-8 (byte {error.start + 1}): convert the file"
-                ) from None
-            empty = False
-            yield where, line.rstrip("\r\n")
-    if empty:
-        raise UserError("empty-input", f"{name} is empty: give one text a line")
+        yield from _decode(file, name)
+
+
+def _decode(file: BinaryIO, name: str) -> Iterator[tuple[str, str]]:
+    number = 0
+    # Undecodable bytes become lone surrogates, so that the error can name the line.
+    text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline=None)
+    for number, raw in enumerate(text, start=1):
+        where, line = f"{name}, line {number}", raw.removesuffix("\n")
+        if number == 1:
+            _refuse_utf16(line, name)
+            line = line.removeprefix("\ufeff")
+        if not line.isascii():
+            _check_utf8(line, where)
+        yield where, line
+    if not number:
+        raise UserError("empty-input", f"{name} is empty: write one text per line")
+
+
+def _refuse_utf16(line: str, name: str) -> None:
+    """Raise `UserError` for UTF-16: its byte order mark, or the zero bytes of Latin text in it."""
+    start = line[:4].encode("utf-8", "surrogateescape")
+    marked = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if marked or line.count("\0") * 3 > len(line):
+        raise UserError(
+            "encoding", f"{name} is UTF-16, not UTF-8: convert it with iconv -f UTF-16 -t UTF-8"
+        )
+
+
+def _check_utf8(line: str, where: str) -> None:
+    try:
+        line.encode("utf-8")
+    except UnicodeEncodeError as error:
+        byte = len(line[: error.start].encode("utf-8")) + 1
+        raise UserError(
+            "encoding", f"{where} is not UTF-8 (byte {byte}): convert the file to UTF-8"
+        ) from None
 
 
 def require_words(where: str, text: str) -> None:
-    """Raise `UserError` for a text without a word."""
+    """Raise `UserError` for a text of white space alone."""
     if not text.strip():
         raise UserError("text", f"{where} is empty: give at least one word")
+
+
+def with_label_ids(
+    rows: Iterable[Row], names: Sequence[str] | None, classes: int | None
+) -> Iterator[Row]:
+    """Yield ``rows`` with the ids of their true labels.
+
+    A column holds names or ids, never both. The first row decides, which is logged: its label is a
+    name where the model has that name, else an id.
+
+    Args:
+        rows: texts with true labels.
+        names: the model's class names by label id; None where it has none.
+        classes: C, their number; None: as many as names.
+
+    Raises:
+        UserError: a regression model, or a label that is not one of the model's (with the row).
+    """
+    if classes == 1:
+        raise UserError(
+            "label", "the model predicts a score, not a class: leave out the column of labels"
+        )
+    ids = {str(index): index for index in range(classes or len(names or ()))}
+    by_name = {name: index for index, name in enumerate(names or ())}
+    chosen: dict[str, int] | None = None
+    for row in rows:
+        label = (row.gold or "").strip()
+        if chosen is None:
+            chosen = by_name if label in by_name else ids if label in ids else None
+            allowed = chosen or {**by_name, **ids}
+            if chosen:
+                kind = "ids" if chosen is ids else "names"
+                get_logger().info("true labels are %s: %s", kind, ", ".join(chosen))
+        if label not in allowed:
+            raise UserError(
+                "label",
+                f"{row.where}: true label '{row.gold}' is not one of {', '.join(allowed)}",
+            )
+        yield replace(row, label_id=allowed[label])

@@ -1,4 +1,4 @@
-"""Classify sentences with an exported program under Paddle Inference, one printed line each."""
+"""Classify sentences with an exported model, one printed line each."""
 
 from __future__ import annotations
 
@@ -14,19 +14,16 @@ import numpy as np
 from convbert.command.flags import add_bool_flag, int_at_least, make_parser
 from convbert.command.machine import default_threads
 from convbert.command.start import run_main, start_paddle
-from convbert.inference.classify import (
-    PAD_MULTIPLE,
-    Report,
-    Timings,
+from convbert.inference.classify import Report, Timings, answer_line, classify_and_report
+from convbert.inference.engines import Engine
+from convbert.inference.exported import open_exported
+from convbert.inference.flags import (
+    add_engine_flags,
     add_text_flags,
-    answer_line,
     check_text_flags,
-    classify,
-    read_rows,
-    report_answers,
+    engine_options,
+    read_texts,
 )
-from convbert.inference.engines.paddle_inference import PRECISIONS, EngineOptions, Predictor
-from convbert.text.processing import TextProcessor
 from paddlenlp.utils.files import write_json
 
 WARMUP_SHAPE = (4, 32)
@@ -38,11 +35,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     add = parser.add_argument
     add("--model_dir", required=True, help="exported directory (convbert_infer)")
     add_text_flags(parser, npy="output_inference_engine.npy")
-    add_bool_flag(parser, "--use_gpu", False, "run on a GPU (%(default)s)")
-    add("--gpu_id", type=int_at_least(0), default=0, help="which GPU (%(default)s)")
-    add_bool_flag(parser, "--use_mkldnn", True, "use oneDNN on the CPU (%(default)s)")
-    add("--cpu_threads", type=int_at_least(1), help="threads of the CPU kernels (all cores)")
-    add("--precision", choices=PRECISIONS, default="fp32", help="number format (%(default)s)")
+    add_engine_flags(parser)
     add_bool_flag(parser, "--benchmark", False, "print the time of each stage (%(default)s)")
     add("--warmup", type=int_at_least(0), default=0, help="runs before the first (%(default)s)")
     add("--save_results", metavar="FILE", help="write accuracy, timings and device as JSON")
@@ -53,44 +46,42 @@ def main(argv=None) -> None:
     """Infer and print."""
     args = parse_args(argv)
     check_text_flags(args)
-    threads = args.cpu_threads or default_threads()
-    start_paddle(threads)
-    options = EngineOptions(
-        args.use_gpu, args.gpu_id, args.use_mkldnn, args.cpu_threads, args.precision
-    )
-    predictor = Predictor(args.model_dir, options)
-    processor = TextProcessor.from_dir(
-        args.model_dir, max_seq_len=args.max_seq_len, pad_multiple=PAD_MULTIPLE
-    )
-    warm_up(predictor, args.warmup)
+    options = engine_options(args)
+    threads = options.cpu_threads or default_threads()
+    if options.engine == "paddle":
+        start_paddle(threads)
+    engine, processor = open_exported(args.model_dir, options, args.max_seq_len)
+    warm_up(engine, args.warmup)
     timings = Timings()
     start = time.perf_counter()
-    answers = classify(read_rows(args), processor, predictor.run, args.batch_size, timings)
-    report = report_answers(answers, args, answer_line)
-    summary = summarize(args, predictor, threads, report, timings, time.perf_counter() - start)
+    report = classify_and_report(
+        read_texts(args), processor, engine.run, args, answer_line, timings
+    )
+    summary = summarize(args, engine, threads, report, timings, time.perf_counter() - start)
     if args.benchmark:
         print_benchmark(summary)
     if args.save_results:
         write_json(args.save_results, summary)
 
 
-def warm_up(predictor: Predictor, runs: int) -> None:
-    """Run random ids so that the first timed batch finds its kernels ready."""
+def warm_up(engine: Engine, runs: int) -> None:
+    """Run random ids, so that the first timed batch does not pay for the preparation of kernels."""
     ids = np.random.RandomState(0).randint(1, 200, WARMUP_SHAPE)
     for _ in range(runs):
-        predictor.run(ids, np.zeros_like(ids))
+        engine.run(ids, np.zeros_like(ids))
 
 
 def summarize(
-    args, predictor: Predictor, threads: int, report: Report, timings: Timings, seconds: float
+    args, engine: Engine, threads: int, report: Report, timings: Timings, seconds: float
 ) -> dict:
     """Collect what ``--benchmark`` prints and ``--save_results`` writes; seconds and ms."""
     milliseconds = np.array(timings.batches) * 1000
     return {
-        "device": predictor.device,
-        "use_mkldnn": predictor.use_mkldnn,
+        "engine": engine.options.engine,
+        "device": engine.device,
+        "use_mkldnn": engine.use_mkldnn,
         "cpu_threads": threads,
-        "precision": args.precision,
+        "precision": engine.options.precision,
         "batch_size": args.batch_size,
         "texts": len(report.label_ids),
         "accuracy": report.accuracy,
@@ -114,9 +105,8 @@ def print_benchmark(summary: dict) -> None:
     """Print the stages in one block."""
     stages = ", ".join(f"{name} {value:.4f} s" for name, value in summary["seconds"].items())
     print(
-        f"benchmark: device {summary['device']}, oneDNN {summary['use_mkldnn']}, "
-        f"threads {summary['cpu_threads']}, precision {summary['precision']}, "
-        f"batch_size {summary['batch_size']}, texts {summary['texts']}"
+        "benchmark: engine {engine}, device {device}, oneDNN {use_mkldnn}, threads {cpu_threads}, "
+        "precision {precision}, batch_size {batch_size}, texts {texts}".format_map(summary)
     )
     print(f"benchmark: {stages}, {summary['texts_per_second']:.1f} texts/s")
     latency = summary["batch_ms"]

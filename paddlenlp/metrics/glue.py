@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from paddlenlp.utils.logits import predicted_classes
+
 Result = float | tuple[float, ...]
 
 
@@ -42,10 +44,7 @@ class GlueMetric:
             logits: [B, C] float, Paddle tensor or array.
             labels: [B] or [B, 1] int.
         """
-        scores = _to_numpy(logits)
-        if scores.ndim != 2:
-            raise ValueError(f"logits must be [B, C], got shape {scores.shape}")
-        return scores.argmax(axis=1), _to_numpy(labels).reshape(-1)
+        return predicted_classes(_to_numpy(logits)), _to_numpy(labels).reshape(-1)
 
     def update(self, preds: Any, labels: Any | None = None) -> None:
         """Add predictions and labels, each [n]; or the pair that `compute` returned, alone."""

@@ -60,6 +60,8 @@ def atomic_write(path: PathLike, mode: str = "w") -> Iterator[IO]:
         with open(target, mode, **text) as file:  # replacing /dev/stdout would be a mishap
             yield file
         return
+    if target.is_dir():
+        raise UserError("not-writable", f"{path} is a directory: name a file")
     ensure_writable_dir(target.parent)
     temporary = _beside(target)
     try:

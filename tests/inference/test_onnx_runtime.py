@@ -9,14 +9,17 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from convbert.inference.engines.onnx_runtime import OnnxSession
-from convbert.inference.engines.paddle_inference import EngineOptions, Predictor
-from paddlenlp.utils.errors import UserError
+from convbert.inference.engines import EngineOptions, open_engine
+from tests.helpers.errors import raises_code
 
 installed = find_spec("onnxruntime") is not None
 needs_onnx = pytest.mark.skipif(
     not installed or find_spec("paddle2onnx") is None, reason="needs requirements-onnx.txt"
 )
+
+
+def open_onnx(file):
+    return open_engine(str(file.parent), EngineOptions(engine="onnxruntime", onnx_file=str(file)))
 
 
 @needs_onnx
@@ -26,7 +29,7 @@ def test_the_same_logits_as_paddle(tmp_path, tiny_export):
     words = ["--model_dir", str(tiny_export), *flags, "--save_file", str(file)]
     code = "from paddle2onnx.command import main; main()"
     subprocess.run([sys.executable, "-c", code, *words, "--opset_version", "13"], check=True)
-    session, engine = OnnxSession(str(file)), Predictor(str(tiny_export), EngineOptions())
+    session, engine = open_onnx(file), open_engine(str(tiny_export))
     rng = np.random.RandomState(0)
     for shape in ((1, 1), (2, 9), (5, 64)):
         ids = rng.randint(1, 40, shape)
@@ -38,15 +41,15 @@ def test_the_same_logits_as_paddle(tmp_path, tiny_export):
 
 @pytest.mark.skipif(not installed, reason="needs requirements-onnx.txt")
 def test_wrong_files(tmp_path):
-    with pytest.raises(UserError, match="does not exist"):
-        OnnxSession(str(tmp_path / "none.onnx"))
+    with raises_code("file-missing", "none.onnx"):
+        open_onnx(tmp_path / "none.onnx")
     broken = tmp_path / "model.onnx"
     broken.write_text("not a model")
-    with pytest.raises(UserError, match="cannot open"):
-        OnnxSession(str(broken))
+    with raises_code("engine", "model.onnx"):
+        open_onnx(broken)
 
 
 def test_without_onnx_runtime(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(UserError, match="pip install -r requirements-onnx.txt"):
-        OnnxSession(str(tmp_path / "model.onnx"))
+    with raises_code("package-missing", "requirements-onnx.txt"):
+        open_onnx(tmp_path / "model.onnx")

@@ -1,4 +1,4 @@
-"""An ONNX Runtime session over a converted ConvBERT, with the interface of `Predictor`."""
+"""ONNX Runtime over an exported model that paddle2onnx converted."""
 
 from __future__ import annotations
 
@@ -7,25 +7,29 @@ import os
 import numpy as np
 
 from convbert.command.machine import default_threads
+from convbert.inference.engines.options import INPUTS, EngineOptions
 from paddlenlp.utils.errors import UserError
 
-INPUTS = ("input_ids", "token_type_ids")
+ONNX_FILE = "model.onnx"
 
 
 class OnnxSession:
     """Runs an ONNX file on the CPU.
 
     Args:
-        path: what paddle2onnx wrote.
-        threads: of the operators; None: every core this process may use.
+        model_dir: the exported directory, with ``model.onnx`` unless ``options`` name another file.
+        options: threads and file.
 
     Raises:
         UserError: ONNX Runtime is not installed, or the file is missing, damaged or another model.
     """
 
     device = "cpu"
+    use_mkldnn = False
 
-    def __init__(self, path: str, threads: int | None = None):
+    def __init__(self, model_dir: str, options: EngineOptions | None = None):
+        self.options = options or EngineOptions(engine="onnxruntime")
+        path = self.options.onnx_file or os.path.join(model_dir, ONNX_FILE)
         try:
             import onnxruntime
         except ImportError:
@@ -37,11 +41,11 @@ class OnnxSession:
             raise UserError(
                 "file-missing", f"{path} does not exist: convert an exported model with paddle2onnx"
             )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or default_threads()
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = self.options.cpu_threads or default_threads()
         try:
             self._session = onnxruntime.InferenceSession(
-                path, options, providers=["CPUExecutionProvider"]
+                path, settings, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # a class of its own C++ module
             reason = str(error).strip().splitlines()[0]
@@ -49,7 +53,8 @@ class OnnxSession:
         names = sorted(node.name for node in self._session.get_inputs())
         if names != sorted(INPUTS):
             raise UserError(
-                "engine", f"{path} takes {', '.join(names)} instead of {', '.join(INPUTS)}"
+                "engine",
+                f"the inputs of {path} are {', '.join(names)} instead of {', '.join(INPUTS)}",
             )
 
     def run(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> np.ndarray:

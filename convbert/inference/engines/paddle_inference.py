@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 import numpy as np
 
 from convbert.command.machine import default_threads
+from convbert.inference.engines.options import INPUTS, EngineOptions
 from convbert.inference.program import PROGRAM_FILES, find_programs, read_program
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.log import get_logger
 
 PARAMS_FILE = "inference.pdiparams"
-PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 # Memory Paddle Inference reserves at start on a GPU, in MB; it grows on demand.
 GPU_POOL_MB = 1000
 # Operators that run as int8: matrix products with a weight. With Paddle's default, all operators,
@@ -25,47 +24,6 @@ INT8_OPERATORS = {"fc"}
 FC_PASSES = ("fc_fuse_pass", "matmul_add_act_fuse_pass")
 
 
-@dataclass(frozen=True)
-class EngineOptions:
-    """How the program is run.
-
-    ``precision`` is "fp32", "bf16" (oneDNN), "fp16" (GPU) or "int8" (a quantised program, oneDNN).
-    ``cpu_threads`` None takes every core this process may use. ``mkldnn_cache_capacity`` is how
-    many input shapes oneDNN keeps ready, 0 for all; None for 1 in fp32, where a shape is ready
-    again at once, and 8 in bf16 and int8, where each makes a copy of the weights in its layout.
-    """
-
-    use_gpu: bool = False
-    gpu_id: int = 0
-    use_mkldnn: bool = True
-    cpu_threads: int | None = None
-    precision: str = "fp32"
-    mkldnn_cache_capacity: int | None = None
-
-    def __post_init__(self):
-        if self.precision not in PRECISIONS:
-            raise UserError(
-                "precision",
-                f"precision '{self.precision}' is unknown: one of {', '.join(PRECISIONS)}",
-            )
-        if self.copies_weights and (self.use_gpu or not self.use_mkldnn):
-            raise UserError(
-                "precision", f"precision {self.precision} runs on the CPU with --use_mkldnn True"
-            )
-        if self.precision == "fp16" and not self.use_gpu:
-            raise UserError("precision", "precision fp16 needs --use_gpu True; on a CPU use fp32")
-
-    @property
-    def copies_weights(self) -> bool:
-        """Whether each new input shape makes a copy of the weights, which takes its time."""
-        return self.precision in ("bf16", "int8")
-
-    @property
-    def device(self) -> str:
-        """The device as printed: ``cpu`` or ``gpu:0``. There is no falling back to another."""
-        return f"gpu:{self.gpu_id}" if self.use_gpu else "cpu"
-
-
 def find_program(model_dir: str) -> tuple[str, str]:
     """Return the program and parameter files of an exported directory.
 
@@ -75,7 +33,7 @@ def find_program(model_dir: str) -> tuple[str, str]:
     if not os.path.isdir(model_dir):
         raise UserError(
             "file-missing",
-            f"'{model_dir}' is no directory: export a model with tools/export_model.py",
+            f"'{model_dir}' is not a directory: export a model with tools/export_model.py",
         )
     found = find_programs(model_dir)
     missing = [] if found else [" or ".join(PROGRAM_FILES)]
@@ -83,7 +41,8 @@ def find_program(model_dir: str) -> tuple[str, str]:
         missing.append(PARAMS_FILE)
     if missing:
         raise UserError(
-            "export", f"exported model '{model_dir}' lacks {', '.join(missing)}: export it again"
+            "export",
+            f"{', '.join(missing)} missing in exported model '{model_dir}': export it again",
         )
     program = found[0]
     if program.endswith(".json") and _paddle_major() < 3:
@@ -108,7 +67,7 @@ class Predictor:
         options: device, oneDNN, threads, precision.
 
     Raises:
-        UserError: missing or damaged files, or a device that is not there.
+        UserError: missing or damaged files, or a device that does not exist.
     """
 
     def __init__(self, model_dir: str, options: EngineOptions | None = None):
@@ -147,14 +106,14 @@ class Predictor:
                 f"Paddle Inference cannot open {self.files[0]} ({reason}): export it again",
             ) from None
         names = predictor.get_input_names()
-        if sorted(names) != ["input_ids", "token_type_ids"]:
+        if sorted(names) != sorted(INPUTS):
             raise UserError(
                 "engine",
-                f"{self.files[0]} takes {', '.join(names)} instead of input_ids, token_type_ids: "
-                "export it with tools/export_model.py",
+                f"the inputs of {self.files[0]} are {', '.join(names)} instead of "
+                f"{', '.join(INPUTS)}: export it with tools/export_model.py",
             )
         self._predictor, self._largest = predictor, 0
-        self._inputs = [predictor.get_input_handle(n) for n in ("input_ids", "token_type_ids")]
+        self._inputs = [predictor.get_input_handle(name) for name in INPUTS]
         self._output = predictor.get_output_handle(predictor.get_output_names()[0])
 
     def _config(self):
@@ -178,7 +137,7 @@ class Predictor:
 
     def _set_onednn(self, config) -> None:
         if not self.use_mkldnn:
-            config.disable_mkldnn()  # optimised programs would use it unasked
+            config.disable_mkldnn()  # Paddle 3.x turns it on by default
             return
         config.enable_mkldnn()
         capacity = self.options.mkldnn_cache_capacity
@@ -192,8 +151,8 @@ class Predictor:
             if not read_program(self.files[0]).quantized:
                 raise UserError(
                     "precision",
-                    f"{self.files[0]} is not quantized, so it has no int8 to run: make one that is "
-                    "with tools/quantize_model.py, or take precision fp32",
+                    f"{self.files[0]} is not quantized: use precision fp32, or quantize it with "
+                    "tools/quantize_model.py",
                 )
             config.enable_mkldnn_int8(INT8_OPERATORS)
         else:
@@ -221,11 +180,11 @@ def _require_gpu() -> None:
     if not paddle.is_compiled_with_cuda():
         raise UserError(
             "device",
-            "a GPU is asked for, but this Paddle has no GPU support: install paddlepaddle-gpu "
-            "or run on the CPU",
+            "a GPU was requested, but this Paddle has no GPU support: install paddlepaddle-gpu or "
+            "run on the CPU",
         )
     if paddle.device.cuda.device_count() == 0:
-        raise UserError("device", "a GPU is asked for, but none is visible: run on the CPU")
+        raise UserError("device", "a GPU was requested, but none is visible: run on the CPU")
 
 
 def _gpu_precision(precision: str):

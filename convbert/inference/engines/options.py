@@ -1,0 +1,74 @@
+"""How an exported program is run, and which engine supports what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from paddlenlp.utils.errors import UserError
+
+# The number formats of each engine. "int8" needs a model from tools/quantize_model.py.
+PRECISIONS_OF = {
+    "paddle": ("fp32", "bf16", "fp16", "int8"),
+    "openvino": ("fp32", "bf16", "int8"),
+    "onnxruntime": ("fp32",),
+}
+ENGINES = tuple(PRECISIONS_OF)
+PRECISIONS = PRECISIONS_OF["paddle"]
+INPUTS = ("input_ids", "token_type_ids")
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How the program is run.
+
+    ``precision`` is "fp32", "bf16" (a CPU that has it), "fp16" (GPU) or "int8" (a quantized model).
+    ``cpu_threads`` None takes every core this process may use. ``use_mkldnn`` (oneDNN) and
+    ``mkldnn_cache_capacity`` are for Paddle Inference: the latter is how many input shapes oneDNN
+    keeps ready, 0 for all; None for 1 in fp32, where a shape is ready again at once, and 8 in bf16
+    and int8, where each makes a copy of the weights in its layout. ``onnx_file`` is the converted
+    model of ONNX Runtime; None: ``model.onnx`` in the exported directory.
+    """
+
+    use_gpu: bool = False
+    gpu_id: int = 0
+    use_mkldnn: bool = True
+    cpu_threads: int | None = None
+    precision: str = "fp32"
+    mkldnn_cache_capacity: int | None = None
+    engine: str = "paddle"
+    onnx_file: str | None = None
+
+    def __post_init__(self):
+        if self.engine not in ENGINES:
+            raise UserError(
+                "engine", f"engine '{self.engine}' is unknown: one of {', '.join(ENGINES)}"
+            )
+        allowed = PRECISIONS_OF[self.engine]
+        if self.precision not in allowed:
+            raise UserError(
+                "precision",
+                f"engine {self.engine} does not run precision '{self.precision}': one of "
+                f"{', '.join(allowed)}",
+            )
+        if self.engine != "paddle":
+            if self.use_gpu:
+                raise UserError(
+                    "device", f"engine {self.engine} runs on the CPU: use engine paddle for a GPU"
+                )
+            return
+        if self.copies_weights and (self.use_gpu or not self.use_mkldnn):
+            raise UserError(
+                "precision", f"precision {self.precision} runs on the CPU with --use_mkldnn True"
+            )
+        if self.precision == "fp16" and not self.use_gpu:
+            raise UserError("precision", "precision fp16 needs --use_gpu True; on a CPU use fp32")
+
+    @property
+    def copies_weights(self) -> bool:
+        """Whether each new input shape makes a copy of the weights, which takes its time."""
+        return self.engine == "paddle" and self.precision in ("bf16", "int8")
+
+    @property
+    def device(self) -> str:
+        """The device as printed: ``cpu`` or ``gpu:0``. No engine falls back to another one."""
+        return f"gpu:{self.gpu_id}" if self.use_gpu else "cpu"

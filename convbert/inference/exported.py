@@ -1,0 +1,73 @@
+"""Opening an exported model: the engine that runs it and its text processor, checked together."""
+
+from __future__ import annotations
+
+import os
+
+from convbert.inference.engines import Engine, EngineOptions, open_engine
+from convbert.inference.program import ProgramInfo, find_programs, read_program
+from convbert.text.processing import PAD_MULTIPLE, TextProcessor
+from paddlenlp.transformers.checkpoint import CONFIG_FILE
+from paddlenlp.transformers.tokenizer_utils import CONFIG_FILE as TOKENIZER_CONFIG_FILE
+from paddlenlp.utils.errors import UserError
+
+
+def open_exported(
+    model_dir: str, options: EngineOptions | None = None, max_seq_len: int | None = None
+) -> tuple[Engine, TextProcessor]:
+    """Open what ``tools/export_model.py`` or ``tools/quantize_model.py`` wrote.
+
+    The twin of `dygraph.load_classifier`.
+
+    Args:
+        model_dir: the directory.
+        options: engine, device, threads, precision; None: Paddle Inference on the CPU.
+        max_seq_len: longest sequence in tokens; None: 128, or less if the model has less.
+
+    Raises:
+        UserError: files are missing or do not fit together, or the engine cannot run the model.
+    """
+    engine = open_engine(model_dir, options)
+    return engine, open_processor(model_dir, max_seq_len)
+
+
+def open_processor(
+    model_dir: str,
+    max_seq_len: int | None = None,
+    pad_multiple: int = PAD_MULTIPLE,
+    program: ProgramInfo | None = None,
+) -> TextProcessor:
+    """Open the text processor of an exported or served directory.
+
+    Args:
+        model_dir: the directory.
+        max_seq_len: as in `open_exported`.
+        pad_multiple: padded lengths are multiples of this number.
+        program: what its program says; None: read where ``model_config.json`` is missing, which is
+            so for programs that another tool exported.
+
+    Raises:
+        UserError: files are missing or damaged, or do not fit together.
+    """
+    # It holds the label names.
+    if not os.path.isfile(os.path.join(model_dir, TOKENIZER_CONFIG_FILE)):
+        raise UserError(
+            "export",
+            f"{TOKENIZER_CONFIG_FILE} is missing in exported model '{model_dir}': export it again",
+        )
+    processor = TextProcessor.from_dir(model_dir, max_seq_len, pad_multiple)
+    if os.path.isfile(os.path.join(model_dir, CONFIG_FILE)):
+        return processor
+    program = program or _read_program(model_dir)
+    processor.check_vocabulary(program.vocab_size, model_dir)
+    processor.num_classes = max(program.fetches[0].shape[-1:], default=0) or None
+    return processor
+
+
+def _read_program(model_dir: str) -> ProgramInfo:
+    programs = find_programs(model_dir)
+    if not programs:
+        raise UserError(
+            "export", f"{CONFIG_FILE} is missing in exported model '{model_dir}': export it again"
+        )
+    return read_program(programs[0])

@@ -1,0 +1,104 @@
+"""The flags that the inference commands share: which texts, which outputs, which engine."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+
+from convbert.command.flags import DEFAULT_SENTENCE, add_bool_flag, int_at_least
+from convbert.inference.engines.options import ENGINES, PRECISIONS, EngineOptions
+from convbert.text.reading import Row, read_rows
+from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.text import without_surrogates
+
+
+def add_text_flags(parser: argparse.ArgumentParser, npy: str) -> None:
+    """Add the flags that say which texts to classify and where to write the answers."""
+    add = parser.add_argument
+    add("--text", help=f"sentence to classify (default: {DEFAULT_SENTENCE!r})")
+    add("--text_pair", help="second sentence, for a model of sentence pairs")
+    add("--input_file", help="file with one text per line, '-' for standard input")
+    add(
+        "--input_column",
+        metavar="NAME[,NAME]",
+        help="read --input_file as tab-separated with a header, texts in this column (or pair)",
+    )
+    add(
+        "--label_column",
+        metavar="NAME",
+        help="column of the true labels, ids or names: also print the accuracy",
+    )
+    add("--output_file", help="write the answers as JSON lines: text, label_id, label, prob")
+    add("--output_npy", default=npy, help="reprod_log file of label_id and prob (%(default)s)")
+    add("--batch_size", type=int_at_least(1), default=1, help="texts run together (%(default)s)")
+    add(
+        "--max_seq_len",
+        type=int_at_least(3),
+        help="longest sequence in tokens; longer texts are cut (128, or less if the model is)",
+    )
+
+
+def check_text_flags(args: argparse.Namespace) -> None:
+    """Raise `UserError` for flags that contradict each other."""
+    if args.input_file and (args.text is not None or args.text_pair is not None):
+        raise UserError("command-line", "give either --input_file or --text, not both")
+    if (args.input_column or args.label_column) and not args.input_file:
+        raise UserError("command-line", "--input_column and --label_column need --input_file")
+    if args.label_column and not args.input_column:
+        raise UserError(
+            "command-line", "--label_column needs --input_column, the column of the texts"
+        )
+    if args.input_column and args.input_column.count(",") > 1:
+        raise UserError("command-line", "--input_column takes one column, or two for a pair")
+
+
+def read_texts(args: argparse.Namespace) -> Iterator[Row]:
+    """Yield the texts that the flags name, lazily.
+
+    Raises:
+        UserError: see `convbert.text.reading.read_rows`.
+    """
+    if args.input_file:
+        columns = args.input_column.split(",") if args.input_column else ()
+        yield from read_rows(args.input_file, columns, args.label_column)
+        return
+    # Bytes of the command line that are not text arrive as lone surrogates.
+    text = without_surrogates(DEFAULT_SENTENCE if args.text is None else args.text)
+    pair = args.text_pair
+    if pair is None:
+        yield Row(text, where="--text")
+    else:
+        yield Row((text, without_surrogates(pair)), where="--text or --text_pair")
+
+
+def add_engine_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that choose an engine and how it runs."""
+    add = parser.add_argument
+    add("--engine", choices=ENGINES, default="paddle", help="what runs the model (%(default)s)")
+    add(
+        "--onnx_file",
+        metavar="FILE",
+        help="what paddle2onnx wrote, for engine onnxruntime (MODEL_DIR/model.onnx)",
+    )
+    add_bool_flag(parser, "--use_gpu", False, "run on a GPU (%(default)s); engine paddle only")
+    add("--gpu_id", type=int_at_least(0), default=0, help="which GPU (%(default)s)")
+    add_bool_flag(parser, "--use_mkldnn", True, "use oneDNN on the CPU (%(default)s); paddle only")
+    add("--cpu_threads", type=int_at_least(1), help="threads of the CPU kernels (all cores)")
+    add("--precision", choices=PRECISIONS, default="fp32", help="number format (%(default)s)")
+
+
+def engine_options(args: argparse.Namespace) -> EngineOptions:
+    """What the flags of `add_engine_flags` say.
+
+    Raises:
+        UserError: the engine does not support the device or the precision.
+    """
+    return EngineOptions(
+        engine=args.engine,
+        onnx_file=args.onnx_file,
+        use_gpu=args.use_gpu,
+        gpu_id=args.gpu_id,
+        use_mkldnn=args.use_mkldnn,
+        cpu_threads=args.cpu_threads,
+        precision=args.precision,
+    )
