@@ -22,12 +22,13 @@ def nine_slice_design() -> ExitStack:
     stack.enter_context(mock.patch.object(layers, "span_dynamic_conv", _dynamic_conv))
     stack.enter_context(mock.patch.object(layers.DepthwiseConv1D, "forward", _depthwise))
     stack.enter_context(mock.patch.object(modeling.paddle, "arange", _arange))
-    layer = modeling.ConvBertLayer
-    stack.enter_context(mock.patch.object(layer, "first_token", layer.forward))
+    layer, forward = modeling.ConvBertLayer, modeling.ConvBertLayer.forward
+    whole = mock.patch.object(layer, "forward", lambda self, x, mask, *_: forward(self, x, mask))
+    stack.enter_context(whole)
     return stack
 
 
-def _dynamic_conv(values, kernels, zeros):
+def _dynamic_conv(values, kernels):
     values = layers.split_heads(values, kernels.shape[1])
     taps, length = kernels.shape[-1], paddle.shape(values)[2]
     half = taps // 2
@@ -40,8 +41,8 @@ def _dynamic_conv(values, kernels, zeros):
 
 
 def _depthwise(self, x):
-    width = self.weight.shape[0]
-    return F.conv1d(x, self.weight, padding=self.half, groups=width, data_format="NLC")
+    width, _, taps = self.weight.shape
+    return F.conv1d(x, self.weight, padding=taps // 2, groups=width, data_format="NLC")
 
 
 def _arange(length, dtype):

@@ -1,7 +1,5 @@
 """What every model can do: load from a known name or a directory, and save to a directory."""
 
-from __future__ import annotations
-
 import json
 import os
 from typing import Any
@@ -11,8 +9,6 @@ import paddle
 from paddle import nn
 
 from paddlenlp.transformers import checkpoint
-from paddlenlp.transformers.convbert import weight_names
-from paddlenlp.transformers.convbert.configuration import PRESETS, ConvBertConfig
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_directory
 from paddlenlp.utils.hub import pretrained_file
@@ -33,20 +29,32 @@ def resolve_checkpoint(name_or_dir: str) -> str:
 class PretrainedModel(nn.Layer):
     """Base class of the models.
 
-    A subclass sets ``config_class`` and ``base_model_prefix`` (the attribute that holds the body).
+    A subclass sets ``config_class`` and ``base_model_prefix`` (the attribute that holds the body),
+    and says how to rename the tensors of transformers.
     """
 
-    config_class = ConvBertConfig
+    config_class: type
     base_model_prefix = ""
 
-    def __init__(self, config: ConvBertConfig):
+    def __init__(self, config):
         super().__init__()
         self.config = config
 
     @classmethod
+    def from_hf(cls, weights: dict[str, np.ndarray], config, hf_config: dict[str, Any]) -> dict:
+        """Rename and reshape the tensors of a transformers checkpoint.
+
+        Args:
+            weights: arrays by name in transformers.
+            config: the model's configuration.
+            hf_config: the content of ``config.json``.
+        """
+        raise NotImplementedError
+
+    @classmethod
     def from_pretrained(
         cls, name_or_dir: str, new_head: bool = True, **overrides: Any
-    ) -> PretrainedModel:
+    ) -> "PretrainedModel":
         """Build the model of a checkpoint and fill it.
 
         Args:
@@ -69,23 +77,22 @@ class PretrainedModel(nn.Layer):
 
     @classmethod
     def _read(cls, name: str, directory: str, overrides: dict[str, Any]):
+        # Upstream publishes weights under a name, without a configuration.
         config_file, weights_file = checkpoint.find_files(
-            directory, config_optional=name in PRESETS
+            directory, config_optional=not os.path.isdir(name)
         )
         config_path = os.path.join(directory, config_file)
-        if not os.path.exists(config_path):  # upstream publishes weights without a configuration
+        is_hf = config_file == checkpoint.HF_CONFIG_FILE
+        if not os.path.exists(config_path):
             raw, config = {}, cls.config_class.preset(name, **overrides)
         else:
             raw = checkpoint.read_model_config(config_path)
-            is_hf = config_file == checkpoint.HF_CONFIG_FILE
             padding = checkpoint.padding_id(directory) if is_hf else None
             if padding is not None:
                 overrides = {"pad_token_id": padding, **overrides}
             config = cls.config_class.from_dict(raw, **overrides)
         weights = checkpoint.read_weights(os.path.join(directory, weights_file))
-        if config_file == checkpoint.HF_CONFIG_FILE:
-            weights = weight_names.to_paddle(weights, config, cls.__name__, raw)
-        return config, weights
+        return config, cls.from_hf(weights, config, raw) if is_hf else weights
 
     def load_weights(
         self, weights: dict[str, np.ndarray], source: str, new_head: bool = False

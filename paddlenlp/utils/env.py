@@ -26,3 +26,12 @@ def model_home() -> Path:
 def hub_url() -> str:
     """Base address of upstream's files; ``$PPNLP_HUB`` names a mirror with the same paths."""
     return (os.environ.get("PPNLP_HUB") or DEFAULT_HUB).rstrip("/")
+
+
+def cpu_ops_enabled() -> bool:
+    """Whether dygraph on a CPU uses the hand-written operators; ``PPNLP_CPU_OPS=0`` turns them off.
+
+    See ``paddlenlp.transformers.convbert.cpu_ops``. Paddle's own then run: slower, for debugging or
+    to exclude them as a cause.
+    """
+    return os.environ.get("PPNLP_CPU_OPS") != "0"

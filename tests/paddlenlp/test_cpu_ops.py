@@ -7,14 +7,14 @@ import paddle
 import paddle.nn.functional as F
 import pytest
 
-from paddlenlp.transformers import ConvBertConfig
+from paddlenlp.transformers import ConvBertConfig, ConvBertForSequenceClassification
 from paddlenlp.transformers.convbert import cpu_ops
 from paddlenlp.transformers.convbert.layers import GroupedLinear
 
 
 def _values_and_gradients(function, arrays, by_hand, monkeypatch):
     """Output of ``function`` and the gradient of each array, for one fixed output gradient."""
-    monkeypatch.setattr(cpu_ops, "_by_hand", lambda x: by_hand)
+    monkeypatch.setenv("PPNLP_CPU_OPS", "1" if by_hand else "0")
     tensors = [paddle.to_tensor(array, stop_gradient=False) for array in arrays]
     output = function(*tensors)
     upstream = np.random.RandomState(7).randn(*output.shape).astype(np.float32)
@@ -28,6 +28,7 @@ CASES = {
     "positions": (cpu_ops.add_bias, [(3, 5, 8), (5, 8)]),
     "layer norm": (lambda x, w, b: cpu_ops.layer_norm(x, w, b, 1e-5), [(3, 5, 8), (8,), (8,)]),
     "depthwise": (cpu_ops.depthwise_conv, [(3, 11, 8), (8, 1, 9)]),
+    "mask": (lambda s, b: cpu_ops.add_mask(s, b), [(3, 2, 5, 5), (3, 1, 1, 5)]),
     "depthwise shorter than the kernel": (cpu_ops.depthwise_conv, [(2, 1, 8), (8, 1, 9)]),
 }
 
@@ -40,7 +41,22 @@ def test_equal_to_paddle(case, monkeypatch):
     ours = _values_and_gradients(function, arrays, True, monkeypatch)
     paddles = _values_and_gradients(function, arrays, False, monkeypatch)
     for ours_array, paddle_array in zip(ours, paddles):
-        np.testing.assert_allclose(ours_array, paddle_array, atol=2e-6)
+        np.testing.assert_allclose(ours_array, paddle_array, atol=4e-6)
+
+
+@pytest.mark.parametrize("switch", ["1", "0"])
+def test_the_switch_turns_gradients_by_hand_off(tiny_config, monkeypatch, switch):
+    monkeypatch.setenv("PPNLP_CPU_OPS", switch)
+    called = []
+    for name in ("_AddBias", "_LayerNorm", "_DepthwiseConv"):
+        operator = getattr(cpu_ops, name)
+        backward = operator.backward
+        record = staticmethod(lambda *a, n=name, f=backward: (called.append(n), f(*a))[1])
+        monkeypatch.setattr(operator, "backward", record)
+    model = ConvBertForSequenceClassification(tiny_config)
+    model(paddle.to_tensor([[2, 9, 10, 3]])).sum().backward()
+    expected = {"_AddBias", "_LayerNorm", "_DepthwiseConv"} if switch == "1" else set()
+    assert set(called) == expected
 
 
 def test_depthwise_is_a_convolution():

@@ -1,31 +1,62 @@
-"""Operators whose gradient (or random numbers) Paddle computes slowly on a CPU, written by hand.
+"""The speed tricks of the model, all in one place; each function says what it computes plainly.
 
-Paddle reduces a broadcast operand's gradient column by column on one core, and draws dropout one
-number at a time; the same results come from a few matrix products and NumPy, two to three times as
-fast (benchmarks/bench_cpu_ops.py). They replace Paddle's only while a graph is recorded on a CPU:
-on a GPU, without gradients and in an exported program Paddle's own run.
+Two kinds: gradients by hand, because Paddle computes those of a bias, a normalisation and a
+depthwise convolution slowly on a CPU (column by column on one core), while a few matrix products
+give the same numbers two to three times as fast (benchmarks/bench_cpu_ops.py); and forms that avoid
+an operator that is slow or does not export. The first are used in dygraph on a CPU only, never on
+a GPU or in an exported program, and ``PPNLP_CPU_OPS=0`` in the environment turns them off.
+
+Paddle calls gradients by hand from C++ and turns an exception in them, a Ctrl-C too, into an error
+of its own: a training loop lets signals wait during ``backward()``, or is run with the switch off.
 """
-
-from __future__ import annotations
 
 import numpy as np
 import paddle
 import paddle.nn.functional as F
+from paddle import nn
 from paddle.autograd import PyLayer
 
+from paddlenlp.utils.env import cpu_ops_enabled
+
 DROPOUT_STEPS = 1 << 16  # dropout decides with 16 random bits, so a rate is exact to 1 / 65536
-# Up to this many elements repeating an operand is twice as fast as broadcasting it; beyond, the
-# copy no longer fits in the cache and costs more.
-SPREAD_LIMIT = 1 << 20
+# Up to this many elements repeating an operand is faster than broadcasting it; beyond, the copy no
+# longer fits in the cache and costs more.
+REPEAT_LIMIT = 1 << 20
 
 
-def _by_hand(x: paddle.Tensor) -> bool:
-    return paddle.in_dynamic_mode() and paddle.is_grad_enabled() and x.place.is_cpu_place()
+class Linear(nn.Linear):
+    """``paddle.nn.Linear`` with the bias gradient of `add_bias`; weight [in, out]."""
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Map x [..., in] to [..., out]."""
+        return add_bias(paddle.matmul(x, self.weight), self.bias)
+
+
+class LayerNorm(nn.LayerNorm):
+    """``paddle.nn.LayerNorm`` over the last axis with the gradient of `layer_norm`."""
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Normalise x [..., H]."""
+        return layer_norm(x, self.weight, self.bias, self._epsilon)
+
+
+class Dropout(nn.Dropout):
+    """``paddle.nn.Dropout`` with the random numbers of `dropout`."""
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Drop elements of x while training."""
+        return dropout(x, self.p, self.training)
 
 
 def add_bias(x: paddle.Tensor, bias: paddle.Tensor) -> paddle.Tensor:
     """``x + bias``, where the shape of ``bias`` is the end of the shape of ``x``."""
     return _AddBias.apply(x, bias) if _by_hand(x) else x + bias
+
+
+def add_mask(scores: paddle.Tensor, bias: paddle.Tensor) -> paddle.Tensor:
+    """``scores + bias``: attention scores [B, N, L, M] and the bias [B, 1, 1, M] of padding."""
+    # On a CPU, broadcasting the small tensor takes longer than repeating it first.
+    return scores + (bias.expand_as(scores) if _on_cpu(scores) else bias)
 
 
 def layer_norm(x, weight, bias, epsilon: float) -> paddle.Tensor:
@@ -36,7 +67,10 @@ def layer_norm(x, weight, bias, epsilon: float) -> paddle.Tensor:
 
 
 def dropout(x: paddle.Tensor, rate: float, training: bool) -> paddle.Tensor:
-    """Zero a share ``rate`` of the elements and scale the others, as ``F.dropout``."""
+    """Zero a share ``rate`` of the elements and scale the others, as ``F.dropout``.
+
+    Paddle draws one number at a time on a CPU; NumPy draws 16 bits per element.
+    """
     dropped = round(rate * DROPOUT_STEPS)
     if not (training and 0 < dropped < DROPOUT_STEPS and _by_hand(x)):
         return F.dropout(x, rate, training=training)
@@ -48,21 +82,48 @@ def dropout(x: paddle.Tensor, rate: float, training: bool) -> paddle.Tensor:
 
 
 def depthwise_conv(x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
-    """Filter x [B, L, H] along L with zero padding; ``weight`` [H, 1, K], K odd. Dygraph only."""
-    return _DepthwiseConv.apply(x, weight) if _by_hand(x) else _shifted_sum(x, weight)
+    """Filter each channel of x [B, L, H] along L with zero padding; ``weight`` [H, 1, K], K odd."""
+    if _by_hand(x):
+        return _DepthwiseConv.apply(x, weight)
+    if _on_cpu(x):
+        return _shifted_sum(x, weight)
+    # oneDNN's depthwise kernel wants NCHW; its NLC Conv1D crashes the next LayerNorm.
+    x = x.transpose([0, 2, 1]).unsqueeze(2)  # [B, H, 1, L]
+    half, channels = weight.shape[-1] // 2, weight.shape[0]
+    x = F.conv2d(x, weight.unsqueeze(2), padding=[0, half], groups=channels)
+    return x.squeeze(2).transpose([0, 2, 1])
 
 
-def spread_bias(bias: paddle.Tensor, num_heads: int) -> paddle.Tensor:
-    """[B, 1, 1, L] -> [B, N, L, L] where adding the small form to the scores is 6 times slower."""
-    if not (paddle.in_dynamic_mode() and bias.place.is_cpu_place()):
-        return bias
-    batch, length = bias.shape[0], bias.shape[-1]
-    return bias.expand([batch, num_heads, length, length])
+def pad_length(x: paddle.Tensor, half: int) -> paddle.Tensor:
+    """Put ``half`` zeros before and after the positions: [B, L, H] -> [B, L + 2 half, H].
+
+    F.pad does the same, but its gradient is slower on a CPU, and padding the middle axis goes wrong
+    at some shapes in a program that Paddle 3 runs with oneDNN.
+    """
+    zeros = paddle.zeros([axis_size(x, 0), half, x.shape[-1]], dtype=x.dtype)
+    return paddle.concat([zeros, x, zeros], axis=1)
 
 
-def _spread(x: paddle.Tensor, like: paddle.Tensor) -> paddle.Tensor:
+def axis_size(x: paddle.Tensor, axis: int):
+    """Size of one axis: an int in dygraph, a tensor in a program.
+
+    The caller must not branch on it: to_static would export a conditional block, which
+    quantization, ONNX, OpenVINO and the graph passes cannot read.
+    """
+    return x.shape[axis] if paddle.in_dynamic_mode() else paddle.shape(x)[axis]
+
+
+def _on_cpu(x: paddle.Tensor) -> bool:
+    return paddle.in_dynamic_mode() and x.place.is_cpu_place() and cpu_ops_enabled()
+
+
+def _by_hand(x: paddle.Tensor) -> bool:
+    return _on_cpu(x) and paddle.is_grad_enabled()
+
+
+def _repeat(x: paddle.Tensor, like: paddle.Tensor) -> paddle.Tensor:
     """Repeat x to the shape of ``like`` where that is faster than broadcasting it."""
-    fits = np.prod(like.shape) <= SPREAD_LIMIT  # .size fails in a model that was exported before
+    fits = np.prod(like.shape) <= REPEAT_LIMIT  # .size fails in a model that was exported before
     return x.expand(like.shape) if fits else x
 
 
@@ -95,32 +156,17 @@ class _LayerNorm(PyLayer):
         hidden, shape = x.shape[-1], grad.shape
         x, grad = x.reshape([-1, hidden]), grad.reshape([-1, hidden])  # [R, H]
         average = paddle.full([hidden, 1], 1.0 / hidden, x.dtype)
-        centred = x - _spread(paddle.matmul(x, average), x)
+        centred = x - _repeat(paddle.matmul(x, average), x)
         scale = paddle.rsqrt(paddle.matmul(centred * centred, average) + ctx.epsilon)  # [R, 1]
-        scale = _spread(scale, x)
+        scale = _repeat(scale, x)
         normal = centred * scale
         weighted = weight.unsqueeze(-1) / hidden  # [H, 1]
         product = grad * normal
-        along = normal * _spread(paddle.matmul(product, weighted), x)
-        mean = _spread(paddle.matmul(grad, weighted), x)
-        x_grad = (grad * _spread(weight, x) - mean - along) * scale
+        along = normal * _repeat(paddle.matmul(product, weighted), x)
+        mean = _repeat(paddle.matmul(grad, weighted), x)
+        x_grad = (grad * _repeat(weight, x) - mean - along) * scale
         sums = _column_sums(product).squeeze(0), _column_sums(grad).squeeze(0)
         return (x_grad.reshape(shape), *sums)
-
-
-def _shifted_sum(x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
-    # Paddle's own CPU kernel for this convolution is about ten times slower.
-    length, taps = x.shape[1], weight.squeeze(1).transpose([1, 0])  # [K, H]
-    padded = _padded(x, len(taps) // 2)
-    total = padded[:, :length] * _spread(taps[0], x)
-    for k in range(1, len(taps)):
-        total = total + padded[:, k : k + length] * _spread(taps[k], x)
-    return total
-
-
-def _padded(x: paddle.Tensor, half: int) -> paddle.Tensor:
-    """[B, L, H] -> [B, L + K - 1, H]."""
-    return F.pad(x, [half, half], data_format="NLC")
 
 
 class _DepthwiseConv(PyLayer):
@@ -132,10 +178,18 @@ class _DepthwiseConv(PyLayer):
     @staticmethod
     def backward(ctx, grad):
         x, weight = ctx.saved_tensor()
-        length, kernel = x.shape[1], weight.shape[-1]
-        padded = _padded(x, kernel // 2)
-        sums = [
-            _column_sums((padded[:, k : k + length] * grad).flatten(0, 1)) for k in range(kernel)
-        ]
+        length, taps = x.shape[1], weight.shape[-1]
+        padded = pad_length(x, taps // 2)
+        sums = [_column_sums((padded[:, k : k + length] * grad).flatten(0, 1)) for k in range(taps)]
         weight_grad = paddle.concat(sums).transpose([1, 0]).unsqueeze(1)  # [H, 1, K]
         return _shifted_sum(grad, weight.flip(-1)), weight_grad
+
+
+def _shifted_sum(x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
+    """The convolution as K shifted copies: much faster than Paddle's own kernel on a CPU."""
+    length, taps = x.shape[1], weight.squeeze(1).transpose([1, 0])  # [K, H]
+    padded = pad_length(x, len(taps) // 2)  # [B, L + K - 1, H]
+    total = padded[:, :length] * _repeat(taps[0], x)
+    for k in range(1, len(taps)):
+        total = total + padded[:, k : k + length] * _repeat(taps[k], x)
+    return total

@@ -4,13 +4,12 @@ Parameter names are those of upstream's checkpoints. Shapes: B batch, L length, 
 C classes, M choices. The sentence classifier is in `modeling`.
 """
 
-from __future__ import annotations
-
 import paddle
 from paddle import nn
 
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
-from paddlenlp.transformers.convbert.layers import axis_size, linear
+from paddlenlp.transformers.convbert.cpu_ops import axis_size
+from paddlenlp.transformers.convbert.layers import linear
 from paddlenlp.transformers.convbert.modeling import (
     ConvBertModel,
     ConvBertPretrainedModel,

@@ -1,24 +1,19 @@
 """ConvBERT (Jiang et al. 2020, arXiv 2008.02496): embeddings, encoder and the sentence classifier.
 
-Parameter names are those of upstream's checkpoints. Shapes: B batch, L length, H hidden,
-C classes. Token ids are int64, everything else is the default float type.
+Parameter names are those of upstream's checkpoints. Shapes: B batch, L length, E embedding,
+H hidden, C classes. Token ids are int64, everything else is the default float type.
 """
-
-from __future__ import annotations
 
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from paddlenlp.transformers.convbert import cpu_ops
+from paddlenlp.transformers.convbert import cpu_ops, weight_names
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.transformers.convbert.layers import (
-    BatchContext,
-    Dropout,
     GroupedLinear,
     MixedAttention,
-    axis_size,
-    conv_zeros,
+    PaddingMask,
     layer_norm,
     linear,
     normal_attr,
@@ -38,13 +33,13 @@ class ConvBertEmbeddings(nn.Layer):
         )
         self.token_type_embeddings = nn.Embedding(config.type_vocab_size, width, weight_attr=attr)
         self.layer_norm = layer_norm(config, width)
-        self.dropout = Dropout(config.hidden_dropout_prob)
+        self.dropout = cpu_ops.Dropout(config.hidden_dropout_prob)
 
     def forward(self, input_ids, token_type_ids, position_ids=None) -> paddle.Tensor:
         """Map ids [B, L] int64 to [B, L, E]; ``position_ids`` [B, L] or None for 0 .. L-1."""
         if position_ids is None:
             # arange, not cumsum: oneDNN's cumsum gives a wrong index in 2.6.
-            position_ids = paddle.arange(axis_size(input_ids, 1), dtype="int64")
+            position_ids = paddle.arange(cpu_ops.axis_size(input_ids, 1), dtype="int64")
         total = self.word_embeddings(input_ids) + self.token_type_embeddings(token_type_ids)
         total = cpu_ops.add_bias(total, self.position_embeddings(position_ids))
         return self.dropout(self.layer_norm(total))
@@ -62,21 +57,16 @@ class ConvBertLayer(nn.Layer):
         self.linear2 = feed_forward(config, inner, hidden)
         self.norm1 = layer_norm(config, hidden)
         self.norm2 = layer_norm(config, hidden)
-        self.dropout = Dropout(config.hidden_dropout_prob)
+        self.dropout = cpu_ops.Dropout(config.hidden_dropout_prob)
         self.activation = getattr(F, config.hidden_act)
 
-    def forward(self, x: paddle.Tensor, context: BatchContext) -> paddle.Tensor:
-        """Map x [B, L, H] to [B, L, H]."""
-        return self._add_and_feed(x, self.self_attn(x, context))
-
-    def first_token(self, x: paddle.Tensor, context: BatchContext) -> paddle.Tensor:
-        """What `forward` gives for the first token alone: [B, 1, H]."""
-        return self._add_and_feed(x[:, :1], self.self_attn.first_token(x, context))
-
-    def _add_and_feed(self, x, mixed) -> paddle.Tensor:
+    def forward(self, x, mask: PaddingMask, first_token_only: bool = False) -> paddle.Tensor:
+        """Map x [B, L, H] to [B, L, H], or to [B, 1, H] for the first token."""
+        mixed = self.self_attn(x, mask, first_token_only)
+        x = x[:, :1] if first_token_only else x
         x = self.norm1(x + self.dropout(mixed))
-        inner = self.linear2(self.activation(self.linear1(x)))
-        return self.norm2(x + self.dropout(inner))
+        inner = self.activation(self.linear1(x))  # [B, L, intermediate]
+        return self.norm2(x + self.dropout(self.linear2(inner)))
 
 
 class ConvBertEncoder(nn.Layer):
@@ -86,24 +76,27 @@ class ConvBertEncoder(nn.Layer):
         super().__init__()
         self.layers = nn.LayerList([ConvBertLayer(config) for _ in range(config.num_hidden_layers)])
 
-    def forward(self, x, context: BatchContext, first_token_only=False) -> list[paddle.Tensor]:
+    def forward(self, x, mask: PaddingMask, first_token_only: bool = False) -> list:
         """Map x [B, L, H] to the list of x and every layer's output, each [B, L, H].
 
         With ``first_token_only`` the last one is [B, 1, H].
         """
-        states = [x]  # extended by no append: it is not traced
+        states = [x]  # to_static does not trace list.append
         for layer in self.layers[:-1]:
-            states = [*states, layer(states[-1], context)]
-        last = self.layers[-1]
-        last = last.first_token if first_token_only else last
-        return [*states, last(states[-1], context)]
+            states = [*states, layer(states[-1], mask)]
+        return [*states, self.layers[-1](states[-1], mask, first_token_only)]
 
 
 class ConvBertPretrainedModel(PretrainedModel):
-    """What all ConvBERT models share: configuration class and the name of the body."""
+    """What all ConvBERT models share: the configuration, the body's name, the tensor names."""
 
     config_class = ConvBertConfig
     base_model_prefix = "convbert"
+
+    @classmethod
+    def from_hf(cls, weights, config, hf_config) -> dict:
+        """Rename and reshape the tensors of a transformers checkpoint."""
+        return weight_names.to_paddle(weights, config, cls.__name__, hf_config)
 
 
 class ConvBertModel(ConvBertPretrainedModel):
@@ -147,22 +140,21 @@ class ConvBertModel(ConvBertPretrainedModel):
         x = self.embeddings(input_ids, token_type_ids, position_ids)
         if hasattr(self, "embeddings_project"):
             x = self.embeddings_project(x)
-        states = self.encoder(x, self._context(x, attention_mask), first_token_only)
+        states = self.encoder(x, self._padding_mask(attention_mask, x.dtype), first_token_only)
         return (states[-1], states) if output_hidden_states else states[-1]
 
-    def _context(self, x, attention_mask) -> BatchContext:
-        mask = attention_mask.astype(x.dtype)
+    def _padding_mask(self, attention_mask, dtype) -> PaddingMask:
+        mask = attention_mask.astype(dtype)  # [B, L]
         # A large negative number that float16 can hold: exp() of it is 0 in every float type.
         bias = ((mask - 1.0) * 1e4).unsqueeze([1, 2])  # [B, 1, 1, L]
-        bias = cpu_ops.spread_bias(bias, self.config.num_heads)
-        keep = mask.unsqueeze(-1) if self.config.mask_padding_in_conv else None  # [B, L, 1]
-        return BatchContext(bias, keep, conv_zeros(x, self.config))
+        keep = mask if self.config.mask_padding_in_conv else paddle.ones_like(mask)
+        return PaddingMask(bias, keep.unsqueeze(-1))
 
 
-def head_dropout(config: ConvBertConfig) -> Dropout:
+def head_dropout(config: ConvBertConfig) -> nn.Dropout:
     """Dropout of a head: ``classifier_dropout``, or the body's where that is None."""
     dropout = config.classifier_dropout
-    return Dropout(config.hidden_dropout_prob if dropout is None else dropout)
+    return cpu_ops.Dropout(config.hidden_dropout_prob if dropout is None else dropout)
 
 
 class ConvBertClassificationHead(nn.Layer):

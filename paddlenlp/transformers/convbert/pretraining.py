@@ -4,8 +4,6 @@ A small generator fills masked positions with samples; the discriminator tells, 
 whether it was replaced. Shapes: B batch, L length, E embedding, H hidden, V vocabulary.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import paddle
