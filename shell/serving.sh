@@ -9,8 +9,11 @@ source "$(dirname "${BASH_SOURCE[0]}")/_env.sh"
 
 SERVING=deploy/serving_python
 SERVING_PYTHONS=(3.11 3.10 3.12)
+# Imports everything that serving needs.
+CHECK='from convbert.serving.pipeline import paddle_serving; paddle_serving.prepare()
+import convbert.serving.pipeline.server, convbert.serving.process.service'
 
-# Done again when one of the files changes.
+# Repeated when one of the requirement files changes.
 setup() {
     local venv="$ROOT/.venv" python stamp
     python="$(find_python "${SERVING_PYTHONS[@]}")" # a line of its own: errexit sees it fail
@@ -29,7 +32,7 @@ install_serving() {
     cd "$ROOT" &&
         "${pip[@]}" --requirement requirements-serving.txt --constraint constraints-serving.txt &&
         "${pip[@]}" --no-deps --requirement requirements-serving-no-deps.txt &&
-        "$1" -c 'from convbert.serving import pipeline' &&
+        "$1" -c "$CHECK" &&
         echo "$2" >>.venv/.stamps
 }
 

@@ -96,7 +96,7 @@ def tiny_export(tmp_path_factory, tiny_checkpoint) -> Path:
 @pytest.fixture(scope="session")
 def model_dir(tmp_path_factory, tiny_export) -> Path:
     """`tiny_export` converted for serving, which must be installed."""
-    from convbert.serving.convert import convert
+    from convbert.serving.served_model import convert
 
     folder = tmp_path_factory.mktemp("served")
     convert(str(tiny_export), str(folder / "server"), str(folder / "client"))

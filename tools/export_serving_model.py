@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from convbert.command.flags import make_parser
 from convbert.command.start import run_main, start_paddle
-from convbert.serving.convert import convert
+from convbert.serving.served_model import convert
 
 
 def parse_args(argv=None) -> argparse.Namespace:

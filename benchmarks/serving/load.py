@@ -147,15 +147,12 @@ def over_grpc(service: load_tools.Running) -> Callable[[str], Any]:
     """Return a function that asks the pipeline itself."""
     import grpc
 
-    from convbert.serving.backend import request_message
-    from convbert.serving.messages import INFERENCE_METHOD, Request, Response
-    from convbert.serving.requests import Fields
+    from convbert.serving.rpc import text_message, unary_call
 
-    channel = grpc.insecure_channel(f"127.0.0.1:{service.rpc_port}")
-    call = channel.unary_unary(INFERENCE_METHOD, Request.SerializeToString, Response.FromString)
+    call = unary_call(grpc.insecure_channel(f"127.0.0.1:{service.rpc_port}"))
 
     def ask(text: str) -> None:
-        response = call(request_message(Fields(["text"], [text])), timeout=60)
+        response = call(text_message(text), timeout=60)
         if response.err_no:
             raise RuntimeError(response.err_msg)
 

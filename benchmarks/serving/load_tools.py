@@ -38,7 +38,7 @@ def make_model(size: str, cache: Path) -> Path:
     import paddle
 
     from convbert.inference.export import export_checkpoint
-    from convbert.serving.convert import convert
+    from convbert.serving.served_model import convert
     from paddlenlp.transformers import (
         ConvBertConfig,
         ConvBertForSequenceClassification,

@@ -1,8 +1,8 @@
 """The pipeline as Paddle Serving 0.9.0 ships it, to be measured against ours. Never expose it.
 
 Its defaults, its local predictor, its Go gateway: it listens on every address and runs the pickles
-it is sent. Only the modules that no longer install are replaced (``convbert.serving.
-paddle_serving``).
+it is sent. Only the modules that no longer install are replaced
+(``convbert.serving.pipeline.paddle_serving``).
 """
 
 from __future__ import annotations
@@ -12,8 +12,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from convbert.serving.paddle_serving import Op, WebService
-from convbert.serving.requests import pack_predictions
+from convbert.serving.pipeline import paddle_serving
+
+paddle_serving.prepare()
+from paddle_serving_server.pipeline import Op
+from paddle_serving_server.web_service import WebService
+
+from convbert.serving.protocol import pack_predictions
 from convbert.text.processing import TextProcessor
 
 

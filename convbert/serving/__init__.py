@@ -1,33 +1,37 @@
-"""The service around the Paddle Serving 0.9.0 pipeline.
+"""The service: a sentence over HTTP or gRPC, a label back.
 
-``settings`` reads config.yml, ``requests`` checks what clients send, ``messages`` are the protobuf
-messages, ``pipeline`` and ``engine`` run inside the pipeline's process, ``front`` and
-``supervisor`` in the one that clients talk to, ``service`` ties both together.
+    client -HTTP-> http -gRPC on loopback-> pipeline <-gRPC- client
+                   process starts, watches and stops the pipeline
+
+``http``          the HTTP front end: reads a body, forwards it, answers, reports health and metrics
+``pipeline``      the Paddle Serving pipeline: checks a request, batches texts, runs the model
+``process``       one service on one machine: supervisor, start and stop, run folder
+``config``        config.yml;  ``health``: the state that ``process`` writes and ``http`` reads
+``protocol``      what a request and an answer are;  ``rpc``: the same as gRPC messages
+``served_model``  an exported model in the folders that Paddle Serving reads
+``clients``       what the HTTP and the gRPC client share
+
+A request is checked where it arrives and where it is computed. `http.body` accepts JSON of the
+right form; the servicer in `pipeline.server`, which every request passes, checks the texts against
+the limits; the tokenizer and the `Runner` refuse what the model cannot compute.
+
+``process`` imports ``http``; both, and ``pipeline``, import the modules beside them.
 """
 
+from __future__ import annotations
+
 import contextlib
-import os
-import sys
 from collections.abc import Iterator
 
-from convbert.command.start import EXIT_USER_ERROR
-
-# To be chosen before protobuf and gRPC are imported; what the user exported wins.
-for _name, _value in (
-    # The generated modules in Paddle Serving run on protobuf's pure-Python implementation only.
-    ("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python"),
-    # No forked process uses gRPC here, and its preparations for that print warnings.
-    ("GRPC_ENABLE_FORK_SUPPORT", "0"),
-    ("GRPC_VERBOSITY", "ERROR"),
-):
-    os.environ.setdefault(_name, _value)
+from paddlenlp.utils.errors import UserError
 
 
 @contextlib.contextmanager
-def installed_packages() -> Iterator[None]:
-    """Around imports of what `serving.sh setup` installs: end the program in one line without it.
+def serving_packages() -> Iterator[None]:
+    """Put this around imports of what ``shell/serving.sh setup`` installs.
 
-    For entry scripts only, whose imports come before `run_main`.
+    Raises:
+        UserError: one of the packages is missing.
     """
     try:
         yield
@@ -35,7 +39,7 @@ def installed_packages() -> Iterator[None]:
         package = (error.name or "").partition(".")[0]
         if package in ("convbert", "paddlenlp"):  # a mistake of ours
             raise
-        program = os.path.basename(sys.argv[0])
-        mend = "run shell/serving.sh setup (CPython 3.8 to 3.12)"
-        print(f"{program}: error: serving needs the package {package}: {mend}", file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
+        setup = "run shell/serving.sh setup (CPython 3.10 to 3.12)"
+        raise UserError(
+            "package-missing", f"serving needs the package {package}: {setup}"
+        ) from None

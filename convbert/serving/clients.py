@@ -1,4 +1,4 @@
-"""What the HTTP and the RPC client share: flags, texts, and what becomes of answers."""
+"""What the HTTP and the gRPC client share: flags, texts, and checking answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterator
 
 from convbert.command.flags import DEFAULT_SENTENCE, float_in, make_parser
-from convbert.serving.requests import TEXT_KEY, Fields
 from convbert.text.reading import read_lines, require_words
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_write
@@ -53,15 +52,19 @@ def read_texts(args: argparse.Namespace) -> Iterator[str]:
         yield line
 
 
-def send_all(args: argparse.Namespace, send: Callable[[Fields], dict]) -> int:
+def send_all(args: argparse.Namespace, send: Callable[[str, int], object]) -> int:
     """Send each text, print each answer, and return the exit status: 1 at the first error.
 
     ``--output_file`` appears whole, and only when every text was answered.
+
+    Args:
+        args: the parsed flags.
+        send: sends a text and a log id, and returns the answer in Paddle Serving's JSON form.
     """
     lines = []
-    for number, text in enumerate(read_texts(args)):
+    for log_id, text in enumerate(read_texts(args), start=FIRST_LOG_ID):
         try:
-            answer = check(send(Fields([TEXT_KEY], [text], FIRST_LOG_ID + number)))
+            answer = send(text, log_id)
             label_id, prob = label_of(answer)
         except CallError as error:
             print(f"error: {error}", file=sys.stderr)
@@ -74,27 +77,18 @@ def send_all(args: argparse.Namespace, send: Callable[[Fields], dict]) -> int:
     return 0
 
 
-def check(body: object) -> dict:
-    """Return an answer without error.
+def label_of(body: object) -> tuple[int, float]:
+    """Return label id and probability of an answer for one text.
 
     Raises:
-        CallError: the answer carries an error or is not of Paddle Serving's form.
+        CallError: the answer is an error, has no label, or is not of Paddle Serving's form.
     """
     if not isinstance(body, dict) or "err_no" not in body:
         raise CallError("the answer is not one of this service: check the address")
     if body["err_no"] != 0:
         raise CallError(f"err_no {body['err_no']}: {body.get('err_msg', '')}")
-    return body
-
-
-def label_of(body: dict) -> tuple[int, float]:
-    """Return label id and probability of an answer for one text.
-
-    Raises:
-        CallError: the answer carries neither.
-    """
     try:
         (label_id,), (prob,) = map(json.loads, body["value"])
     except (KeyError, TypeError, ValueError):
-        raise CallError(f"the answer carries no label: {body}") from None
+        raise CallError(f"the answer contains no label: {body}") from None
     return label_id, prob

@@ -1,4 +1,4 @@
-"""Start, stop or restart the service in the background, or say how it is.
+"""Start, stop or restart the service in the background, or report its state.
 
 ``start`` and ``restart`` take the flags of web_service.py and return when a text would be
 labelled. Exit status of ``status``: 0 ready, 1 not ready, 3 not running.
@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from convbert.command.flags import make_parser
 from convbert.command.start import run_main
-from convbert.serving import control
+from convbert.serving import serving_packages
 
 HERE = Path(__file__).resolve().parent
 COMMANDS = ("start", "stop", "restart", "status")
@@ -28,9 +28,12 @@ def main(argv=None) -> int:
     )
     args, rest = parser.parse_known_args(argv)
     if rest and args.command in ("stop", "status"):
-        parser.error(f"{args.command} takes no {rest[0]}")
+        parser.error(f"{args.command} does not take {rest[0]}")
     if any(flag.partition("=")[0] == "--pipeline_only" for flag in rest):
         parser.error("--pipeline_only runs in the foreground: give it to web_service.py")
+    with serving_packages():
+        from convbert.serving.process import control
+
     if args.command == "status":
         return control.status(args.run_dir)
     if args.command in ("stop", "restart"):

@@ -16,7 +16,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from convbert.command.start import run_main
 from convbert.serving.clients import CallError, client_parser, send_all
-from convbert.serving.requests import Fields
 from paddlenlp.utils.errors import UserError
 
 DEFAULT_URL = "http://127.0.0.1:18080/convbert/prediction"
@@ -39,9 +38,9 @@ class HttpSender:
         proxies = {} if _host(url) in LOOPBACK_NAMES else None
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies))
 
-    def __call__(self, fields: Fields) -> dict:
+    def __call__(self, text: str, log_id: int) -> object:
         """Return the answer's JSON, also that of an error."""
-        body = json.dumps({"key": fields.keys, "value": fields.values, "logid": fields.logid})
+        body = json.dumps({"key": ["text"], "value": [text], "logid": log_id})
         request = urllib.request.Request(
             self._url, body.encode(), {"Content-Type": "application/json"}
         )

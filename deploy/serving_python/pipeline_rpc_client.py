@@ -10,9 +10,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from convbert.command.start import run_main
-from convbert.serving import installed_packages
+from convbert.serving import serving_packages
 from convbert.serving.clients import CallError, client_parser, send_all
-from convbert.serving.requests import Fields, answer
 from paddlenlp.utils.errors import UserError
 
 DEFAULT_ADDRESS = "127.0.0.1:9993"
@@ -26,25 +25,24 @@ def parse_args(argv=None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def connect(address: str, timeout: float) -> Callable[[Fields], dict]:
+def connect(address: str, timeout: float) -> Callable[[str, int], dict]:
     """Return a function that asks the pipeline at one address, and answers in the form of HTTP."""
     host, _, port = address.rpartition(":")
     if not (host and port.isdecimal() and 0 < int(port) < 65536):
         raise UserError(
             "command-line", f"--address {address}: give HOST:PORT, like {DEFAULT_ADDRESS}"
         )
-    with installed_packages():
+    with serving_packages():
         import grpc
 
-        from convbert.serving.backend import channel_options, request_message
-        from convbert.serving.messages import INFERENCE_METHOD, Request, Response
+        from convbert.serving.protocol import answer
+        from convbert.serving.rpc import channel_options, text_message, unary_call
 
-    channel = grpc.insecure_channel(address, options=channel_options(LARGEST_ANSWER))
-    call = channel.unary_unary(INFERENCE_METHOD, Request.SerializeToString, Response.FromString)
+    call = unary_call(grpc.insecure_channel(address, options=channel_options(LARGEST_ANSWER)))
 
-    def send(fields: Fields) -> dict:
+    def send(text: str, log_id: int) -> dict:
         try:
-            response = call(request_message(fields), timeout=timeout)
+            response = call(text_message(text, log_id), timeout=timeout)
         except grpc.RpcError as error:
             reason = f"{error.code().name}, {error.details()}"
             raise CallError(f"no answer from {address}: {reason}") from None

@@ -1,6 +1,6 @@
 """Serve a converted ConvBERT over HTTP and gRPC with the Paddle Serving 0.9.0 pipeline.
 
-Without ``--pipeline_only`` this is the whole service: the HTTP front and a supervisor, which
+Without ``--pipeline_only`` this is the whole service: the HTTP front end and a supervisor, which
 starts this script a second time for the pipeline itself. ``shell/serving.sh start`` does the
 same in the background.
 """
@@ -16,50 +16,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from convbert.command.flags import add_bool_flag, make_parser
 from convbert.command.start import run_main
-from convbert.serving import installed_packages
-from paddlenlp.utils.errors import UserError
-
-with installed_packages():
-    from convbert.serving.convert import check_served
-    from convbert.serving.paddle_serving import write_process_info_to
-    from convbert.serving.pipeline import BatchingOp, MendedWebService
-    from convbert.serving.requests import ErrNo, pack_predictions
-    from convbert.serving.run_dir import RunDir
-    from convbert.serving.runtime import LOOPBACK, die_with_parent, pipeline_environment
-    from convbert.serving.service import Service
-    from convbert.serving.settings import SERVICE_NAME, Settings, load_settings
+from convbert.serving import serving_packages
 
 HERE = Path(__file__).resolve().parent
-OPT_HELP = "settings that win over --config"
-
-
-class ConvBERTOp(BatchingOp):
-    """Labels the texts of a request with the processing that training and infer.py use."""
-
-    def preprocess(self, input_dicts, data_id=0, log_id=0):
-        """Return ``input_ids`` and ``token_type_ids`` [B, L] int64 for the texts of a request."""
-        (request,) = input_dicts.values()
-        if self.expired(request):
-            return {}, False, int(ErrNo.TIMEOUT), "no answer in time"
-        try:
-            return self.engine.encode(request["texts"]), False, None, ""
-        except UserError as error:
-            return {}, False, int(ErrNo.BAD_REQUEST), str(error)
-
-    def postprocess(self, input_data, fetch_data, data_id=0, log_id=0):
-        """Return the label ids and probabilities of logits [B, C], as text."""
-        (logits,) = fetch_data.values()
-        predictions = self.processor.decode(logits)
-        packed = pack_predictions([p.label_id for p in predictions], [p.prob for p in predictions])
-        return packed, None, ""
-
-
-class ConvBERTService(MendedWebService):
-    """The pipeline of one Op."""
-
-    def get_pipeline_response(self, read_op):
-        """Return the Op whose result is the answer."""
-        return ConvBERTOp(self.settings, name=SERVICE_NAME, input_ops=[read_op])
+LOOPBACK = "127.0.0.1"
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -67,10 +27,17 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser = make_parser(__doc__.splitlines()[0])
     add = parser.add_argument
     add("--config", default=str(HERE / "config.yml"), help="settings (%(default)s)")
-    add("--opt", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=OPT_HELP)
+    add(
+        "--opt",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="settings that win over --config",
+    )
     add("--model_dir", help="served model (convbert_server beside the config)")
-    add("--host", default=LOOPBACK, help="address of the HTTP front (%(default)s)")
-    add("--port", type=int, help="port of the HTTP front (http_port of the config)")
+    add("--host", default=LOOPBACK, help="address of the HTTP front end (%(default)s)")
+    add("--port", type=int, help="port of the HTTP front end (http_port of the config)")
     add("--rpc_host", default=LOOPBACK, help="address of the gRPC server (%(default)s)")
     add("--rpc_port", type=int, help="port of the gRPC server (rpc_port of the config)")
     add("--run_dir", default=str(HERE / "run"), help="folder for logs and state (%(default)s)")
@@ -80,42 +47,55 @@ def parse_args(argv=None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def read_settings(args: argparse.Namespace) -> Settings:
-    """Return the settings with the flags applied."""
+def read_settings(args: argparse.Namespace):
+    """Return the `Settings` with the flags applied."""
+    with serving_packages():
+        from convbert.serving.config import load_settings
+
     overrides = list(args.opt)
     overrides += [f"http_port={args.port}"] if args.port is not None else []
     overrides += [f"rpc_port={args.rpc_port}"] if args.rpc_port is not None else []
     return load_settings(args.config, overrides, args.model_dir, args.host, args.rpc_host)
 
 
-def run_pipeline(args: argparse.Namespace, settings: Settings) -> None:
-    """Run the pipeline in this process, until it is told to stop."""
-    if args.parent:
-        die_with_parent(args.parent)
-        serve(settings)
-        return
-    with RunDir(args.run_dir) as run_dir:
-        threads = settings.op["local_service_conf"]["thread_num"]
-        os.environ.update(pipeline_environment(run_dir.path, threads))
-        write_process_info_to(run_dir.path)
-        serve(settings)
+def run_service(args: argparse.Namespace, settings, argv) -> int:
+    """Run the HTTP front end and, supervised by it, the pipeline."""
+    with serving_packages():
+        from convbert.serving.process.service import Service
+        from convbert.serving.process.state import RunDir
+        from convbert.serving.served_model import check_served
 
-
-def serve(settings: Settings) -> None:
-    """Build the pipeline and run it."""
-    service = ConvBERTService(settings)
-    service.prepare_pipeline_config()
-    service.run_service()
-
-
-def run_everything(args: argparse.Namespace, settings: Settings, argv) -> int:
-    """Run the front and, below it, the pipeline."""
     check_served(settings.model_dir)
     command = [sys.executable, str(Path(__file__).resolve()), *argv]
     command += ["--config", os.path.abspath(args.config), "--model_dir", settings.model_dir]
     command += ["--pipeline_only", "--parent", str(os.getpid())]
     with RunDir(args.run_dir) as run_dir:
         return Service(settings, command, run_dir, args.quiet).run()
+
+
+def run_pipeline(args: argparse.Namespace, settings) -> None:
+    """Run the pipeline in this process until SIGTERM or SIGINT."""
+    with serving_packages():
+        from convbert.serving.process.state import RunDir
+
+    if args.parent:  # which holds the run folder and prepared the environment
+        serve_pipeline(settings, args.parent)
+        return
+    with RunDir(args.run_dir) as run_dir:
+        os.environ.update(run_dir.pipeline_environment(settings.local["thread_num"]))
+        serve_pipeline(settings)
+
+
+def serve_pipeline(settings, parent: int | None = None) -> None:
+    """Import Paddle Serving, whose imports read the environment, and serve."""
+    with serving_packages():
+        from convbert.serving.pipeline import paddle_serving
+
+        paddle_serving.prepare()
+        from convbert.serving.pipeline.server import exit_with_parent, serve
+    if parent:
+        exit_with_parent(parent)
+    serve(settings)
 
 
 def main(argv=None) -> int:
@@ -126,7 +106,7 @@ def main(argv=None) -> int:
     if args.pipeline_only:
         run_pipeline(args, settings)
         return 0
-    return run_everything(args, settings, argv)
+    return run_service(args, settings, argv)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -14,16 +12,20 @@ import time
 from pathlib import Path
 from typing import Any
 
-from convbert.serving import control
-from convbert.serving.run_dir import find_running
+import psutil
+
+from convbert.serving.process import control
+from convbert.serving.process.state import find_running
 
 SERVING = Path(__file__).resolve().parents[2] / "deploy" / "serving_python"
+CONTROL, WEB_SERVICE = SERVING / "control.py", SERVING / "web_service.py"
+HTTP_CLIENT, RPC_CLIENT = SERVING / "pipeline_http_client.py", SERVING / "pipeline_rpc_client.py"
 # A start takes some five seconds on a quiet machine.
 PATIENCE_S = 90.0
 
 
 def free_port() -> int:
-    """Return a port nobody listens on."""
+    """Return a port that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -34,34 +36,66 @@ class Served:
 
     def __init__(self, model_dir: Path, run_dir: Path, *opts: str, flags: tuple[str, ...] = ()):
         self.port, self.rpc_port, self.run_dir = free_port(), free_port(), run_dir
-        self._flags = [f"--model_dir={model_dir}", f"--run_dir={run_dir}", *flags]
-        self._flags += [f"--port={self.port}", f"--rpc_port={self.rpc_port}"]
-        self._flags += ["--opt", "service.max_seq_len=64", *opts]
+        self.flags = [f"--model_dir={model_dir}", f"--run_dir={run_dir}", *flags]
+        self.flags += [f"--port={self.port}", f"--rpc_port={self.rpc_port}"]
+        self.flags += ["--opt", "service.max_seq_len=64", *opts]
 
     def command(self) -> list[str]:
         """The command line that runs it in the foreground."""
-        return [sys.executable, str(SERVING / "web_service.py"), *self._flags]
+        return [sys.executable, str(WEB_SERVICE), *self.flags]
 
     def start(self) -> Served:
         """Start in the background, as `serving.sh start` does, and return when it is ready."""
-        command = [sys.executable, str(SERVING / "control.py"), "start", *self._flags]
+        self.run_dir.mkdir(parents=True, exist_ok=True)
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=PATIENCE_S, cwd=str(self.run_dir)
+            [sys.executable, str(CONTROL), "start", *self.flags],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            cwd=str(self.run_dir),
         )
         assert done.returncode == 0, f"{done.stdout}{done.stderr}{self.log()}"
         return self
 
     def __enter__(self) -> Served:
-        self.run_dir.mkdir(parents=True, exist_ok=True)
         return self.start()
 
     def __exit__(self, *exception: Any) -> None:
         control.stop(str(self.run_dir))
 
+    @contextlib.contextmanager
+    def foreground(self, **options: Any):
+        """Run it in the foreground; yield the process, and end it."""
+        process = subprocess.Popen(self.command(), text=True, **options)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.communicate(timeout=30)
+
     @property
-    def pid(self) -> int:
-        """The supervisor's process id."""
-        return find_running(str(self.run_dir)).pid
+    def process(self) -> psutil.Process:
+        """The supervisor's process."""
+        return find_running(str(self.run_dir)).process()
+
+    @property
+    def pipeline(self) -> psutil.Process:
+        """The pipeline's main process."""
+        return psutil.Process(self.health()["pipeline_pid"])
+
+    def family(self) -> list[psutil.Process]:
+        """The supervisor's process and all below it."""
+        return [self.process, *self.process.children(recursive=True)]
+
+    @property
+    def url(self) -> str:
+        """Where predictions are asked for."""
+        return f"http://127.0.0.1:{self.port}/convbert/prediction"
+
+    @property
+    def address(self) -> str:
+        """Of the gRPC server."""
+        return f"127.0.0.1:{self.rpc_port}"
 
     def log(self) -> str:
         """Everything it logged."""
@@ -70,7 +104,7 @@ class Served:
 
     def http(
         self,
-        body: Any,
+        body: Any = None,
         path: str = "/convbert/prediction",
         method: str = "POST",
         timeout: float = 60,
@@ -92,69 +126,41 @@ class Served:
         return self.http({"key": ["text"] * len(texts), "value": list(texts)}, timeout=timeout)
 
     def health(self) -> dict | None:
-        """What GET /health says; None when nobody answers."""
+        """What GET /health says; None when there is no answer."""
         running = find_running(str(self.run_dir))
         return running and control.health(running)
 
-    def wait_for(self, status: str, seconds: float = PATIENCE_S) -> float:
-        """Wait until GET /health has this status; return the seconds it took."""
-        began = time.monotonic()
-        while time.monotonic() - began < seconds:
-            state = self.health()
-            if state and state["status"] == status:
-                return time.monotonic() - began
-            time.sleep(0.02)
-        raise AssertionError(f"not {status} within {seconds} s: {self.health()}\n{self.log()}")
-
-    def family(self) -> list[int]:
-        """The process ids of the supervisor and all its descendants."""
-        return [self.pid, *descendants(self.pid)]
+    def wait_for(self, status: str) -> None:
+        """Wait until GET /health has this status."""
+        wait_until(lambda: (self.health() or {}).get("status") == status, self.log)
 
 
-def children(pid: int) -> list[int]:
-    """Return the child processes of a process."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # it may just have ended
-            parent = stat.read_text().rpartition(")")[2].split()[1]
-            found += [int(stat.parent.name)] if int(parent) == pid else []
-    return found
-
-
-def descendants(pid: int) -> list[int]:
-    """Return the processes below a process."""
-    below = children(pid)
-    return below + [far for child in below for far in descendants(child)]
-
-
-def alive(pid: int) -> bool:
-    """Whether a process exists and is no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def wait_gone(pids: list[int], seconds: float) -> list[int]:
-    """Wait until the processes are gone; return those that are not."""
-    began = time.monotonic()
-    while any(map(alive, pids)) and time.monotonic() - began < seconds:
+def wait_until(condition, describe=lambda: "") -> None:
+    """Wait until a condition holds; fail after `PATIENCE_S`."""
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end, describe()
         time.sleep(0.02)
-    return [pid for pid in pids if alive(pid)]
 
 
-def kill(pid: int, number: int = signal.SIGKILL) -> None:
-    """Send a signal."""
-    os.kill(pid, number)
-
-
-def listening(port: int) -> list[str]:
-    """Return the local addresses, as the kernel writes them, on which a port is listened to."""
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Return those of the processes that still run."""
     found = []
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in Path(table).read_text().splitlines()[1:]:
-            local, state = line.split()[1], line.split()[3]
-            address, _, number = local.rpartition(":")
-            if state == "0A" and int(number, 16) == port:
-                found.append(address)
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += [process] if process.status() != psutil.STATUS_ZOMBIE else []
     return found
+
+
+def wait_gone(processes: list[psutil.Process]) -> None:
+    """Wait until the processes have ended."""
+    wait_until(lambda: not alive(processes), lambda: str(alive(processes)))
+
+
+def listening(port: int) -> set[str]:
+    """Return the addresses on which a TCP port is listened to."""
+    return {
+        connection.laddr.ip.removeprefix("::ffff:")
+        for connection in psutil.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+    }

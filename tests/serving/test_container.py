@@ -1,4 +1,4 @@
-"""The container files name what exists: no engine or cluster runs here."""
+"""The container files name what exists: no container engine or cluster runs here."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import os
 import pickle
 import re
 import socket
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -18,27 +18,31 @@ pytest.importorskip("grpc", reason="serving is not installed: bash shell/serving
 import grpc
 
 from convbert.command.flags import DEFAULT_SENTENCE
-from convbert.serving.backend import request_message
-from convbert.serving.engine import Engine
-from convbert.serving.messages import INFERENCE_METHOD, Request, Response, Tensor
-from convbert.serving.requests import Fields
-from convbert.serving.settings import load_settings
-from paddlenlp.utils.errors import UserError
+from convbert.inference.protobuf import Field, build_messages
+from convbert.serving.config import load_settings
+from convbert.serving.pipeline.runner import Runner, batch_sizes
+from convbert.serving.rpc import INFERENCE_METHOD, Request, Response, request_message, unary_call
 from tests.conftest import TINY_WORDS
-from tests.helpers.serving import SERVING, Served, listening
+from tests.helpers.errors import raises_code
+from tests.helpers.serving import (
+    HTTP_CLIENT,
+    RPC_CLIENT,
+    SERVING,
+    Served,
+    free_port,
+    listening,
+)
 
-HTTP_CLIENT = "deploy/serving_python/pipeline_http_client.py"
-RPC_CLIENT = "deploy/serving_python/pipeline_rpc_client.py"
 INFER = "deploy/inference_python/infer.py"
 TEXTS = ["a good film .", "the script is bad", "it was a very dull story , not good !", "fine"]
+ONE = {"key": ["text"], "value": ["fine"]}
 
 
 @pytest.fixture(scope="module")
 def files_before(model_dir):
     """What lies beside the scripts and in the served model before the service is started."""
-    return {
-        folder: files_of(folder) for folder in (SERVING, SERVING.parents[1] / "convbert", model_dir)
-    }
+    folders = SERVING, SERVING.parents[1] / "convbert", model_dir
+    return {folder: files_of(folder) for folder in folders}
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +55,8 @@ def service(tmp_path_factory, model_dir, files_before):
 @pytest.fixture(scope="module")
 def rpc(service):
     """Return ``call(message)``: send a Request over gRPC."""
-    with grpc.insecure_channel(f"127.0.0.1:{service.rpc_port}") as channel:
-        call = channel.unary_unary(INFERENCE_METHOD, Request.SerializeToString, Response.FromString)
+    with grpc.insecure_channel(service.address) as channel:
+        call = unary_call(channel)
         yield lambda message: call(message, timeout=60)
 
 
@@ -84,37 +88,22 @@ def test_probabilities_are_those_of_infer(service, run_script, tiny_export, tmp_
         assert probs == pytest.approx([row["prob"]], abs=1e-5)
 
 
-def test_company_in_a_request_or_in_a_batch_changes_no_answer(service):
+def test_other_texts_in_a_request_or_in_a_batch_change_no_answer(service):
     texts = [TEXTS[index % 4] + " the" * (index % 31) for index in range(60)]
     alone = [values(service.ask(text)[1]) for text in texts]
     labels, probs = values(service.ask(*texts)[1])
     assert labels == [label for (label,), _ in alone]
     np.testing.assert_allclose(probs, [prob for _, (prob,) in alone], atol=1e-5)
-    together = in_parallel(lambda text: values(service.ask(text)[1]), texts, 16)
+    with ThreadPoolExecutor(16) as threads:
+        together = list(threads.map(lambda text: values(service.ask(text)[1]), texts))
     assert [label for label, _ in together] == [label for label, _ in alone]
     np.testing.assert_allclose(
         [prob for _, (prob,) in together], [prob for _, (prob,) in alone], atol=1e-5
     )
 
 
-def in_parallel(function, items, threads):
-    """Apply a function to items from several threads; results in order."""
-    results, places = [None] * len(items), iter(range(len(items)))
-
-    def work():
-        for place in places:
-            results[place] = function(items[place])
-
-    workers = [threading.Thread(target=work) for _ in range(threads)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return results
-
-
 def test_grpc_gives_the_answer_of_http(service, rpc):
-    response = rpc(request_message(Fields(["text"], [TEXTS[0]])))
+    response = rpc(request_message(["text"], [TEXTS[0]]))
     assert list(response.value) == service.ask(TEXTS[0])[1]["value"]
 
 
@@ -123,39 +112,37 @@ def test_pairs_differ_from_their_first_sentence(service):
     assert values(service.http(pair)[1]) != values(service.ask(TEXTS[0])[1])
 
 
-ONE = {"key": ["text"], "value": ["fine"]}
 HUGE = "word " * 1_000_000
 WRONG_REQUESTS = {
-    "empty body": (b"", 400, "not JSON"),
-    "not JSON": (b"key=text&value=fine", 400, "not JSON"),
-    "binary": (bytes(range(256)) * 20, 400, "not UTF-8"),
-    "array": (b"[1, 2]", 400, "no JSON object"),
-    "no text": ({"key": [], "value": []}, 400, "no text"),
-    "no key": ({"value": ["fine"]}, 400, "'key' must be"),
-    "wrong key": ({"key": ["sentence"], "value": ["fine"]}, 400, "unknown key"),
-    "profile key": ({"key": ["text", "pipeline.profile"], "value": ["fine", "1"]}, 400, "unknown"),
-    "empty text": ({"key": ["text"], "value": [""]}, 400, "text 1 is empty"),
-    "blank text": ({"key": ["text"], "value": [" \t"]}, 400, "text 1 is empty"),
-    "number": ({"key": ["text"], "value": [5]}, 400, "'value' must be a list of strings"),
-    "no list": ({"key": "text", "value": "fine"}, 400, "'key' must be a list of strings"),
-    "fewer values": ({"key": ["text", "text"], "value": ["fine"]}, 400, "2 entries"),
-    "more values": ({"key": ["text"], "value": ["fine", "bad"]}, 400, "2"),
-    "unknown field": ({**ONE, "sentence": "fine"}, 400, "unknown field"),
-    "log id": ({**ONE, "logid": "x"}, 400, "'logid' must be"),
-    "5 MB text": ({"key": ["text"], "value": [HUGE]}, 413, "more than 4194304 bytes"),
-    "long text": ({"key": ["text"], "value": [HUGE[:20_000]]}, 400, "20000 characters"),
-    "10,000 texts": ({"key": ["text"] * 10_000, "value": ["fine"] * 10_000}, 400, "10000 texts"),
+    "empty body": (b"", 400),
+    "not JSON": (b"key=text&value=fine", 400),
+    "binary": (bytes(range(256)) * 20, 400),
+    "array": (b"[1, 2]", 400),
+    "no text": ({"key": [], "value": []}, 400),
+    "no key": ({"value": ["fine"]}, 400),
+    "wrong key": ({"key": ["sentence"], "value": ["fine"]}, 400),
+    "profile key": ({"key": ["text", "pipeline.profile"], "value": ["fine", "1"]}, 400),
+    "empty text": ({"key": ["text"], "value": [""]}, 400),
+    "blank text": ({"key": ["text", "text"], "value": ["fine", " \t"]}, 400),
+    "number": ({"key": ["text"], "value": [5]}, 400),
+    "not a list": ({"key": "text", "value": "fine"}, 400),
+    "fewer values": ({"key": ["text", "text"], "value": ["fine"]}, 400),
+    "more values": ({"key": ["text"], "value": ["fine", "bad"]}, 400),
+    "unknown field": ({**ONE, "sentence": "fine"}, 400),
+    "log id": ({**ONE, "logid": "x"}, 400),
+    "5 MB text": ({"key": ["text"], "value": [HUGE]}, 413),
+    "largest body": (b'{"key":["text"],"value":["%s"]}' % (b"x" * (4194304 - 29)), 400),
+    "long text": ({"key": ["text"], "value": [HUGE[:20_000]]}, 400),
+    "many texts": ({"key": ["text"] * 65, "value": ["fine"] * 65}, 400),
 }
 
 
 @pytest.mark.parametrize("case", WRONG_REQUESTS)
-def test_a_wrong_request_gets_a_clear_error_and_the_service_goes_on(service, case):
-    body, expected, says = WRONG_REQUESTS[case]
+def test_a_wrong_request_is_refused_and_the_service_goes_on(service, case):
+    body, expected = WRONG_REQUESTS[case]
     status, answer = service.http(body)
-    assert status == expected
-    assert answer["err_no"] == 5000
-    assert says in answer["err_msg"]
-    assert answer["value"] == []
+    assert (status, answer["err_no"], answer["value"]) == (expected, 5000, [])
+    assert answer["err_msg"]
     assert service.http(ONE)[0] == 200
 
 
@@ -180,54 +167,88 @@ def test_a_body_that_lies_about_its_length_is_bounded(service):
     announced = (
         b"POST /convbert/prediction HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n"
     )
-    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
         connection.sendall(announced)
         assert b" 413 " in connection.recv(1000).split(b"\r\n")[0]
-    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
         connection.sendall(
             announced.replace(b"Content-Length: 99999999999", b"Transfer-Encoding: chunked")
         )
         chunk = b"%x\r\n%b\r\n" % (2**20, b"x" * 2**20)
-        with pytest.raises(OSError, match="reset|pipe|aborted"):
+        with pytest.raises(ConnectionError):
             connection.sendall(chunk * 64)
     assert service.http(ONE)[0] == 200
 
 
 @pytest.mark.parametrize(
-    ("message", "says"),
+    "message",
     [
-        (Request(name="convbert"), "no text"),
-        (Request(name="convbert", key=["text"]), "1 entries"),
-        (Request(name="convbert", key=["text"], value=[""]), "empty"),
-        (Request(name="convbert", key=["a/b"], value=["fine"]), "unknown key"),
-        (Request(name="convbert", key=["text"], value=["x" * 20_000]), "20000 characters"),
+        Request(name="convbert"),
+        Request(name="convbert", key=["text"]),
+        Request(name="convbert", key=["text"], value=[""]),
+        Request(name="convbert", key=["a/b"], value=["fine"]),
+        Request(name="convbert", key=["text"], value=["x" * 20_000]),
+        Request(key=["text"] * 65, value=["fine"] * 65),
     ],
 )
-def test_a_wrong_rpc_request_gets_a_clear_error(rpc, message, says):
+def test_a_wrong_rpc_request_is_refused(rpc, message):
     response = rpc(message)
     assert response.err_no == 5000
-    assert says in response.err_msg
-    assert rpc(request_message(Fields(["text"], ["fine"]))).err_no == 0
+    assert response.err_msg
+    assert rpc(Request(key=["text"], value=["fine"])).err_no == 0
 
 
-def test_a_foreign_service_name_and_a_huge_message_are_refused(service, rpc):
+def test_another_service_name_and_a_huge_message_are_refused(service, rpc):
     assert rpc(Request(name="o\nFORGED", key=["text"], value=["fine"])).err_no == 3002
-    assert "FORGED" not in (service.run_dir / "logs" / "serving.log").read_text()
+    assert "FORGED" not in service.log()
     with pytest.raises(grpc.RpcError) as caught:
         rpc(Request(name="convbert", key=["text"], value=[HUGE]))
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert rpc(request_message(Fields(["text"], ["fine"]))).err_no == 0
+    assert rpc(Request(key=["text"], value=["fine"])).err_no == 0
+
+
+@pytest.fixture
+def runner(model_dir):
+    """The model as a worker opens it."""
+    opts = ["service.max_seq_len=64", "service.run_texts=3"]
+    return Runner(load_settings(str(SERVING / "config.yml"), opts, str(model_dir)))
 
 
 @pytest.mark.parametrize("row", [-1, len(TINY_WORDS)])
-def test_a_token_id_outside_the_vocabulary_is_refused(model_dir, monkeypatch, row):
+def test_a_token_id_outside_the_vocabulary_is_refused(runner, monkeypatch, row):
     """In the embedding table it would be another word's row, or a segmentation fault."""
-    settings = load_settings(str(SERVING / "config.yml"), model_dir=str(model_dir))
-    engine = Engine(settings)
-    ids = np.array([[2, row, 3]])
-    monkeypatch.setattr(engine.processor, "collate", lambda encoded: (ids, np.zeros_like(ids)))
-    with pytest.raises(UserError, match="outside the vocabulary"):
-        engine.encode(["fine"])
+    features = runner.encode(["fine"])
+    features[0].input_ids[1] = row
+    monkeypatch.setattr(runner.processor, "encode", lambda texts: features)
+    with raises_code("token-id"):
+        runner.encode(["fine"])
+
+
+def test_each_text_is_run_at_its_own_length(runner, monkeypatch):
+    """Padded to a multiple of 16 with texts of similar length, not to the longest of all."""
+    shapes, run = [], runner._engine.run
+    monkeypatch.setattr(
+        runner._engine, "run", lambda ids, _: shapes.append(ids.shape) or run(ids, _)
+    )
+    features = runner.encode(["fine", "good " * 40, "a film", "bad", "dull"])
+    assert runner.run(features).shape == (5, 2)
+    assert sorted(shapes) == [(2, 16), (3, 48)]
+    separate = np.concatenate([runner.run([feature]) for feature in features])
+    np.testing.assert_allclose(runner.run(features), separate, atol=1e-5)
+
+
+def test_batches_of_few_sizes_are_filled(runner, monkeypatch):
+    assert batch_sizes(5, few=False) == [1, 2, 3, 4, 5]
+    assert [batch_sizes(n, few=True) for n in (1, 2, 6, 8)] == [
+        [1],
+        [1, 2],
+        [1, 2, 4, 6],
+        [1, 2, 4, 8],
+    ]
+    features = runner.encode(["fine", "a film", "bad"])
+    expected = runner.run(features)
+    monkeypatch.setattr(runner, "_batch_sizes", [4])
+    np.testing.assert_allclose(runner.run(features), expected, atol=1e-5)
 
 
 class Marker:
@@ -240,63 +261,66 @@ class Marker:
         return os.mkdir, (self.path,)
 
 
-def test_a_pickle_in_tensors_is_never_loaded(service, rpc, tmp_path):
-    control = tmp_path / "control"
-    pickle.loads(pickle.dumps(Marker(control)))
-    assert control.is_dir()  # the marker works where it is loaded
-    for name, send in (("http", service.http), ("rpc", rpc)):
-        marker = tmp_path / name
-        data = pickle.dumps(Marker(marker))
+def test_a_pickle_in_tensors_is_never_loaded(service, tmp_path):
+    works = tmp_path / "works"
+    pickle.loads(pickle.dumps(Marker(works)))
+    assert works.is_dir()
+    tensor = {
+        "name": Field(23, "string"),
+        "elem_type": Field(20, "int32"),
+        "byte_data": Field(10, "bytes"),
+    }
+    text = {"key": Field(1, "string", True), "value": Field(2, "string", True)}
+    request = {**text, "tensors": Field(3, "Tensor", True)}
+    hostile = build_messages("hostile", "proto3", {"Tensor": tensor, "Request": request})
+    marker = tmp_path / "marker"
+    data = pickle.dumps(Marker(marker))
+    with grpc.insecure_channel(service.address) as channel:
+        call = channel.unary_unary(
+            INFERENCE_METHOD, hostile["Request"].SerializeToString, Response.FromString
+        )
         for elem_type in (0, 12, 13):
-            if name == "http":
-                tensor = {"name": "x", "elem_type": elem_type}
-                tensor["byte_data"] = base64.b64encode(data).decode()
-                status, answer = send({**ONE, "tensors": [tensor]})
-                assert (status, answer["err_no"]) == (400, 5000)
-                assert "tensors are not accepted" in answer["err_msg"]
-            else:
-                tensor = Tensor(name="text", elem_type=elem_type, byte_data=data)
-                response = send(
-                    Request(name="convbert", key=["text"], value=["fine"], tensors=[tensor])
-                )
-                assert response.err_no == 5000
-                assert "tensors are not accepted" in response.err_msg
-        assert not marker.exists()
+            tensor = {"name": "text", "elem_type": elem_type, "byte_data": data}
+            assert call(hostile["Request"](**ONE, tensors=[tensor]), timeout=60).err_no == 5000
+            tensor["byte_data"] = base64.b64encode(data).decode()
+            status, answer = service.http({**ONE, "tensors": [tensor]})
+            assert (status, answer["err_no"]) == (400, 5000)
+    assert not marker.exists()
 
 
-def test_errors_show_no_path_and_no_text(service, rpc):
+def test_errors_show_no_path_and_no_text(service):
     secret = "mysecretword"
-    bodies = [{"key": [secret], "value": ["fine"]}, {"key": ["text"], "value": [secret * 5000]}]
-    answers = [service.http(body)[1]["err_msg"] for body, _, _ in WRONG_REQUESTS.values()]
-    answers += [service.http(body)[1]["err_msg"] for body in bodies[1:]]
-    for shown in answers:
-        assert "/" not in shown.replace("key/value", "")
+    bodies = [body for body, _ in WRONG_REQUESTS.values()]
+    bodies += [{"key": ["text"], "value": [secret * 5000]}]
+    for body in bodies:
+        shown = service.http(body)[1]["err_msg"]
+        assert "/" not in shown
         assert secret not in shown
+    service.http({"key": [secret], "value": ["fine"]})
+    service.ask(secret, "")
     assert secret not in service.log()
 
 
 def test_both_ports_listen_on_loopback_only(service):
-    assert listening(service.port) == ["0100007F"]
-    assert len(listening(service.rpc_port)) == 1
-    assert listening(service.rpc_port)[0].endswith("0100007F")
+    assert listening(service.port) == listening(service.rpc_port) == {"127.0.0.1"}
 
 
 def test_health_and_metrics(service):
-    status, body = service.http(None, path="/health", method="GET")
+    status, body = service.http(path="/health", method="GET")
     assert (status, body["status"], body["restarts"]) == (200, "ready", 0)
     before = counted(service, "0")
     service.ask("fine")
     service.ask("")
     assert counted(service, "0") == before + 1
-    text = service.http(None, path="/metrics", method="GET")[1]
+    assert counted(service, "5000") >= 1
+    text = service.http(path="/metrics", method="GET")[1]
     for line in ("convbert_ready 1.0", "convbert_in_flight 0.0", "convbert_pipeline_restarts 0.0"):
         assert f"\n{line}\n" in text
-    assert counted(service, "5000") >= 1
 
 
 def counted(service, err_no):
     """How many requests ended with this err_no."""
-    text = service.http(None, path="/metrics", method="GET")[1]
+    text = service.http(path="/metrics", method="GET")[1]
     found = re.search(rf'^convbert_requests_total{{err_no="{err_no}"}} (\S+)$', text, re.M)
     return float(found.group(1)) if found else 0.0
 
@@ -320,9 +344,8 @@ def files_of(folder):
 
 def test_the_clients_print_the_answer(service, run_script):
     expected = str(service.ask(DEFAULT_SENTENCE)[1])
-    url = f"http://127.0.0.1:{service.port}/convbert/prediction"
-    over_http = run_script(HTTP_CLIENT, "--url", url, env={"http_proxy": "http://127.0.0.1:1"})
-    over_rpc = run_script(RPC_CLIENT, "--address", f"127.0.0.1:{service.rpc_port}")
+    over_http = run_script(HTTP_CLIENT, "--url", service.url, env={"http_proxy": "http://[::1]:1"})
+    over_rpc = run_script(RPC_CLIENT, "--address", service.address)
     for done in (over_http, over_rpc):
         assert done.returncode == 0, done.stderr
         assert done.stdout == expected + "\n"
@@ -330,29 +353,27 @@ def test_the_clients_print_the_answer(service, run_script):
 
 def test_the_client_sends_each_line_of_a_file(service, run_script, tmp_path):
     (tmp_path / "in.txt").write_text("\n".join(TEXTS))
-    url = f"http://127.0.0.1:{service.port}/convbert/prediction"
-    done = run_script(HTTP_CLIENT, "--url", url, "--input_file", "in.txt")
+    flags = ["--url", service.url, "--output_file", "out.jsonl"]
+    done = run_script(HTTP_CLIENT, *flags, "--input_file", "in.txt")
     assert done.stdout.splitlines() == [str(service.ask(text)[1]) for text in TEXTS]
-    piped = run_script(HTTP_CLIENT, "--url", url, "--input_file", "-", stdin="\n".join(TEXTS))
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["text"] for row in rows] == TEXTS
+    piped = run_script(HTTP_CLIENT, *flags, "--input_file", "-", stdin="\n".join(TEXTS))
     assert piped.stdout == done.stdout
 
 
-def test_the_client_fails_clearly(service, run_script, free_port):
-    url = f"http://127.0.0.1:{service.port}"
-    dead = free_port()
-    for script, flags, code, says in (
-        (HTTP_CLIENT, ["--url", f"{url}/convbert/prediction", "--text", " "], 1, "text 1 is empty"),
-        (HTTP_CLIENT, ["--url", f"{url}/other"], 1, "no such service"),
-        (HTTP_CLIENT, ["--url", f"{url}/metrics"], 1, "err_no 3002"),
-        (HTTP_CLIENT, ["--url", f"http://127.0.0.1:{dead}/convbert/prediction"], 1, "refused"),
-        (HTTP_CLIENT, ["--url", "127.0.0.1:18080"], 2, "give an address like"),
-        (HTTP_CLIENT, ["--input_file", "missing.txt"], 2, "cannot read --input_file"),
-        (HTTP_CLIENT, ["--text", "a", "--input_file", "b"], 2, "exclude each other"),
-        (RPC_CLIENT, ["--address", f"127.0.0.1:{dead}", "--timeout", "5"], 1, "UNAVAILABLE"),
-        (RPC_CLIENT, ["--address", f"127.0.0.1:{service.rpc_port}", "--text", ""], 1, "empty"),
+def test_a_client_without_a_label_exits_with_1(service, run_script, tmp_path):
+    dead = f"127.0.0.1:{free_port()}"
+    for script, *flags in (
+        (HTTP_CLIENT, "--url", service.url, "--text", " "),
+        (HTTP_CLIENT, "--url", f"http://127.0.0.1:{service.port}/other"),
+        (HTTP_CLIENT, "--url", f"http://127.0.0.1:{service.port}/metrics"),
+        (HTTP_CLIENT, "--url", f"http://{dead}/convbert/prediction"),
+        (RPC_CLIENT, "--address", dead, "--timeout", "5"),
+        (RPC_CLIENT, "--address", service.address, "--text", ""),
     ):
-        done = run_script(script, *flags)
-        assert done.returncode == code, done.stderr
-        assert says in done.stderr
-        assert "Traceback" not in done.stderr
+        done = run_script(script, *flags, "--output_file", "out.jsonl")
+        assert done.returncode == 1, done.stderr
+        assert len(done.stderr.splitlines()) == 1
         assert done.stdout == ""
+    assert not (tmp_path / "out.jsonl").exists()

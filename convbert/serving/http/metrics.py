@@ -1,4 +1,4 @@
-"""Counters of the HTTP front for Prometheus."""
+"""Counters of the HTTP front end for Prometheus."""
 
 from __future__ import annotations
 
@@ -17,32 +17,30 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Metrics:
-    """The service's own registry; ``in_flight`` is set by the front."""
+    """The counters, in a registry of their own."""
 
     def __init__(self):
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        kept = {"registry": self._registry}
+        to = {"registry": self._registry}
         self._requests = Counter(
-            "convbert_requests", "Prediction requests by err_no of the answer", ["err_no"], **kept
+            "convbert_requests", "Prediction requests by err_no of the answer", ["err_no"], **to
         )
         self._seconds = Histogram(
-            "convbert_request_seconds", "Seconds to an answer", buckets=_SECONDS, **kept
+            "convbert_request_seconds", "Seconds to an answer", buckets=_SECONDS, **to
         )
-        self.in_flight = Gauge("convbert_in_flight", "Requests being answered", **kept)
-        self._ready = Gauge("convbert_ready", "1 when a text would be labelled now", **kept)
-        self._restarts = Gauge("convbert_pipeline_restarts", "Restarts of the pipeline", **kept)
+        self._in_flight = Gauge("convbert_in_flight", "Requests being answered", **to)
+        self._ready = Gauge("convbert_ready", "1 when a text would be labelled now", **to)
+        self._restarts = Gauge("convbert_pipeline_restarts", "Restarts of the pipeline", **to)
 
     def count(self, err_no: int, seconds: float) -> None:
         """Count one finished request."""
         self._requests.labels(str(err_no)).inc()
         self._seconds.observe(seconds)
 
-    def update(self, ready: bool, restarts: int) -> None:
-        """Take over the supervisor's view."""
+    def text(self, ready: bool, restarts: int, in_flight: int) -> bytes:
+        """Return all metrics, with the given state, in Prometheus' text format."""
         self._ready.set(ready)
         self._restarts.set(restarts)
-
-    def text(self) -> bytes:
-        """Return all metrics in Prometheus' text format."""
+        self._in_flight.set(in_flight)
         return generate_latest(self._registry)

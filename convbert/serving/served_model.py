@@ -15,7 +15,7 @@ from google.protobuf import text_format
 
 from convbert.inference.engines.paddle_inference import find_program
 from convbert.inference.program import ProgramInfo, Variable, read_program
-from convbert.serving.messages import GeneralModelConfig
+from convbert.inference.protobuf import Field, build_messages
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_directory
 
@@ -31,6 +31,31 @@ _TYPE_NUMBERS = {
         + ("bool", "complex64", "complex128")
     )
 }
+
+
+def _variable_fields(type_field: str) -> dict[str, Field]:
+    return {
+        "name": Field(1, "string"),
+        "alias_name": Field(2, "string"),
+        "is_lod_tensor": Field(3, "bool", default="false"),
+        type_field: Field(4, "int32", default="0"),
+        "shape": Field(5, "int32", True),
+    }
+
+
+# general_model_config.proto
+GeneralModelConfig = build_messages(
+    "baidu.paddle_serving.configure",
+    "proto2",
+    {
+        "FeedVar": _variable_fields("feed_type"),
+        "FetchVar": _variable_fields("fetch_type"),
+        "GeneralModelConfig": {
+            "feed_var": Field(1, "FeedVar", True),
+            "fetch_var": Field(2, "FetchVar", True),
+        },
+    },
+)["GeneralModelConfig"]
 
 
 def model_config(info: ProgramInfo):
@@ -65,17 +90,16 @@ def convert(
         The GeneralModelConfig message that was written.
 
     Raises:
-        UserError: a file is missing or no program, or a target is a folder of something else.
+        UserError: a file is missing or not a program, or a target is a folder of something else.
     """
     program, params = _model_files(dirname, model_filename, params_filename)
-    missing = [n for n in TOKENIZER_FILES if not os.path.isfile(os.path.join(dirname, n))]
-    if missing:
-        raise UserError("export", f"'{dirname}' lacks {', '.join(missing)}: export it again")
+    tokenizer = [os.path.join(dirname, name) for name in TOKENIZER_FILES]
+    _require_files("export", f"'{dirname}'", tokenizer, "export it again")
     config = model_config(read_program(program))
     _check_target(serving_server, SERVER_CONFIG)
     _check_target(serving_client, CLIENT_CONFIG)
     with atomic_directory(serving_server) as server:
-        for path in [program, params, *(os.path.join(dirname, n) for n in TOKENIZER_FILES)]:
+        for path in [program, params, *tokenizer]:
             shutil.copyfile(path, server / os.path.basename(path))
         _write_config(server / SERVER_CONFIG, config)
     with atomic_directory(serving_client) as client:
@@ -85,26 +109,26 @@ def convert(
 
 def check_served(model_dir: str) -> None:
     """Raise `UserError` unless ``model_dir`` was written by tools/export_serving_model.py."""
-    if not os.path.isfile(os.path.join(model_dir, SERVER_CONFIG)):
-        raise UserError(
-            "served-model",
-            f"'{model_dir}' is no served model ({SERVER_CONFIG} is missing): "
-            "make one with shell/serving.sh convert",
-        )
+    marker = os.path.join(model_dir, SERVER_CONFIG)
+    _require_files(
+        "served-model", f"'{model_dir}'", [marker], "make one with shell/serving.sh convert"
+    )
 
 
 def _model_files(
     dirname: str, model_filename: str | None, params_filename: str | None
 ) -> tuple[str, str]:
-    if model_filename is None and params_filename is None:
-        return find_program(dirname)
-    found = find_program(dirname) if None in (model_filename, params_filename) else ("", "")
     names = (model_filename, params_filename)
-    paths = [os.path.join(dirname, n) if n else path for n, path in zip(names, found)]
-    for path in paths:
-        if not os.path.isfile(path):
-            raise UserError("export", f"there is no {path}: see --dirname, --model_filename")
-    return paths[0], paths[1]
+    found = ("", "") if all(names) else find_program(dirname)
+    program, params = (os.path.join(dirname, n) if n else path for n, path in zip(names, found))
+    _require_files("export", f"'{dirname}'", [program, params], "see --model_filename")
+    return program, params
+
+
+def _require_files(code: str, where: str, paths: list[str], hint: str) -> None:
+    missing = [os.path.basename(path) for path in paths if not os.path.isfile(path)]
+    if missing:
+        raise UserError(code, f"{where} does not contain {', '.join(missing)}: {hint}")
 
 
 def _check_target(path: str, marker: str) -> None:
@@ -112,7 +136,7 @@ def _check_target(path: str, marker: str) -> None:
     target = Path(path)
     if target.is_dir() and any(target.iterdir()) and not (target / marker).is_file():
         raise UserError(
-            "served-model", f"'{path}' holds something else than a converted model: name another"
+            "served-model", f"'{path}' contains other files than a converted model: name another"
         )
 
 

@@ -1,40 +1,39 @@
-"""Starting a service in the background, stopping it, and asking how it is."""
+"""Starting a service in the background, stopping it, and reporting its state."""
 
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 
-from convbert.serving.run_dir import CONSOLE_FILE, LOG_FILE, Running, find_running
+import psutil
+
+from convbert.serving.process.state import CONSOLE_FILE, LOG_FILE, Running, find_running
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import ensure_writable_dir
 
 EXIT_READY, EXIT_NOT_READY, EXIT_NOT_RUNNING = 0, 1, 3
-# The service promises five seconds; after these it is killed.
+# The service stops within five seconds; after these it is killed.
 STOP_WAIT_S = 6.0
 _POLL_S = 0.1
 _HEALTH_TIMEOUT_S = 2.0
 
 
 def health(running: Running) -> dict | None:
-    """Return what GET /health says, or None when nobody answers."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    """Return what GET /health says, or None when there is no answer."""
+    address = running.url.partition("//")[2]
+    connection = http.client.HTTPConnection(address, timeout=_HEALTH_TIMEOUT_S)
     try:
-        with opener.open(f"{running.url}/health", timeout=_HEALTH_TIMEOUT_S) as response:
-            return json.load(response)
-    except urllib.error.HTTPError as error:  # 503: not ready
-        with contextlib.suppress(ValueError):
-            return json.load(error)
-    except (OSError, ValueError):
-        pass
-    return None
+        connection.request("GET", "/health")
+        return json.load(connection.getresponse())
+    except (OSError, ValueError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
 
 
 def start(script: str, argv: list[str], run_dir: str) -> int:
@@ -87,41 +86,35 @@ def _wait_until_ready(process: subprocess.Popen, run_dir: str) -> Running | None
 def stop(run_dir: str) -> int:
     """Stop the service of a run folder and all its processes."""
     running = find_running(run_dir)
-    if running is None:
+    process = running and running.process()
+    if not process:
         print("not running")
         return 0
     began = time.monotonic()
-    os.kill(running.pid, signal.SIGTERM)
-    while running.alive and time.monotonic() - began < STOP_WAIT_S:
-        time.sleep(_POLL_S)
-    if running.alive:
-        os.kill(running.pid, signal.SIGKILL)  # the pipeline is told to die with it
-        print(f"killed pid {running.pid}, which did not stop within {STOP_WAIT_S:.0f} s")
-        return EXIT_NOT_READY
-    print(f"stopped pid {running.pid} in {time.monotonic() - began:.1f} s")
+    with contextlib.suppress(psutil.NoSuchProcess):  # it may end in between
+        process.terminate()
+        while running.process() and time.monotonic() - began < STOP_WAIT_S:
+            time.sleep(_POLL_S)
+        if running.process():
+            process.kill()  # the pipeline exits when its parent does
+            print(f"killed pid {process.pid}, which did not stop within {STOP_WAIT_S:.0f} s")
+            return EXIT_NOT_READY
+    print(f"stopped pid {process.pid} in {time.monotonic() - began:.1f} s")
     return 0
 
 
 def status(run_dir: str) -> int:
-    """Print how the service is, in one line, and return 0 ready, 1 not ready, 3 not running."""
-    text, code = describe(run_dir)
-    print(text)
-    return code
-
-
-def describe(run_dir: str) -> tuple[str, int]:
-    """Return the line and the exit status of `status`."""
+    """Print the service's state in one line; return 0 if ready, 1 if not, 3 if not running."""
     running = find_running(run_dir)
     if running is None:
-        return "not running", EXIT_NOT_RUNNING
+        print("not running")
+        return EXIT_NOT_RUNNING
     state = health(running)
     if state is None:
-        line = (
-            f"not ready: pid {running.pid} does not answer at {running.url}, for example stopping"
-        )
-        return line, EXIT_NOT_READY
-    line = (
+        print(f"not ready: pid {running.pid} does not answer at {running.url}; it may be stopping")
+        return EXIT_NOT_READY
+    print(
         f"{state['status']}: pid {running.pid}, {running.url}, gRPC port {running.rpc_port}, "
         f"up {state['uptime_s']} s, {state['restarts']} restarts, {state['reason']}"
     )
-    return line, EXIT_READY if state["status"] == "ready" else EXIT_NOT_READY
+    return EXIT_READY if state["status"] == "ready" else EXIT_NOT_READY

@@ -1,0 +1,278 @@
+"""Reading config.yml: every key is known, typed and within its bounds, or the start fails.
+
+Written by hand rather than with pydantic, which would be as long here and bring five packages.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import yaml
+
+from convbert.inference.engines import PRECISIONS, EngineOptions
+from convbert.serving.protocol import SERVICE_NAME
+from paddlenlp.utils.errors import UserError
+
+LOOPBACK = "127.0.0.1"
+
+
+class Between(NamedTuple):
+    """A number, whole or not, from ``low`` to ``high``."""
+
+    low: float
+    high: float
+
+
+# What each key may hold: a range is an integer in it, a tuple one of its values, str any text, a
+# dict another section. The reasons for single values are comments in config.yml.
+_PORT = range(1024, 65536)
+_FLAG = (True, False)
+_SCHEMA = {
+    "http_port": _PORT,
+    "rpc_port": _PORT,
+    "worker_num": range(1, 1025),
+    "build_dag_each_worker": (False,),
+    "dag": {
+        "is_thread_op": _FLAG,
+        "retry": (1,),
+        "channel_size": (0,),
+        "use_profile": _FLAG,
+        "tracer": {"interval_s": range(-1, 3601)},
+    },
+    "op": {
+        SERVICE_NAME: {
+            "concurrency": range(1, 257),
+            "batch_size": range(1, 1025),
+            "auto_batching_timeout": range(-1, 1001),
+            "local_service_conf": {
+                "client_type": ("local_predictor",),
+                "model_config": str,
+                "device_type": (-1, 0, 1),
+                "devices": str,
+                "thread_num": range(1, 1025),
+                "use_mkldnn": _FLAG,
+                "mkldnn_cache_capacity": range(10001),
+                "precision": PRECISIONS,
+            },
+        }
+    },
+    "service": {
+        "max_seq_len": range(3, 4097),
+        "pad_multiple": range(1, 513),
+        "run_texts": range(1, 1025),
+        "warm_up_length": range(4097),
+        "max_texts": range(1, 100001),
+        "max_text_chars": range(1, 10**7 + 1),
+        "max_body_bytes": range(1024, 2**28 + 1),
+        "max_in_flight": range(1, 1025),
+        "request_timeout_s": Between(0.1, 3600),
+        "start_timeout_s": Between(1, 3600),
+        "log_file_bytes": range(10**4, 10**9 + 1),
+        "log_files": range(1, 101),
+    },
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The checked configuration of one service, flags applied.
+
+    Args:
+        config: config.yml as read.
+        model_dir: the served model.
+        host, rpc_host: addresses of the HTTP front end and of the gRPC server.
+    """
+
+    config: dict[str, Any]
+    model_dir: str
+    host: str = LOOPBACK
+    rpc_host: str = LOOPBACK
+
+    @property
+    def http_port(self) -> int:
+        """Port of the HTTP front end."""
+        return self.config["http_port"]
+
+    @property
+    def rpc_port(self) -> int:
+        """Port of the pipeline's gRPC server."""
+        return self.config["rpc_port"]
+
+    @property
+    def service(self) -> dict[str, Any]:
+        """The section of this service's own settings."""
+        return self.config["service"]
+
+    @property
+    def op(self) -> dict[str, Any]:
+        """The section of the one Op."""
+        return self.config["op"][SERVICE_NAME]
+
+    @property
+    def local(self) -> dict[str, Any]:
+        """How the Op runs the model."""
+        return self.op["local_service_conf"]
+
+    @property
+    def loopback_only(self) -> bool:
+        """Whether no other machine can reach either port."""
+        return all(
+            h in ("localhost", "::1") or h.startswith("127.") for h in (self.host, self.rpc_host)
+        )
+
+    @property
+    def gpus(self) -> list[int]:
+        """The numbers of the GPUs to run on; none for the CPU."""
+        named = [int(device) for device in self.local["devices"].split(",") if device.strip()]
+        return named or ([0] if self.local["device_type"] == 1 else [])
+
+    def engine_options(self, worker: int = 0) -> EngineOptions:
+        """How worker number ``worker`` runs the program; GPUs are assigned in turn."""
+        local, gpus = self.local, self.gpus
+        return EngineOptions(
+            use_gpu=bool(gpus),
+            gpu_id=gpus[worker % len(gpus)] if gpus else 0,
+            use_mkldnn=local["use_mkldnn"] and not gpus,
+            cpu_threads=local["thread_num"],
+            precision=local["precision"],
+            mkldnn_cache_capacity=local["mkldnn_cache_capacity"],
+        )
+
+
+def host_port(host: str, port: int) -> str:
+    """Return ``HOST:PORT``, with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def reached_at(host: str, port: int) -> str:
+    """Return ``HOST:PORT`` at which this machine reaches what listens on ``host``."""
+    return host_port(LOOPBACK if host in ("0.0.0.0", "::", "") else host, port)
+
+
+def load_settings(
+    path: str,
+    overrides: Sequence[str] = (),
+    model_dir: str | None = None,
+    host: str = LOOPBACK,
+    rpc_host: str = LOOPBACK,
+) -> Settings:
+    """Read a configuration file, apply ``KEY.KEY=VALUE`` overrides, and check the result.
+
+    Args:
+        path: YAML file; ``model_config`` in it is relative to its directory.
+        overrides: as given to ``--opt``; values are YAML.
+        model_dir: the served model instead of the configured one.
+        host, rpc_host: addresses to listen on.
+
+    Raises:
+        UserError: unreadable file, a key that is unknown or missing, or a value out of bounds.
+    """
+    config = _read_yaml(path)
+    for override in overrides:
+        _apply(config, override)
+    problem = _problem(config, _SCHEMA, "")
+    if not problem and config["http_port"] == config["rpc_port"]:
+        problem = f"http_port and rpc_port are both {config['http_port']}"
+    problem = problem or _device_problem(config["op"][SERVICE_NAME]["local_service_conf"])
+    if problem:
+        raise UserError("settings", f"{path}: {problem}")
+    configured = config["op"][SERVICE_NAME]["local_service_conf"]["model_config"]
+    served = model_dir or os.path.join(os.path.dirname(os.path.abspath(path)), configured)
+    settings = Settings(config, os.path.abspath(served), host, rpc_host)
+    settings.engine_options()  # refuses a precision that the device cannot run
+    return settings
+
+
+def _read_yaml(path: str) -> dict[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            config = yaml.safe_load(file)
+    except OSError as error:
+        raise UserError(
+            "file-unreadable", f"cannot read --config {path}: {error.strerror}"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = " ".join(str(error).split())
+        raise UserError("settings", f"{path} is not YAML: {line}") from None
+    if not isinstance(config, dict):
+        raise UserError(
+            "settings", f"{path} holds no settings: start from deploy/serving_python/config.yml"
+        )
+    return config
+
+
+def _apply(config: dict[str, Any], override: str) -> None:
+    dotted, equals, value = override.partition("=")
+    if not equals:
+        raise UserError(
+            "command-line", f"--opt {override}: write KEY=VALUE, for example worker_num=8"
+        )
+    *parents, last = dotted.strip().split(".")
+    section = config
+    for parent in parents:
+        section = section.get(parent)
+        if not isinstance(section, dict):
+            raise UserError(
+                "command-line", f"--opt {override}: the config has no section '{parent}'"
+            )
+    try:
+        section[last] = yaml.safe_load(value) if value.strip() else ""
+    except yaml.YAMLError:
+        raise UserError("command-line", f"--opt {override}: the value is not YAML") from None
+    if last == "devices":  # "0,1" and 0 both read as numbers
+        section[last] = value.strip()
+
+
+def _problem(section: Any, schema: dict[str, Any], prefix: str) -> str:
+    """Return the first thing that is wrong with a section, or nothing."""
+    if not isinstance(section, dict):
+        return f"'{prefix.rstrip('.')}' must be a section of settings"
+    for key in section:
+        if key not in schema:
+            near = difflib.get_close_matches(str(key), schema, n=1, cutoff=0.5)
+            hint = f" (did you mean '{near[0]}'?)" if near else f": one of {', '.join(schema)}"
+            return f"unknown key '{prefix}{key}'{hint}"
+    for key, rule in schema.items():
+        if key not in section:
+            return f"'{prefix}{key}' is missing"
+        if isinstance(rule, dict):
+            problem = _problem(section[key], rule, f"{prefix}{key}.")
+        else:
+            expected = _expected(section[key], rule)
+            problem = f"'{prefix}{key}' is {section[key]!r}, expected {expected}" * bool(expected)
+        if problem:
+            return problem
+    return ""
+
+
+def _expected(value: Any, rule: Any) -> str:
+    """Return what the rule asks for, or nothing when the value obeys it."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    match rule:
+        case range():
+            good = number and value in rule and isinstance(value, int)
+            wanted = f"an integer from {rule.start} to {rule.stop - 1}"
+        case Between(low, high):
+            good, wanted = number and low <= value <= high, f"a number from {low} to {high}"
+        case tuple():
+            good = any(type(value) is type(choice) and value == choice for choice in rule)
+            wanted = " or ".join(map(str, rule))
+        case _:
+            good, wanted = isinstance(value, str), "a text"
+    return "" if good else wanted
+
+
+def _device_problem(local: dict[str, Any]) -> str:
+    devices = [device.strip() for device in local["devices"].split(",") if device.strip()]
+    if not all(device.isdecimal() for device in devices):
+        return f"devices '{local['devices']}' must list GPU numbers, like '0,1'"
+    if local["device_type"] == 0 and devices:
+        return (
+            f"device_type 0 is the CPU but devices names GPUs '{local['devices']}': "
+            "set device_type 1 for the GPU, or devices '' for the CPU"
+        )
+    return ""

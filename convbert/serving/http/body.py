@@ -1,0 +1,95 @@
+"""The body of a prediction request: read within bounds, JSON to a Request message."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from starlette.requests import Request
+
+from convbert.serving.protocol import TENSORS_REFUSED, ErrNo, RequestError, bad_request
+from convbert.serving.rpc import request_message
+from paddlenlp.utils.text import without_surrogates
+
+# A body of up to this many times the limit is read to its end and then refused.
+_DRAINED = 4
+# Fields of Paddle Serving's Request message that a body may carry although nothing reads them.
+_IGNORED_FIELDS = ("name", "method", "clientip")
+_LOG_ID_BOUND = 2**63
+
+
+async def read_body(request: Request, max_bytes: int, timeout: float) -> bytes:
+    """Return the body; ``request.state.body_read`` is set when it was read to its end.
+
+    One that is somewhat too large is read to its end before it is refused: otherwise the client
+    would see a broken connection instead of the answer.
+
+    Raises:
+        RequestError: more than ``max_bytes``, or not there within ``timeout`` seconds.
+    """
+    try:
+        return await asyncio.wait_for(_collect(request, max_bytes), timeout)
+    except asyncio.TimeoutError:
+        raise RequestError(ErrNo.TIMEOUT, "the body did not arrive in time", 408) from None
+
+
+async def _collect(request: Request, max_bytes: int) -> bytes:
+    too_large = bad_request(f"the body has more than {max_bytes} bytes: send fewer texts", 413)
+    announced = request.headers.get("content-length", "0")
+    if announced.isdecimal() and int(announced) > _DRAINED * max_bytes:
+        raise too_large
+    body, size = bytearray(), 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > _DRAINED * max_bytes:
+            raise too_large
+        if size <= max_bytes:
+            body += chunk
+    request.state.body_read = True
+    if size > max_bytes:
+        raise too_large
+    return bytes(body)
+
+
+def parse_body(body: bytes):
+    """Return the Request message of a JSON body. Its texts are checked by the pipeline.
+
+    Raises:
+        RequestError: not UTF-8, not a JSON object, an unknown field or a value of a wrong type.
+    """
+    try:
+        parsed = json.loads(body.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise bad_request(f"the body is not UTF-8 (byte {error.start + 1})") from None
+    except (ValueError, RecursionError) as error:
+        reason = str(error) if isinstance(error, json.JSONDecodeError) else "it cannot be read"
+        raise bad_request(f"the body is not JSON: {reason}") from None
+    if not isinstance(parsed, dict):
+        raise bad_request('the body is not a JSON object: send {"key": ["text"], "value": ["..."]}')
+    if parsed.get("tensors"):
+        raise bad_request(TENSORS_REFUSED)
+    unknown = set(parsed) - {"key", "value", "logid", "tensors", *_IGNORED_FIELDS}
+    if unknown:
+        raise bad_request(f"unknown field {min(unknown)[:40]!r}: send key, value and logid")
+    return request_message(
+        _strings(parsed, "key"), _strings(parsed, "value"), _log_id(parsed.get("logid", 0))
+    )
+
+
+def _strings(parsed: dict, name: str) -> list[str]:
+    values = parsed.get(name)
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise bad_request(f"'{name}' must be a list of strings")
+    return [without_surrogates(value) for value in values]
+
+
+def _log_id(value: Any) -> int:
+    # Protobuf's JSON form of int64 is a string. Python refuses to read thousands of digits.
+    if isinstance(value, str) and value.isdecimal() and len(value) < 20:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise bad_request("'logid' must be an integer")
+    if not -_LOG_ID_BOUND <= value < _LOG_ID_BOUND:
+        raise bad_request("'logid' must fit in 64 bits")
+    return value

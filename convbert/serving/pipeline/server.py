@@ -1,0 +1,201 @@
+"""The pipeline's gRPC server. Call `paddle_serving.prepare` before importing this module."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from concurrent import futures
+from multiprocessing import connection
+from typing import Any
+
+import grpc
+from paddle_serving_server.pipeline import PipelineServer, RequestOp, ResponseOp
+from paddle_serving_server.pipeline.error_catch import CustomExceptionCode
+from paddle_serving_server.pipeline.pipeline_server import PipelineServicer
+from paddle_serving_server.pipeline.proto.pipeline_service_pb2 import Response
+from paddle_serving_server.pipeline.proto.pipeline_service_pb2_grpc import (
+    add_PipelineServiceServicer_to_server as add_servicer,
+)
+
+from convbert.command.start import EXIT_USER_ERROR
+from convbert.serving.config import Settings, host_port
+from convbert.serving.pipeline.op import EXIT_WORKER_DIED, ConvBertOp
+from convbert.serving.protocol import (
+    SERVICE_NAME,
+    TENSORS_REFUSED,
+    ErrNo,
+    RequestError,
+    bad_request,
+    texts_of,
+)
+from convbert.serving.rpc import ENVELOPE_BYTES
+from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.log import get_logger
+
+# Calls in flight get this many seconds to finish after SIGTERM; the supervisor may wait less.
+STOP_GRACE_S = 3.5
+_INTERNAL_ERROR = "internal error, see the server's log"
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def serve(settings: Settings) -> None:
+    """Build the pipeline and serve until SIGTERM or SIGINT.
+
+    Raises:
+        UserError: the served model cannot be opened, or the port is in use.
+    """
+    set_up_logging()
+    op = ConvBertOp(settings, name=SERVICE_NAME, input_ops=[CheckedRequestOp()])
+    server = LoopbackServer(settings)
+    server.set_response_op(QuietResponseOp(input_ops=[op]))
+    server.prepare()
+    server.run_server()
+
+
+class CheckingServicer(PipelineServicer):
+    """Answers calls; a request that is wrong is refused before it enters the pipeline."""
+
+    def __init__(self, settings: Settings, response_op: ResponseOp, dag_config: dict[str, Any]):
+        super().__init__(SERVICE_NAME, response_op, dag_config)
+        service = settings.service
+        self._limits = service["max_texts"], service["max_text_chars"]
+        self._timeout = service["request_timeout_s"]
+
+    def inference(self, request, context):
+        """Return the Response message of a Request message."""
+        try:
+            if request.name not in ("", SERVICE_NAME):
+                raise RequestError(ErrNo.NO_SERVICE, f"no such service: this is {SERVICE_NAME}")
+            if len(request.tensors):
+                raise bad_request(TENSORS_REFUSED)
+            texts = texts_of(request.key, request.value, *self._limits)
+        except RequestError as error:
+            return Response(err_no=int(error.err_no), err_msg=str(error))
+        # The monotonic clock is the same in every process of the machine.
+        deadline = time.monotonic() + self._timeout
+        return self._dag_executor.call(({"texts": texts, "deadline": deadline}, request.logid))
+
+
+class CheckedRequestOp(RequestOp):
+    """The first step: takes over what `CheckingServicer` checked, not the message itself."""
+
+    def unpack_request_package(self, request):
+        """Return ``{"texts", "deadline"}``, the log id, and no error."""
+        return *request, None, ""
+
+
+class QuietResponseOp(ResponseOp):
+    """The last step: an error that was not written for the client is logged, not sent."""
+
+    def pack_response_package(self, channeldata):
+        """Return the Response message."""
+        response = super().pack_response_package(channeldata)
+        written_here = channeldata.error_code == CustomExceptionCode.PRODUCT_ERROR.value
+        if response.err_no and not written_here:
+            get_logger().error("log id %s: %s", channeldata.log_id, response.err_msg)
+            response.err_no, response.err_msg = int(ErrNo.INTERNAL), _INTERNAL_ERROR
+        return response
+
+
+class LoopbackServer(PipelineServer):
+    """The gRPC server, on one address, without Paddle Serving's HTTP gateway."""
+
+    def __init__(self, settings: Settings):
+        super().__init__(SERVICE_NAME)
+        self._settings = settings
+        self._stop = threading.Event()
+
+    def prepare(self) -> None:
+        """Give Paddle Serving its part of the settings; it gets no model to open."""
+        settings = self._settings
+        keys = ("rpc_port", "worker_num", "build_dag_each_worker", "dag")
+        config = {key: settings.config[key] for key in keys}
+        config["op"] = {SERVICE_NAME: {**settings.op, "local_service_conf": {}}}
+        try:
+            self.prepare_server(yml_dict=config)
+        except SystemExit as error:  # its way to report a port in use
+            raise UserError(
+                "port", f"the pipeline cannot start: {error}; choose another --rpc_port"
+            ) from None
+
+    def run_server(self) -> None:
+        """Serve until SIGTERM or SIGINT, then finish the calls in flight."""
+        os.register_at_fork(after_in_child=_become_worker)
+        servicer = CheckingServicer(self._settings, self._response_op, self._conf)
+        # After the workers: with threads Paddle was imported, which installs handlers of its own.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stop.set())
+        self._watch(servicer)
+        server = self._grpc_server()
+        add_servicer(servicer, server)
+        address = host_port(self._settings.rpc_host or "0.0.0.0", self._settings.rpc_port)
+        try:
+            server.add_insecure_port(address)
+        except RuntimeError:
+            raise UserError("port", f"cannot listen on {address}: the port is in use") from None
+        server.start()
+        while not self._stop.wait(1.0):  # a wait without limit would hold signals back
+            pass
+        server.stop(STOP_GRACE_S).wait()
+        os._exit(0)  # a normal exit would wait for the worker threads, which never end
+
+    def _grpc_server(self):
+        workers = self._settings.config["worker_num"]
+        size = self._settings.service["max_body_bytes"] + ENVELOPE_BYTES
+        return grpc.server(
+            futures.ThreadPoolExecutor(max_workers=workers),
+            options=[
+                ("grpc.so_reuseport", 0),  # otherwise two services could share the port unnoticed
+                ("grpc.max_receive_message_length", size),
+                ("grpc.max_send_message_length", size),
+            ],
+            # Beyond the workers a short queue for calls whose predecessor is just being closed.
+            maximum_concurrent_rpcs=2 * workers,
+        )
+
+    def _watch(self, servicer: PipelineServicer) -> None:
+        """End the pipeline as soon as one of its processes ends: requests would hang otherwise."""
+        processes = [p for op in self._used_op for p in getattr(op, "worker_processes", [])]
+        if not processes:
+            return
+        processes.append(servicer._dag_executor._dag._manager._process)
+
+        def watch() -> None:
+            connection.wait([process.sentinel for process in processes])
+            if self._stop.is_set():
+                return
+            time.sleep(0.05)  # for the exit status
+            codes = [process.exitcode for process in processes if process.exitcode is not None]
+            get_logger().error("a worker process ended with %s: ending the pipeline", codes)
+            os._exit(EXIT_USER_ERROR if EXIT_USER_ERROR in codes else EXIT_WORKER_DIED)
+
+        threading.Thread(target=watch, daemon=True).start()
+
+
+def set_up_logging() -> None:
+    """Send Paddle Serving's warnings and errors to standard error, in our line format."""
+    logging.getLogger("paddle_serving_server").setLevel(logging.WARNING)
+    # It warns of each setting that is left at its default.
+    logging.getLogger(PipelineServer.__module__).setLevel(logging.ERROR)
+    for handler in get_logger().handlers:
+        logging.getLogger().addHandler(handler)
+
+
+def exit_with_parent(parent: int) -> None:
+    """Have Linux kill this process when its parent ends, however that happens."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+        if os.getppid() != parent:  # it ended before the call
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _become_worker() -> None:
+    """In a forked worker: default signal handlers, and exit with the pipeline's main process."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    exit_with_parent(os.getppid())

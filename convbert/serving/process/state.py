@@ -1,0 +1,130 @@
+"""The run folder of one service: its lock, its process id, its logs, its temporary files."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from convbert.serving.config import Settings, reached_at
+from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.files import ensure_writable_dir, write_json
+
+STATE_FILE = "service.json"
+LOCK_FILE = "lock"
+LOG_FILE = "logs/serving.log"
+CONSOLE_FILE = "logs/console.log"
+# Emptied at each start, hence a name that no folder of the user has.
+TEMPORARY = "serving-tmp"
+# A Unix socket's path holds 108 bytes; the pipeline's manager adds about 45 to its folder.
+_LONGEST_SOCKET_DIR = 60
+
+
+@dataclass(frozen=True)
+class Running:
+    """A service that was started; ``started`` tells its process from a later one with that id."""
+
+    pid: int
+    started: float
+    host: str
+    port: int
+    rpc_port: int
+
+    @property
+    def url(self) -> str:
+        """Where this machine reaches the HTTP front end."""
+        return f"http://{reached_at(self.host, self.port)}"
+
+    def process(self) -> psutil.Process | None:
+        """Return that very process, or None when it has ended."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(self.pid)
+            if process.create_time() == self.started and process.status() != psutil.STATUS_ZOMBIE:
+                return process
+        return None
+
+
+def find_running(run_dir: str) -> Running | None:
+    """Return the live service of a run folder, or None."""
+    try:
+        running = Running(**json.loads((Path(run_dir) / STATE_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    return running if running.process() else None
+
+
+class RunDir:
+    """Holds a run folder for one service at a time.
+
+    Args:
+        path: made where missing.
+
+    Raises:
+        UserError: it cannot be written, or another service uses it.
+    """
+
+    def __init__(self, path: str):
+        self.path = str(ensure_writable_dir(path).resolve())
+        for folder in ("logs", TEMPORARY):
+            ensure_writable_dir(os.path.join(self.path, folder))
+        self._lock: IO = open(os.path.join(self.path, LOCK_FILE), "a")  # noqa: SIM115
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(
+                "busy", f"a service runs in {self.path} already: stop it, or give another --run_dir"
+            ) from None
+        self._clear()
+
+    def __enter__(self) -> RunDir:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._clear()
+        self._lock.close()
+
+    @property
+    def log_file(self) -> str:
+        """Where the service logs."""
+        return os.path.join(self.path, LOG_FILE)
+
+    def announce(self, settings: Settings) -> None:
+        """Record this process as the running service."""
+        process = psutil.Process()
+        running = Running(
+            process.pid,
+            process.create_time(),
+            settings.host,
+            settings.http_port,
+            settings.rpc_port,
+        )
+        write_json(os.path.join(self.path, STATE_FILE), asdict(running))
+
+    def pipeline_environment(self, threads: int) -> dict[str, str]:
+        """Return the environment of the pipeline's process.
+
+        Paddle Serving writes ProcessInfo.json into SERVING_HOME, multiprocessing its sockets into
+        TMPDIR: both are in this folder, unless its path is too long for a socket.
+        """
+        environment = dict(os.environ, SERVING_HOME=self.path, PYTHONUNBUFFERED="1")
+        environment["OMP_NUM_THREADS"] = str(threads)
+        temporary = os.path.join(self.path, TEMPORARY)
+        if len(temporary) <= _LONGEST_SOCKET_DIR:
+            environment["TMPDIR"] = temporary
+        return environment
+
+    def _clear(self) -> None:
+        """Remove what a service leaves behind, even one that was killed."""
+        for name in (STATE_FILE, "ProcessInfo.json"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(self.path, name))
+        temporary = os.path.join(self.path, TEMPORARY)
+        shutil.rmtree(temporary, ignore_errors=True)
+        os.makedirs(temporary, exist_ok=True)

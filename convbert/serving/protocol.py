@@ -1,0 +1,107 @@
+"""What a client may send and what it gets back, over HTTP and over gRPC.
+
+A request is a pair of parallel lists. Each key is ``text``, or ``text_pair`` for the second
+sentence of a pair, and may be repeated: ``{"key": ["text", "text"], "value": ["one", "two"]}``
+asks for two answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+import numpy as np
+
+SERVICE_NAME = "convbert"
+TEXT_KEY, PAIR_KEY = "text", "text_pair"
+TENSORS_REFUSED = "tensors are not accepted: send the text in key and value"
+
+
+class ErrNo(IntEnum):
+    """``err_no`` of an answer: Paddle Serving's numbers (error_catch.py), plus BUSY."""
+
+    OK = 0
+    STOPPED = 3001
+    NO_SERVICE = 3002
+    BUSY = 3010
+    BAD_REQUEST = 5000
+    TIMEOUT = 6000
+    INTERNAL = 10000
+
+
+HTTP_STATUS = {
+    ErrNo.OK: 200,
+    ErrNo.STOPPED: 503,
+    ErrNo.NO_SERVICE: 404,
+    ErrNo.BUSY: 503,
+    ErrNo.BAD_REQUEST: 400,
+    ErrNo.TIMEOUT: 504,
+    ErrNo.INTERNAL: 500,
+}
+
+
+class RequestError(Exception):
+    """A request that gets no label: its ``err_no``, a message for the client, an HTTP status."""
+
+    def __init__(self, err_no: ErrNo, message: str, status: int | None = None):
+        super().__init__(message)
+        self.err_no = err_no
+        self.status = status or HTTP_STATUS[err_no]
+
+
+def bad_request(message: str, status: int | None = None) -> RequestError:
+    """Return the error of a request that its sender has to correct."""
+    return RequestError(ErrNo.BAD_REQUEST, message, status)
+
+
+def texts_of(
+    keys: Sequence[str], values: Sequence[str], max_texts: int, max_text_chars: int
+) -> list[str | tuple[str, str]]:
+    """Return the sentences, or (sentence, sentence) pairs, that a request asks about.
+
+    Whether a text has words is left to the tokenizer.
+
+    Raises:
+        RequestError: the lists differ in length, a key is unknown, there is no text, there are too
+            many, one is too long, or a pair has one sentence only.
+    """
+    if len(keys) != len(values):
+        raise bad_request(f"'key' has {len(keys)} entries but 'value' has {len(values)}")
+    columns: dict[str, list[str]] = {TEXT_KEY: [], PAIR_KEY: []}
+    for key, value in zip(keys, values):
+        if key not in columns:
+            raise bad_request(f"unknown key {key[:40]!r}: send '{TEXT_KEY}'")
+        columns[key].append(value)
+    texts, pairs = columns[TEXT_KEY], columns[PAIR_KEY]
+    if not texts:
+        raise bad_request(f"no text: send key ['{TEXT_KEY}'] and its value")
+    if len(texts) > max_texts:
+        raise bad_request(f"{len(texts)} texts are more than {max_texts}: send fewer")
+    if pairs and len(pairs) != len(texts):
+        raise bad_request(f"{len(texts)} '{TEXT_KEY}' but {len(pairs)} '{PAIR_KEY}': send as many")
+    longest = max(map(len, values))
+    if longest > max_text_chars:
+        raise bad_request(f"a text has {longest} characters, more than {max_text_chars}")
+    return list(zip(texts, pairs)) if pairs else texts
+
+
+def answer(
+    err_no: int = 0, err_msg: str = "", key: Sequence[str] = (), value: Sequence[str] = ()
+) -> dict:
+    """Return an answer in Paddle Serving's JSON form."""
+    return {
+        "err_no": int(err_no),
+        "err_msg": err_msg,
+        "key": list(key),
+        "value": list(value),
+        "tensors": [],
+    }
+
+
+def pack_predictions(label_ids: Sequence[int], probs: Sequence[float]) -> dict[str, str]:
+    """Return the two values of an answer, as text: ``[0, 1]`` and ``[0.9959195, 0.5]`` (float32).
+
+    NumPy 2 would print its scalars with their type, so each is turned into text by itself.
+    """
+    shown = ", ".join(str(np.float32(prob)) for prob in probs)
+    return {"label_id": str([int(label) for label in label_ids]), "prob": f"[{shown}]"}

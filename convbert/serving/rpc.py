@@ -1,0 +1,101 @@
+"""Paddle Serving's gRPC messages, and calls to the pipeline.
+
+The HTTP front end, the readiness probe and the gRPC client use it. The messages are those of
+pipeline_service.proto, whose generated module would import half of Paddle Serving; without their
+tensors, which the service refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import grpc
+
+from convbert.inference.protobuf import Field, build_messages
+from convbert.serving.protocol import SERVICE_NAME, TEXT_KEY, ErrNo, RequestError
+
+PACKAGE = "baidu.paddle_serving.pipeline_serving"
+INFERENCE_METHOD = f"/{PACKAGE}.PipelineService/inference"
+# More than the fields beside keys and values take in a message.
+ENVELOPE_BYTES = 1024
+_MESSAGES = build_messages(
+    PACKAGE,
+    "proto3",
+    {
+        "Request": {
+            "key": Field(1, "string", True),
+            "value": Field(2, "string", True),
+            "name": Field(4, "string"),
+            "method": Field(5, "string"),
+            "logid": Field(6, "int64"),
+            "clientip": Field(7, "string"),
+        },
+        "Response": {
+            "err_no": Field(1, "int32"),
+            "err_msg": Field(2, "string"),
+            "key": Field(3, "string", True),
+            "value": Field(4, "string", True),
+        },
+    },
+)
+Request, Response = _MESSAGES["Request"], _MESSAGES["Response"]
+
+# gRPC's own pauses between connection attempts grow to two minutes; a restart takes seconds.
+_CHANNEL_OPTIONS = (
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 250),
+    # A connection of its own: not the process-wide pool, nor a proxy from the environment.
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.max_send_message_length", -1),
+)
+_STATUS_ERRORS = {
+    grpc.StatusCode.RESOURCE_EXHAUSTED: (ErrNo.BUSY, "the service is busy: try again"),
+    grpc.StatusCode.DEADLINE_EXCEEDED: (ErrNo.TIMEOUT, "no answer in time"),
+    grpc.StatusCode.UNAVAILABLE: (ErrNo.STOPPED, "the prediction process is not running"),
+}
+
+
+def channel_options(max_bytes: int) -> tuple:
+    """Return the options of a client channel for answers of up to ``max_bytes``."""
+    return (*_CHANNEL_OPTIONS, ("grpc.max_receive_message_length", max_bytes))
+
+
+def request_message(keys: Sequence[str], values: Sequence[str], log_id: int = 0):
+    """Return a Request message."""
+    return Request(key=keys, value=values, logid=log_id, name=SERVICE_NAME, method="prediction")
+
+
+def text_message(text: str, log_id: int = 0):
+    """Return the Request message of one text."""
+    return request_message([TEXT_KEY], [text], log_id)
+
+
+def unary_call(channel):
+    """Return the pipeline's one method as a function of a Request message and a timeout."""
+    return channel.unary_unary(INFERENCE_METHOD, Request.SerializeToString, Response.FromString)
+
+
+class PipelineConnection:
+    """An asynchronous connection to the pipeline; it reconnects by itself."""
+
+    def __init__(self, address: str, max_bytes: int):
+        self._channel = grpc.aio.insecure_channel(address, options=channel_options(max_bytes))
+        self._call = unary_call(self._channel)
+
+    async def predict(self, request, timeout: float):
+        """Return the Response message to a Request message.
+
+        Raises:
+            RequestError: no answer within ``timeout`` seconds, busy, or not running.
+        """
+        try:
+            return await self._call(request, timeout=timeout)
+        except grpc.RpcError as error:
+            unknown = (ErrNo.INTERNAL, "the prediction process failed")
+            raise RequestError(*_STATUS_ERRORS.get(error.code(), unknown)) from None
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._channel.close()

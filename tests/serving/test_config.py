@@ -1,0 +1,102 @@
+"""config.yml: what is accepted, and that a wrong setting names itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("yaml", reason="serving is not installed: bash shell/serving.sh setup")
+
+from convbert.serving.config import load_settings, reached_at
+from tests.helpers.errors import raises_code
+
+CONFIG = str(Path(__file__).resolve().parents[2] / "deploy" / "serving_python" / "config.yml")
+LOCAL = "op.convbert.local_service_conf"
+
+
+def test_the_shipped_config_is_valid_and_listens_on_loopback():
+    settings = load_settings(CONFIG)
+    assert (settings.http_port, settings.rpc_port) == (18080, 9993)
+    assert (settings.host, settings.rpc_host) == ("127.0.0.1", "127.0.0.1")
+    assert settings.model_dir == str(Path(CONFIG).parent / "convbert_server")
+    assert not settings.engine_options().use_gpu
+    assert settings.service["max_in_flight"] <= settings.config["worker_num"]
+
+
+@pytest.mark.parametrize(
+    ("override", "facts"),
+    [
+        ("worker_number=3", ("worker_number", "'worker_num'")),
+        ("op.convbert.concurency=3", ("op.convbert.concurency", "'concurrency'")),
+        ("worker_num=0", ("worker_num", "from 1 to 1024")),
+        ("worker_num=true", ("worker_num",)),
+        ("worker_num=2.0", ("worker_num",)),
+        ("dag.retry=2", ("dag.retry", "expected 1")),
+        ("dag.channel_size=2", ("dag.channel_size",)),
+        ("dag.use_profile=1", ("dag.use_profile",)),
+        ("rpc_port=80", ("rpc_port",)),
+        ("rpc_port=18080", ("http_port", "rpc_port", "18080")),
+        (f"{LOCAL}.device_type=3", ("device_type",)),
+        (f"{LOCAL}.devices=x", ("devices",)),
+        (f"{LOCAL}.model_config=5", ("model_config",)),
+        ("service.request_timeout_s=soon", ("service.request_timeout_s",)),
+        ("service.request_timeout_s=.nan", ("service.request_timeout_s",)),
+        ("service=5", ("'service'",)),
+    ],
+)
+def test_a_wrong_setting_names_itself(override, facts):
+    with raises_code("settings", CONFIG, *facts):
+        load_settings(CONFIG, [override])
+
+
+@pytest.mark.parametrize("override", ["nonsense", "a.b=1", "worker_num=[", "service.max_texts.x=1"])
+def test_a_wrong_override_names_itself(override):
+    with raises_code("command-line", override):
+        load_settings(CONFIG, [override])
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [(None, "file-unreadable"), (": :", "settings"), ("", "settings"), ("a: 1", "settings")],
+)
+def test_a_wrong_config_file_names_itself(tmp_path, text, code):
+    path = tmp_path / "config.yml"
+    if text is not None:
+        path.write_text(text)
+    with raises_code(code, path):
+        load_settings(str(path))
+
+
+def test_gpus_are_assigned_to_workers_in_turn():
+    settings = load_settings(CONFIG, [f"{LOCAL}.devices=1,3"])
+    options = [settings.engine_options(worker) for worker in range(3)]
+    assert [(o.use_gpu, o.gpu_id) for o in options] == [(True, 1), (True, 3), (True, 1)]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "code"),
+    [
+        ([f"{LOCAL}.device_type=0", f"{LOCAL}.devices=0"], "settings"),
+        ([f"{LOCAL}.precision=fp16"], "precision"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(overrides, code):
+    with raises_code(code):
+        load_settings(CONFIG, overrides)
+
+
+@pytest.mark.parametrize(
+    ("host", "reached", "own"),
+    [
+        ("127.0.0.1", "127.0.0.1:5", True),
+        ("localhost", "localhost:5", True),
+        ("::1", "[::1]:5", True),
+        ("0.0.0.0", "127.0.0.1:5", False),
+        ("::", "127.0.0.1:5", False),
+        ("192.0.2.1", "192.0.2.1:5", False),
+    ],
+)
+def test_addresses(host, reached, own):
+    assert reached_at(host, 5) == reached
+    assert load_settings(CONFIG, host=host).loopback_only is own

@@ -1,0 +1,158 @@
+"""What a request may hold, what an answer is, and the gRPC messages."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip("grpc", reason="serving is not installed: bash shell/serving.sh setup")
+
+from convbert.serving.http.body import parse_body
+from convbert.serving.protocol import ErrNo, RequestError, pack_predictions, texts_of
+
+
+def test_a_body_keeps_its_fields():
+    body = {"key": ["text", "text"], "value": ["a", "b"], "logid": "12", "name": "x", "tensors": []}
+    message = parse_body(json.dumps(body).encode())
+    assert (list(message.key), list(message.value)) == (["text", "text"], ["a", "b"])
+    assert (message.logid, message.name) == (12, "convbert")
+
+
+def test_a_lone_surrogate_becomes_the_replacement_character():
+    message = parse_body(b'{"key": ["text"], "value": ["a\\ud800b \\ud83d\\ude00"]}')
+    assert list(message.value) == ["a\ufffdb \U0001f600"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b'{"key": ["text"]',
+        b"[" * 100000,
+        b'{"logid": ' + b"9" * 5000 + b"}",
+        b"\x93NUMPY\x01\x00",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"key": "text", "value": ["a"]}',
+        b'{"key": ["text"], "value": [5]}',
+        b'{"key": ["text"], "value": [null]}',
+        b'{"key": ["text"], "value": ["a"], "logid": 1.5}',
+        b'{"key": ["text"], "value": ["a"], "logid": true}',
+        b'{"key": [], "value": [], "logid": "' + b"9" * 5000 + b'"}',
+        b'{"key": ["text"], "value": ["a"], "logid": 9223372036854775808}',
+        b'{"key": ["text"], "value": ["a"], "texts": 1}',
+        b'{"key": [], "value": [], "tensors": [{"elem_type": 13}]}',
+    ],
+)
+def test_a_wrong_body_is_refused(body):
+    with pytest.raises(RequestError) as caught:
+        parse_body(body)
+    assert (caught.value.err_no, caught.value.status) == (ErrNo.BAD_REQUEST, 400)
+
+
+def test_texts_and_pairs():
+    assert texts_of(["text", "text"], ["a", "b"], 2, 1) == ["a", "b"]
+    keys = ["text", "text_pair", "text_pair", "text"]
+    assert texts_of(keys, ["a", "x", "y", "b"], 2, 1) == [("a", "x"), ("b", "y")]
+
+
+@pytest.mark.parametrize(
+    ("keys", "values"),
+    [
+        ([], []),
+        (["text"], []),
+        (["text"], ["a", "b"]),
+        (["sentence"], ["a"]),
+        (["pipeline.profile", "text"], ["1", "a"]),
+        (["text"], ["a" * 11]),
+        (["text"] * 4, ["a"] * 4),
+        (["text_pair"], ["a"]),
+        (["text", "text", "text_pair"], ["a"] * 3),
+        (["text", "text_pair"], ["a", "b" * 11]),
+    ],
+)
+def test_wrong_texts_are_refused(keys, values):
+    with pytest.raises(RequestError) as caught:
+        texts_of(keys, values, max_texts=3, max_text_chars=10)
+    assert caught.value.err_no == ErrNo.BAD_REQUEST
+
+
+def test_predictions_are_packed_as_the_first_release_printed_them():
+    probs = [float(np.float32(0.9959195)), 0.5]
+    packed = pack_predictions([0, 1], probs)
+    assert packed == {"label_id": "[0, 1]", "prob": "[0.9959195, 0.5]"}
+
+
+def run_beside_paddle_serving(code: str, folder) -> subprocess.CompletedProcess:
+    """Run code in a process of its own, which Paddle Serving's imports need."""
+    prepare = "from convbert.serving.pipeline import paddle_serving; paddle_serving.prepare()\n"
+    return subprocess.run(
+        [sys.executable, "-c", prepare + code], cwd=str(folder), capture_output=True, text=True
+    )
+
+
+_COMPARE_MESSAGES = """
+from paddle_serving_server.pipeline.proto import pipeline_service_pb2 as pipeline
+from paddle_serving_server.proto import general_model_config_pb2 as config
+
+from convbert.serving import rpc, served_model
+
+def fields(descriptor):
+    found = {}
+    for field in descriptor.fields:
+        inner = fields(field.message_type) if field.message_type else field.default_value
+        found[field.name] = (field.number, field.type, field.label, inner)
+    return found
+
+for name in ("Request", "Response"):
+    theirs = fields(getattr(pipeline, name).DESCRIPTOR)
+    del theirs["tensors"]
+    assert fields(getattr(rpc, name).DESCRIPTOR) == theirs, name
+ours, theirs = served_model.GeneralModelConfig.DESCRIPTOR, config.GeneralModelConfig.DESCRIPTOR
+assert ours.full_name == theirs.full_name
+assert fields(ours) == fields(theirs)
+print("equal")
+"""
+
+
+def test_messages_are_those_of_paddle_serving(repo_root):
+    done = run_beside_paddle_serving(_COMPARE_MESSAGES, repo_root)
+    assert done.stdout == "equal\n", done.stderr
+
+
+_PACK_AN_INTERNAL_ERROR = """
+from paddle_serving_server.pipeline import Op
+from paddle_serving_server.pipeline.channel import ChannelData
+
+from convbert.serving.pipeline.server import QuietResponseOp
+
+secret = "/srv/models: secret text"
+pack = QuietResponseOp(input_ops=[Op(name="convbert")]).pack_response_package
+for code in (3001, 5000, 9000, 10000):
+    error = ChannelData(error_code=code, error_info=secret, data_id=1, log_id=7)
+    assert pack(error).err_no == 10000
+    assert "secret" not in pack(error).err_msg
+ours = {"prod_error_code": 5000, "prod_error_info": "text 1 is empty"}
+error = ChannelData(error_code=50, error_info="", data_id=1, log_id=7, **ours)
+print(pack(error).err_no, pack(error).err_msg)
+"""
+
+
+def test_an_internal_error_is_not_shown_to_clients(repo_root):
+    done = run_beside_paddle_serving(_PACK_AN_INTERNAL_ERROR, repo_root)
+    assert done.stdout == "5000 text 1 is empty\n", done.stderr
+    assert "secret text" in done.stderr  # the log
+
+
+def test_importing_the_package_sets_nothing(repo_root):
+    code = "import os; before = dict(os.environ)\n"
+    code += "import convbert.serving.process.service, convbert.serving.rpc\n"
+    code += "import convbert.serving.pipeline.runner, convbert.serving.served_model\n"
+    code += "assert dict(os.environ) == before\n"
+    done = subprocess.run([sys.executable, "-c", code], cwd=str(repo_root), capture_output=True)
+    assert done.returncode == 0, done.stderr
