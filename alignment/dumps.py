@@ -1,78 +1,57 @@
-"""Dumps in the format of reprod_log, and their comparison with numbers instead of log lines."""
+"""Result files of the two sides, their comparison, and the table of differences."""
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from paddlenlp.utils.errors import UserError
 
-def new_logger():
-    """Return a ``reprod_log.ReprodLogger``.
-
-    Its file is loaded alone: the package's __init__ imports Paddle, which the torch side lacks.
-    """
-    package = importlib.util.find_spec("reprod_log")
-    if package is None:
-        raise ModuleNotFoundError("reprod_log is missing: pip install reprod_log")
-    path = Path(package.submodule_search_locations[0]) / "ReprodLogger.py"
-    spec = importlib.util.spec_from_file_location("reprod_log_logger", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.ReprodLogger()
+Arrays = dict[str, np.ndarray]
 
 
-def dump(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write named arrays as one reprod_log file."""
-    logger = new_logger()
-    for name, array in arrays.items():
-        logger.add(name, np.ascontiguousarray(array))
-    logger.save(str(path))
+def dump(path: Path, arrays: Arrays) -> None:
+    """Write named arrays to an .npz file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, **arrays)
 
 
-def load(path: Path) -> dict[str, np.ndarray]:
-    """Read a reprod_log file written by `dump` here (it is a pickle: never open a foreign one)."""
-    return np.load(path, allow_pickle=True).item()
+def load(path: Path) -> Arrays:
+    """Read an .npz file."""
+    with np.load(path) as file:
+        return dict(file)
 
 
 def differences(
-    reference: dict[str, np.ndarray],
-    ours: dict[str, np.ndarray],
-    scales: dict[str, float] | None = None,
+    reference: Arrays, ours: Arrays, scales: dict[str, float] | None = None
 ) -> dict[str, float]:
-    """Return the largest absolute difference per name, by ``ReprodDiffHelper``.
+    """Return the largest absolute difference per name.
 
-    The helper alone would let three mistakes pass: its report returns nothing, a nan compares as
-    small, and arrays of transposed shapes are silently turned. All are infinite differences here.
+    It is infinite where a value is not finite or the shapes differ.
 
     Args:
         reference, ours: arrays by name.
-        scales: divide both sides by these numbers, for relative differences.
-    """
-    from reprod_log import ReprodDiffHelper
+        scales: numbers to divide the differences by, for relative ones.
 
+    Raises:
+        UserError: the names differ.
+    """
     if set(reference) != set(ours):
         odd = sorted(set(reference) ^ set(ours))
-        raise SystemExit(f"only one side has {', '.join(odd[:5])}: the comparison is wrong")
-    sound = {
-        name: reference[name].shape == ours[name].shape
-        and bool(np.isfinite(reference[name]).all() and np.isfinite(ours[name]).all())
-        for name in reference
-    }
+        raise UserError("outputs-differ", f"only one side has {', '.join(odd[:5])}")
     scales = scales or {}
-
-    def scaled(side):
-        return {n: side[n].astype(np.float64) / scales.get(n, 1.0) for n in side if sound[n]}
-
-    helper = ReprodDiffHelper()
-    helper.compare_info(scaled(reference), scaled(ours))
     return {
-        name: float(helper.diff_dict[name]["max"]) if sound[name] else float("inf")
-        for name in reference
+        name: _difference(reference[name], ours[name]) / scales.get(name, 1.0) for name in reference
     }
+
+
+def _difference(left: np.ndarray, right: np.ndarray) -> float:
+    if left.shape != right.shape or not (np.isfinite(left).all() and np.isfinite(right).all()):
+        return float("inf")
+    return float(np.abs(left.astype(np.float64) - right.astype(np.float64)).max())
 
 
 @dataclass(frozen=True)
@@ -94,13 +73,13 @@ HEADER = ("step", "quantity", "max abs difference", "bound", "pass")
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Lay the rows out as a Markdown table."""
+    """Return the rows as a Markdown table."""
     cells: list[Sequence[str]] = [HEADER]
     cells += [
         (r.step, r.quantity, f"{r.difference:.2e}", f"{r.bound:.0e}", "yes" if r.passed else "NO")
         for r in rows
     ]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(HEADER))]
+    widths = [max(map(len, column)) for column in zip(*cells)]
     lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(line, widths)) + " |" for line in cells]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(lines)

@@ -1,9 +1,10 @@
 """One CPU training step (forward, backward, AdamW) against transformers on PyTorch, in turns.
 
-    python benchmarks/bench_training.py --reference_python .venv-reference/bin/python
+    bash benchmarks/run.sh training
+    bash benchmarks/run.sh training --models tiny --rounds 1   tries the command
 
-Both sides start from the same weights, get the same full-length batches and use dropout 0.1. First
-their logits, dropout off, must agree within 1e-5. Medians and all times go to one JSON file.
+All sides start from the same weights, get the same full-length batches and use dropout 0.1. First
+their logits, dropout off, must agree within 1e-5.
 """
 
 from __future__ import annotations
@@ -14,22 +15,24 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+sys.path.insert(0, str(ROOT))
 
 import numpy as np
 
-from benchmarks.machine import machine
+from benchmarks.results import shape_name, write_result
 from benchmarks.sides import Side
 from convbert.command.flags import int_at_least, make_parser
+from convbert.command.provenance import provenance
 from convbert.command.start import run_main
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import write_json
 
-HERE = Path(__file__).resolve().parent
 SMALL = {
     "num_hidden_layers": 2,
     "hidden_size": 128,
@@ -44,101 +47,97 @@ MODELS = {
     "two layers, hidden 128": (SMALL, ((64, 10), (64, 20), (64, 30))),
     "tiny": (TINY, ((4, 10),)),
 }
-SHARED = (*SMALL, "vocab_size", "num_classes")  # settings that both sides spell alike
+SHARED = (*SMALL, "vocab_size", "num_classes")  # settings that all sides need
+PEERS = {"torch": "eager", "torch_compile": "compiled"}  # side -> mode of train_peers.py
 TOLERANCE = 1e-5
+WARM_STEPS = 2
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> None:
     """Measure the chosen models and write the result."""
     parser = make_parser(__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--reference_python", required=True, help="Python of the environment with torch")
     add("--models", nargs="+", choices=MODELS, default=list(MODELS)[:2])
     add("--rounds", type=int_at_least(1), default=7, help="timed steps of each side (%(default)s)")
-    add("--output", default="benchmarks/results/training.json", metavar="FILE")
+    add("--output", default=str(HERE / "results" / "training.json"), help="JSON file")
     args = parser.parse_args(argv)
-    rows = []
+    rows, versions = [], {}
     for name in args.models:
-        rows += measure(name, args.reference_python, args.rounds)
-    write_json(args.output, {**machine(), "rows": rows})
-    print(table(rows), f"-> {args.output}", sep="\n")
-    return 0
+        rows += measure(name, args.rounds, versions)
+        record = {**provenance(**versions), "rounds": args.rounds}
+        write_result(args.output, {**record, "rows": rows}, table(rows))
 
 
-def measure(name: str, reference_python: str, rounds: int) -> list[dict[str, Any]]:
-    """Time one model at its shapes, the two sides step by step in turns.
+def measure(name: str, rounds: int, versions: dict[str, str]) -> list[dict[str, Any]]:
+    """Time one model at its shapes, the sides step by step in turns; adds to ``versions``.
 
     Raises:
-        UserError: the sides' answers differ.
+        UserError: the logits of the sides differ.
     """
     overrides, shapes = MODELS[name]
     config = ConvBertConfig.preset("convbert-base", **overrides)
     settings = json.dumps({key: getattr(config, key) for key in SHARED})
-    with tempfile.TemporaryDirectory() as work:
-        weights = os.path.join(work, "weights.npz")
-        ours = [sys.executable, HERE / "train_step_paddle.py", settings, weights]
-        peer = [reference_python, HERE / "train_step_torch.py", settings, weights]
-        batches = [_batch(shape, config.vocab_size) for shape in shapes]
-        with Side(ours) as paddle_side:
-            expected = [paddle_side.ask(train=False, **batch) for batch in batches]
-            with Side(peer) as torch_side:  # opened now that the weights are written
-                sides = {"paddle": paddle_side, "torch": torch_side}
-                found = [torch_side.ask(train=False, **batch) for batch in batches]
-                versions = {**paddle_side.versions, **torch_side.versions}
-                differences = [_difference(*pair) for pair in zip(expected, found)]
-                return [
-                    {
-                        "model": name,
-                        "shape": shape,
-                        "difference": difference,
-                        "versions": versions,
-                        **_time_steps(sides, batch, rounds),
-                    }
-                    for shape, batch, difference in zip(shapes, batches, differences)
-                ]
+    with ExitStack() as stack:
+        weights = os.path.join(stack.enter_context(tempfile.TemporaryDirectory()), "weights.npz")
+        peer = [ROOT / ".venv-peers" / "bin" / "python", HERE / "train_peers.py"]
+        commands = {
+            "paddle": [sys.executable, HERE / "train_ours.py", settings, weights],  # writes them
+            **{side: [*peer, mode, settings, weights] for side, mode in PEERS.items()},
+        }
+        sides = {name: stack.enter_context(Side(command)) for name, command in commands.items()}
+        for side in sides.values():
+            versions.update(side.versions)
+        rows = []
+        for shape in shapes:
+            batch = make_batch(shape, config.vocab_size)
+            row = {"model": name, "shape": shape, "difference": compare(sides, batch)}
+            rows.append({**row, "ms": time_steps(sides, batch, rounds)})
+        return rows
 
 
-def _difference(expected: dict[str, Any], found: dict[str, Any]) -> float:
-    difference = float(np.abs(np.subtract(expected["logits"], found["logits"])).max())
+def make_batch(shape: tuple[int, int], vocab_size: int) -> dict[str, Any]:
+    """Return random ids and labels, without padding, which would reach the peer's convolutions."""
+    random = np.random.RandomState(0)
+    ids = random.randint(5, vocab_size, shape)
+    return {"ids": ids.tolist(), "labels": random.randint(0, 2, shape[0]).tolist()}
+
+
+def compare(sides: dict[str, Side], batch: dict[str, Any]) -> float:
+    """Return the largest difference of the logits between the sides."""
+    logits = np.array([side.ask(train=False, **batch)["logits"] for side in sides.values()])
+    difference = float(np.abs(logits - logits[0]).max())
     if not difference <= TOLERANCE:  # also catches nan
         raise UserError(
             "outputs-differ",
-            f"the logits of the two sides differ by {difference:.1e}: nothing was timed",
+            f"the logits of the sides differ by {difference:.1e}: nothing was timed",
         )
     return difference
 
 
-def _time_steps(sides: dict[str, Side], batch: dict[str, Any], rounds: int) -> dict[str, Any]:
-    """Median and all times in ms, after two steps that are not counted."""
+def time_steps(sides: dict[str, Side], batch: dict[str, Any], rounds: int) -> dict[str, float]:
+    """Return the median of each side in ms, the first steps not counted."""
     times: dict[str, list[float]] = {name: [] for name in sides}
-    for number in range(rounds + 2):
+    for _ in range(WARM_STEPS + rounds):
         for name, side in sides.items():
-            milliseconds = side.ask(train=True, **batch)["ms"]
-            if number >= 2:
-                times[name].append(round(milliseconds, 2))
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    ratio = round(medians["paddle"] / medians["torch"], 3)
-    return {"median_ms": medians, "paddle_over_torch": ratio, "all_ms": times}
-
-
-def _batch(shape, vocab_size: int) -> dict[str, Any]:
-    random = np.random.RandomState(0)
-    ids = random.randint(5, vocab_size, shape)  # no padding: the peer lets it leak
-    return {"ids": ids.tolist(), "labels": random.randint(0, 2, shape[0]).tolist()}
+            times[name].append(side.ask(train=True, **batch)["ms"])
+    return {
+        name: round(statistics.median(values[WARM_STEPS:]), 1) for name, values in times.items()
+    }
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The rows as Markdown."""
+    """Return the rows as Markdown; a ratio below 1 means that our step is faster."""
     lines = [
-        "| model | (batch, length) | Paddle ms | torch ms | ratio | logits differ by |",
-        "|---|---|---|---|---|---|",
+        "| model | batch x length | ours, ms | torch eager, ms | torch.compile, ms "
+        "| ours / eager | ours / compile | logits differ by |",
+        "|---" * 8 + "|",
     ]
     for row in rows:
-        ours, peer = row["median_ms"]["paddle"], row["median_ms"]["torch"]
-        lines.append(
-            f"| {row['model']} | {tuple(row['shape'])} | {ours:.1f} | {peer:.1f} "
-            f"| {row['paddle_over_torch']:.2f} | {row['difference']:.1e} |"
-        )
+        ms = row["ms"]
+        times = [f"{ms[name]:.1f}" if name in ms else "" for name in ("paddle", *PEERS)]
+        ratios = [f"{ms['paddle'] / ms[name]:.2f}" if name in ms else "" for name in PEERS]
+        cells = [row["model"], shape_name(row["shape"]), *times, *ratios]
+        lines.append(f"| {' | '.join(cells)} | {row['difference']:.0e} |")
     return "\n".join(lines)
 
 

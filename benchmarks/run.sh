@@ -1,49 +1,28 @@
 #!/usr/bin/env bash
-# The tables of benchmarks/README.md, one command each; more flags go to the program named beside it.
-#   inference   latency against all peers             bench_inference.py
-#   training    a training step against PyTorch       bench_training.py
-#   grouping    batches of similar length             bench_group_by_length.py
-#   tokenizer   sentences a second                    bench_tokenizer.py
-#   startup     infer.py to its first answer          bench_startup.py
-#   memory      of inference                          bench_memory.py
-#   operators   written by hand against Paddle's      bench_cpu_ops.py
-#   profile     time by operator                      profile_operators.py
-# The environments of the peers are made where they are missing: .venv-onnxruntime, .venv-paddlenlp.
+# The measurements of benchmarks/README.md, one command each; further flags go to the program.
+#   inference   latency against all peers               bench_inference.py
+#   file        10,000 sentences: rate and memory       bench_file.py
+#   training    a training step against PyTorch         bench_training.py
+#   startup     infer.py to the end of its first answer bench_startup.py
+#   report      table and plot of a result of inference report_inference.py
+# The environment of the peers, .venv-peers, is made where it is missing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=shell/_env.sh
 source shell/_env.sh
 
-PEER_PYTHONS=(3.11 3.10)
-
-# peer NAME FILES...: make or complete .venv-NAME from benchmarks/requirements-NAME.txt and the files.
-peer() {
-    local name="$1"
-    shift
-    make_venv "$ROOT/.venv-$name" "$(find_python "${PEER_PYTHONS[@]}")" \
-        "benchmarks/requirements-$name.txt" "$@"
-}
-
-table="${1:-}"
+name="${1:-}"
 shift || true
+case "$name" in
+inference | file | training)
+    program="bench_$name.py"
+    make_venv "$ROOT/.venv-peers" "$(find_python 3.11 3.12)" \
+        alignment/requirements-reference.txt benchmarks/requirements-peers.txt
+    ;;
+startup) program="bench_startup.py" ;;
+report) program="report_inference.py" ;;
+*) die "'$name' is not a measurement: choose inference, file, training, startup or report" ;;
+esac
 python="$ROOT/.venv/bin/python"
 [ -x "$python" ] || make_venv "$ROOT/.venv" "$(find_python "${PYTHONS[@]}")" requirements.txt
-case "$table" in
-inference)
-    peer onnxruntime alignment/requirements-reference.txt
-    peer paddlenlp
-    exec "$python" benchmarks/bench_inference.py "$@"
-    ;;
-training)
-    peer onnxruntime alignment/requirements-reference.txt
-    exec "$python" benchmarks/bench_training.py \
-        --reference_python .venv-onnxruntime/bin/python "$@"
-    ;;
-grouping) exec "$python" benchmarks/bench_group_by_length.py "$@" ;;
-tokenizer) exec "$python" benchmarks/bench_tokenizer.py "$@" ;;
-startup) exec "$python" benchmarks/bench_startup.py "$@" ;;
-memory) exec "$python" benchmarks/bench_memory.py "$@" ;;
-operators) exec "$python" benchmarks/bench_cpu_ops.py "$@" ;;
-profile) exec "$python" benchmarks/profile_operators.py "$@" ;;
-*) die "'$table' is no table: see the list at the head of this script" ;;
-esac
+exec "$python" "benchmarks/$program" "$@"

@@ -1,8 +1,8 @@
-"""Two programs of different environments measured in turns: each is a process that answers lines.
+"""Programs of different environments measured in turns: each is a process that answers requests.
 
-A side first says its versions, then reads one JSON request a line on standard input and writes one
-JSON answer a line on standard output. Only one side computes at a time, so both meet the same
-changes of the machine's speed.
+A side first writes its versions, then reads one JSON request per line from standard input and
+writes one JSON answer per line to standard output. Only one side computes at a time, so that
+changes of the machine's speed affect all of them alike.
 """
 
 from __future__ import annotations
@@ -10,15 +10,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
+
+# Seconds after which the threads of the previous side sleep: those of OpenMP keep a core busy for
+# 200 ms after they have finished.
+SETTLE_SECONDS = 0.3
 
 
 def answer_requests(handle: Callable[..., Any], versions: dict[str, str]) -> None:
-    """Be a side: call ``handle(**request)`` for every line until standard input ends."""
+    """Be a side: call ``handle(**request)`` for every request until standard input ends."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print must not mix with the answers
     answers.write(json.dumps(versions) + "\n")
@@ -28,31 +34,42 @@ def answer_requests(handle: Callable[..., Any], versions: dict[str, str]) -> Non
         answers.flush()
 
 
-def answer_runs(run: Callable[[Any], Any], versions: dict[str, str]) -> None:
-    """Be a side of an inference benchmark: ``run`` takes ids [B, L] int64, returns logits [B, C].
+def answer_batches(
+    run: Callable[[Any], Any], versions: dict[str, str], before_mb: float | None = None
+) -> None:
+    """Be a side of an inference benchmark.
 
-    A request ``ids, warm, runs`` is answered with the logits and the milliseconds of ``runs`` runs
-    that follow ``warm`` others; both from and to arrays of NumPy.
+    A request has ``batches``, a list of ids [B, L]; 0 is padding. The answer has ``ms``, the
+    milliseconds of each batch, the ``logits`` of the last one, and the memory of the process.
+
+    Args:
+        run: takes ids [B, L] int64, returns logits [B, C]; both NumPy arrays.
+        versions: of the packages that compute.
+        before_mb: resident memory before the model was opened, if it is measured.
     """
     import numpy as np
 
-    def handle(ids, warm, runs):
-        ids = np.array(ids, dtype=np.int64)
-        for _ in range(warm):
-            run(ids)
-        milliseconds = []
-        for _ in range(runs):
+    def handle(batches):
+        logits, milliseconds = [], []
+        for batch in batches:
+            ids = np.array(batch, dtype=np.int64)
             start = time.perf_counter()
             logits = run(ids)
-            milliseconds.append((time.perf_counter() - start) * 1000)
-        return {"logits": np.asarray(logits).tolist(), "ms": milliseconds}
+            milliseconds.append(round((time.perf_counter() - start) * 1000, 2))
+        memory = {**memory_mb(), "before_mb": before_mb}
+        return {"logits": np.asarray(logits).tolist(), "ms": milliseconds, **memory}
 
     answer_requests(handle, versions)
 
 
-# Threads of a parallel region go on spinning after it, 200 ms in OpenMP: they would take the cores
-# from the side whose turn comes next.
-SETTLE_SECONDS = 0.3
+def memory_mb() -> dict[str, float]:
+    """Return the resident memory of this process now and at its peak, in MB."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "resident_mb": round(pages * resource.getpagesize() / 1e6, 1),
+        "peak_mb": round(peak * 1024 / 1e6, 1),
+    }
 
 
 class Side:
@@ -70,7 +87,7 @@ class Side:
         self.versions = self._read()
 
     def ask(self, **request: Any) -> dict[str, Any]:
-        """Let the other sides' threads fall asleep, send one request and wait for its answer."""
+        """Wait until the threads of other sides sleep, send one request, return its answer."""
         time.sleep(SETTLE_SECONDS)
         with contextlib.suppress(BrokenPipeError):  # reading the answer reports an ended process
             self._process.stdin.write(json.dumps(request) + "\n")

@@ -1,4 +1,7 @@
-"""Our side of bench_training.py: training steps of this repository's model and optimizer."""
+"""Our side of bench_training.py: training steps of this repository's model and optimizer.
+
+train_ours.py CONFIG_JSON WEIGHTS   writes random weights for the other sides, then answers requests
+"""
 
 from __future__ import annotations
 
@@ -12,25 +15,26 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from benchmarks.sides import answer_requests
-from convbert.command.machine import keep_freed_memory, set_cpu_environment
+from convbert.command.start import start_paddle
 
 
 def main(config_json: str, weights: str) -> None:
-    """Make random weights, write them for the other side, then answer requests."""
+    """Write the weights, then answer requests."""
+    start_paddle(training=True)
     import paddle
     import paddle.nn.functional as F
 
+    from alignment.ours import CLASSIFIER, random_model
     from convbert.training.optimizer import make_optimizer, make_schedule
-    from paddlenlp.transformers import ConvBertConfig, ConvBertForSequenceClassification
+    from paddlenlp.transformers import ConvBertConfig
     from paddlenlp.transformers.convbert.weight_names import to_hf
 
-    paddle.seed(42)
     config = ConvBertConfig(**json.loads(config_json))
-    model = ConvBertForSequenceClassification(config)
+    model = random_model(config, CLASSIFIER)
     schedule = make_schedule("linear", 1e-4, 10**6, 0)
     optimizer = make_optimizer(model, schedule, config.num_hidden_layers, 1.0)
     arrays = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    np.savez(weights, **to_hf(arrays, config, "ConvBertForSequenceClassification"))
+    np.savez(weights, **to_hf(arrays, config, CLASSIFIER))
 
     def handle(ids, labels, train):
         ids, labels = paddle.to_tensor(ids), paddle.to_tensor(labels)
@@ -50,6 +54,4 @@ def main(config_json: str, weights: str) -> None:
 
 
 if __name__ == "__main__":
-    keep_freed_memory()
-    set_cpu_environment()
     main(*sys.argv[1:])

@@ -1,4 +1,7 @@
-"""The peer of bench_training.py: transformers' ConvBERT on PyTorch in eager mode, torch's AdamW."""
+"""The peers of bench_training.py: ConvBERT of transformers on PyTorch with torch's fused AdamW.
+
+train_peers.py eager|compiled CONFIG_JSON WEIGHTS
+"""
 
 from __future__ import annotations
 
@@ -17,17 +20,20 @@ import transformers
 from benchmarks.sides import answer_requests
 
 
-def main(config_json: str, weights: str) -> None:
+def main(mode: str, config_json: str, weights: str) -> None:
     """Load the weights that our side wrote, then answer requests."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     settings = json.loads(config_json)
     settings["num_labels"] = settings.pop("num_classes")
-    config = transformers.ConvBertConfig(**settings)
-    model = transformers.ConvBertForSequenceClassification(config)
+    model = transformers.ConvBertForSequenceClassification(transformers.ConvBertConfig(**settings))
     with np.load(weights) as arrays:
         state = {name: torch.from_numpy(array) for name, array in arrays.items()}
     model.load_state_dict(state, strict=True)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, eps=1e-6, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=1e-4, eps=1e-6, weight_decay=0.01, fused=True
+    )
+    if mode == "compiled":
+        model = torch.compile(model, dynamic=False)
 
     def handle(ids, labels, train):
         ids, labels = torch.tensor(ids), torch.tensor(labels)

@@ -1,0 +1,159 @@
+"""A file of 10,000 sentences: sentences per second and memory of every side, in turns.
+
+    bash benchmarks/run.sh file                                            convbert-small
+    bash benchmarks/run.sh file --model convbert-base --sentences 2000
+    bash benchmarks/run.sh file --model tiny --sentences 500               tries the command
+
+The sentences have 1 to 126 random words of the embedded vocabulary. Every side gets the batches
+that infer.py makes of them with --batch_size, and answers them in turns of some batches. Resident
+memory is read after each turn. The memory of our sides, less what they held before they opened the
+program, is compared with the weights and the activations of the largest batch.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+sys.path.insert(0, str(ROOT))
+
+import numpy as np
+
+from benchmarks.bench_inference import MODELS, SIDES, open_sides
+from benchmarks.report_inference import LABELS
+from benchmarks.results import write_result
+from benchmarks.sides import Side
+from convbert.command.flags import int_at_least, make_parser
+from convbert.command.provenance import provenance
+from convbert.command.start import run_main
+from convbert.inference.classify import PAD_MULTIPLE, Row, classify
+from convbert.text.processing import TextProcessor
+from paddlenlp.transformers import ConvBertConfig, ConvBertTokenizer
+
+VOCABULARY = ROOT / "data" / "reviews" / "vocab.txt"
+LONGEST = 128  # tokens: 126 words and two special ones
+TURN = 20  # batches
+# side -> growth in MB, and peak less what was there before, in times of weights and activations;
+# bounds of convbert-base
+BOUNDS = {"paddle": (20.0, 1.5)}
+# torch.compile would compile each of some hundred shapes; the products have no logits.
+NAMES = [name for name in SIDES if name in LABELS and name != "torch_compile"]
+
+
+def parse_args(argv=None):
+    """Parse the command line."""
+    parser = make_parser(__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--model", choices=tuple(MODELS), default="convbert-small", help="size (%(default)s)")
+    add("--sentences", type=int_at_least(100), default=10000, help="(%(default)s)")
+    add("--batch_size", type=int_at_least(1), default=32, help="(%(default)s)")
+    add("--sides", nargs="+", choices=NAMES, default=NAMES, help="(all)")
+    add("--output", help="JSON file (results/file-MODEL.json beside this script)")
+    return parser.parse_args(argv)
+
+
+def main(argv=None) -> int:
+    """Let the sides answer all batches in turns; 1 if a bound on the memory is exceeded."""
+    args = parse_args(argv)
+    output = args.output or str(HERE / "results" / f"file-{args.model}.json")
+    start = time.perf_counter()
+    batches = make_batches(args.sentences, args.batch_size)
+    encoding = round(args.sentences / (time.perf_counter() - start))
+    with ExitStack() as stack:
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        config, sides = open_sides(stack, work, args.model, args.sides)
+        versions = {n: v for side in sides.values() for n, v in side.versions.items()}
+        rows = answer_in_turns(sides, batches)
+        weights = (work / "ours" / "inference.pdiparams").stat().st_size / 1e6
+    needed = weights + activations_mb(config, args.batch_size)
+    for row in rows:
+        row["sentences_per_second"] = round(args.sentences / row.pop("seconds"), 1)
+        if row["before_mb"]:
+            row["peak_times"] = round((row["peak_mb"] - row["before_mb"]) / needed, 2)
+    record = {**provenance(**versions), "model": args.model, "sentences": args.sentences}
+    record.update(batch_size=args.batch_size, needed_mb=round(needed), encoded_per_second=encoding)
+    write_result(output, {**record, "rows": rows}, table(record, rows))
+    return int(args.model == "convbert-base" and any(map(beyond_bounds, rows)))
+
+
+def beyond_bounds(row: dict[str, Any]) -> bool:
+    """Return whether the memory of a side grew, or its peak was, too large."""
+    growth, peak = BOUNDS.get(row["side"], (math.inf, math.inf))
+    return row["resident_mb"] - row["early_mb"] > growth or row.get("peak_times", 0) > peak
+
+
+def make_batches(sentences: int, batch_size: int) -> list[list[list[int]]]:
+    """Return the ids [B, L] of every batch that infer.py makes of random sentences."""
+    words = VOCABULARY.read_text(encoding="utf-8").split("\n")
+    words, random_ = [word for word in words if word.isalpha()], random.Random(0)
+    rows = (
+        Row(" ".join(random_.choices(words, k=random_.randint(1, LONGEST - 2))))
+        for _ in range(sentences)
+    )
+    processor = TextProcessor(ConvBertTokenizer(str(VOCABULARY)), LONGEST, None, PAD_MULTIPLE)
+    batches = []
+
+    def keep(ids, types):
+        batches.append(ids.tolist())
+        return np.zeros((len(ids), 2))
+
+    for _ in classify(rows, processor, keep, batch_size):
+        pass
+    return batches
+
+
+def answer_in_turns(sides: dict[str, Side], batches: list) -> list[dict[str, Any]]:
+    """Return seconds and memory of every side after all batches."""
+    rows = {name: {"side": name, "seconds": 0.0} for name in sides}
+    for start in range(0, len(batches), TURN):
+        for name, side in sides.items():
+            found = side.ask(batches=batches[start : start + TURN])
+            row = rows[name]
+            row["seconds"] += sum(found["ms"]) / 1000
+            row.setdefault("early_mb", found["resident_mb"])  # after the first turn
+            row.update({key: found[key] for key in ("before_mb", "resident_mb", "peak_mb")})
+        print(f"{min(start + TURN, len(batches))} of {len(batches)} batches", flush=True)
+    return list(rows.values())
+
+
+def activations_mb(config: ConvBertConfig, batch: int) -> float:
+    """Return what one layer must hold at once for a batch of the longest sentences, float32.
+
+    The larger of its two halves: mixed attention (input, four projections, span keys, band, scores
+    and their softmax, the mix) and the feed-forward part (input, inner layer before and after its
+    activation, output).
+    """
+    hidden, heads, tokens = config.hidden_size, config.num_heads, batch * LONGEST
+    attention = tokens * (3 * hidden + 5 * heads * config.head_dim + 3 * heads * LONGEST)
+    feed_forward = tokens * (2 * hidden + 2 * config.intermediate_size)
+    return max(attention, feed_forward) * 4 / 1e6
+
+
+def table(record: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """Return the result as Markdown."""
+    lines = [
+        f"{record['model']}, {record['sentences']} sentences in batches of "
+        f"{record['batch_size']}; weights and activations: {record['needed_mb']} MB; text to ids: "
+        f"{record.get('encoded_per_second', 'unknown')} sentences/s",
+        "",
+        "| side | sentences/s | resident after the first turn, MB | at the end | peak "
+        "| peak less before, times weights and activations |",
+        "|---" * 6 + "|",
+    ]
+    for row in rows:
+        memory = [f"{row[key]:.0f}" for key in ("early_mb", "resident_mb", "peak_mb")]
+        cells = [LABELS[row["side"]][0], row["sentences_per_second"], *memory]
+        lines.append(f"| {' | '.join(map(str, cells))} | {row.get('peak_times', '')} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,78 @@
+"""What a measured number depends on: the machine, the versions, the commit and the date."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from convbert.command.machine import default_threads
+
+# What a table says of a processor -> its names in /proc/cpuinfo, any of them.
+FEATURES = {
+    "AVX2": ("avx2",),
+    "AVX-512": ("avx512f",),
+    "VNNI": ("avx512_vnni", "avx_vnni"),
+    "bf16": ("avx512_bf16",),
+    "AMX": ("amx_tile",),
+}
+
+
+def provenance(**versions: str) -> dict[str, Any]:
+    """Return the record that every result file begins with, with the versions of packages."""
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "commit": commit(),
+        **processor(),
+        "versions": {"python": platform.python_version(), **versions},
+    }
+
+
+def processor() -> dict[str, Any]:
+    """Return the processor's name, the cores this process may use, and which features it has."""
+    fields = _cpu_fields()
+    flags = fields.get("flags", "").split()
+    return {
+        "processor": fields.get("model name", platform.machine()),
+        "cores": default_threads(),
+        "features": {
+            feature: any(name in flags for name in names) for feature, names in FEATURES.items()
+        },
+    }
+
+
+def describe(record: dict[str, Any]) -> str:
+    """Return the machine, date and commit of a record as one line."""
+    has = ", ".join(name if found else f"no {name}" for name, found in record["features"].items())
+    return (
+        f"{record['processor']}, {record['cores']} cores ({has}), {record['date']}, "
+        f"commit {record['commit']}"
+    )
+
+
+def commit() -> str:
+    """Return the commit, and whether tracked files differ from it; "unknown" without git."""
+    try:
+        head = _git("rev-parse", "--short=7", "HEAD")
+        changed = _git("status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return f"{head} with changes" if changed else head
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(Path(__file__).resolve().parent), *arguments]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    return run.stdout.strip()
+
+
+def _cpu_fields() -> dict[str, str]:
+    """Return the fields of the first processor in /proc/cpuinfo; {} where there is none."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].splitlines()
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in lines)
+    return {name.strip(): value.strip() for name, _, value in pairs}

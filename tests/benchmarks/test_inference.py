@@ -1,0 +1,100 @@
+"""The inference benchmark: sides in turns, wrong answers, and the tables made from a result."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks import bench_inference, report_inference
+from benchmarks.bench_file import make_batches
+from benchmarks.sides import Side
+from convbert.command.provenance import FEATURES, describe, provenance
+from paddlenlp.utils.errors import UserError
+
+ECHO = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from benchmarks.sides import answer_batches
+def run(ids):
+    print("noise of a library")
+    return ids * 2.0
+answer_batches(run, {"echo": "1"})
+"""
+
+
+def test_a_side_answers_in_a_process_of_its_own(repo_root):
+    with Side([sys.executable, "-c", ECHO, repo_root]) as side:
+        assert side.versions == {"echo": "1"}
+        answer = side.ask(batches=[[[1, 2]], [[3, 4]]])
+        assert answer["logits"] == [[6.0, 8.0]]
+        assert len(answer["ms"]) == 2
+        assert 0 < answer["resident_mb"] <= answer["peak_mb"]
+
+
+def test_a_side_that_ends_is_an_error():
+    with pytest.raises(RuntimeError, match="ended with 3"):
+        Side([sys.executable, "-c", "raise SystemExit(3)"])
+
+
+class FakeSide:
+    """Answers every batch with the same logits and times that grow with each request."""
+
+    def __init__(self, logits):
+        self.logits, self.requests = logits, 0
+
+    def ask(self, batches):
+        self.requests += 1
+        return {"logits": self.logits, "ms": [self.requests] * len(batches)}
+
+
+def test_sides_take_turns_and_warm_up_first():
+    sides = {"torch": FakeSide([[1.0]]), "paddle": FakeSide([[1.0 + 1e-7]])}
+    row = bench_inference.measure(sides, (1, 4), rounds=3, words=10)
+    # Request 1 compares, request 2 is the round that is not counted.
+    assert row["ms"] == {"torch": 4, "paddle": 4}
+    assert row["range_ms"]["paddle"] == [3, 5]
+
+
+@pytest.mark.parametrize("logits", [[[1.1]], [[float("nan")]]])
+def test_a_wrong_answer_stops_the_benchmark(logits):
+    sides = {"torch": FakeSide([[1.0]]), "paddle": FakeSide(logits)}
+    with pytest.raises(UserError, match="paddle") as error:
+        bench_inference.measure(sides, (1, 4), rounds=1, words=10)
+    assert error.value.code == "outputs-differ"
+
+
+def test_a_bound_is_reached_or_not():
+    ms = {"torch": 100.0, "paddle": 40.0, "onnxruntime": 30.0}
+    rows = [
+        {"shape": [1, 32], "ms": ms, "difference": {"paddle": 1e-7}},
+        {"shape": [1, 16], "ms": {**ms, "paddle": 60.0}, "difference": {"paddle": 2e-7}},
+    ]
+    first, second = list(report_inference.ratios(rows))[2:]
+    assert first.startswith("| 1 x 32 | 2.50 | **0.75** | 2.0 reached |")
+    assert second.startswith("| 1 x 16 | 1.67 | **0.50** | 2.0 **not reached** |")
+
+
+def test_readme_shows_the_recorded_table(repo_root):
+    record = repo_root / "benchmarks" / "results" / "inference-convbert-base.json"
+    readme = (repo_root / "README.md").read_text(encoding="utf-8")
+    assert readme == report_inference.with_table(readme, json.loads(record.read_text()))
+
+
+def test_a_record_names_what_it_depends_on():
+    record = provenance(paddle="2.6.2")
+    assert record["versions"]["paddle"] == "2.6.2"
+    assert set(record["features"]) == set(FEATURES)
+    record["features"] = {"AVX2": True, "VNNI": False}
+    assert "(AVX2, no VNNI)" in describe(record)
+
+
+def test_batches_of_a_file_are_those_of_infer():
+    batches = make_batches(sentences=100, batch_size=16)
+    assert sum(map(len, batches)) == 100
+    for batch in batches:
+        ids = np.array(batch)
+        assert ids.shape[1] % 8 == 0
+        assert (ids[:, 0] != 0).all()
