@@ -64,9 +64,7 @@ def main(argv=None) -> int:
     """Let the sides answer all batches in turns; 1 if a bound on the memory is exceeded."""
     args = parse_args(argv)
     output = args.output or str(HERE / "results" / f"file-{args.model}.json")
-    start = time.perf_counter()
-    batches = make_batches(args.sentences, args.batch_size)
-    encoding = round(args.sentences / (time.perf_counter() - start))
+    batches, seconds = make_batches(args.sentences, args.batch_size)
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         config, sides = open_sides(stack, work, args.model, args.sides)
@@ -79,7 +77,11 @@ def main(argv=None) -> int:
         if row["before_mb"]:
             row["peak_times"] = round((row["peak_mb"] - row["before_mb"]) / needed, 2)
     record = {**provenance(**versions), "model": args.model, "sentences": args.sentences}
-    record.update(batch_size=args.batch_size, needed_mb=round(needed), encoded_per_second=encoding)
+    record.update(
+        batch_size=args.batch_size,
+        needed_mb=round(needed),
+        encoded_per_second=round(args.sentences / seconds),
+    )
     write_result(output, {**record, "rows": rows}, table(record, rows))
     return int(args.model == "convbert-base" and any(map(beyond_bounds, rows)))
 
@@ -90,24 +92,26 @@ def beyond_bounds(row: dict[str, Any]) -> bool:
     return row["resident_mb"] - row["early_mb"] > growth or row.get("peak_times", 0) > peak
 
 
-def make_batches(sentences: int, batch_size: int) -> list[list[list[int]]]:
-    """Return the ids [B, L] of every batch that infer.py makes of random sentences."""
+def make_batches(sentences: int, batch_size: int) -> tuple[list[list[list[int]]], float]:
+    """Return the ids [B, L] of every batch that infer.py makes of random sentences, and seconds."""
     words = VOCABULARY.read_text(encoding="utf-8").split("\n")
     words, random_ = [word for word in words if word.isalpha()], random.Random(0)
-    rows = (
+    rows = [
         Row(" ".join(random_.choices(words, k=random_.randint(1, LONGEST - 2))))
         for _ in range(sentences)
-    )
+    ]
     processor = TextProcessor(ConvBertTokenizer(str(VOCABULARY)), LONGEST, None, PAD_MULTIPLE)
     batches = []
 
     def keep(ids, types):
-        batches.append(ids.tolist())
+        batches.append(ids)
         return np.zeros((len(ids), 2))
 
+    start = time.perf_counter()
     for _ in classify(rows, processor, keep, batch_size):
         pass
-    return batches
+    seconds = time.perf_counter() - start
+    return [ids.tolist() for ids in batches], seconds
 
 
 def answer_in_turns(sides: dict[str, Side], batches: list) -> list[dict[str, Any]]:

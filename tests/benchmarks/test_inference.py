@@ -92,7 +92,7 @@ def test_a_record_names_what_it_depends_on():
 
 
 def test_batches_of_a_file_are_those_of_infer():
-    batches = make_batches(sentences=100, batch_size=16)
+    batches, _ = make_batches(sentences=100, batch_size=16)
     assert sum(map(len, batches)) == 100
     for batch in batches:
         ids = np.array(batch)
