@@ -89,10 +89,10 @@ def answers(model_dir: str, data_dir: Path, export: Path, other: Path | None) ->
 
 def engines(export: Path, what: str) -> Iterator[tuple[str, Callable]]:
     """Yield Paddle Inference on an exported model, plain and with oneDNN."""
-    from convbert.inference.engines.paddle_inference import EngineOptions, Predictor
+    from convbert.inference.engines import EngineOptions, open_engine
 
     for name, use_mkldnn in (("plain", False), ("oneDNN", True)):
-        engine = Predictor(str(export), EngineOptions(use_mkldnn=use_mkldnn))
+        engine = open_engine(str(export), EngineOptions(use_mkldnn=use_mkldnn))
         if use_mkldnn and not engine.use_mkldnn:
             name = "oneDNN refused by this Paddle, plain"
         yield f"{what}, {name}", engine.run

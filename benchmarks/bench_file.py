@@ -34,8 +34,9 @@ from benchmarks.sides import Side
 from convbert.command.flags import int_at_least, make_parser
 from convbert.command.provenance import provenance
 from convbert.command.start import run_main
-from convbert.inference.classify import PAD_MULTIPLE, Row, classify
-from convbert.text.processing import TextProcessor
+from convbert.inference.classify import classify
+from convbert.text.processing import PAD_MULTIPLE, TextProcessor
+from convbert.text.reading import Row
 from paddlenlp.transformers import ConvBertConfig, ConvBertTokenizer
 
 VOCABULARY = ROOT / "data" / "reviews" / "vocab.txt"

@@ -36,10 +36,10 @@ def serve(work: Path) -> None:
     """Open the exported program and answer requests."""
     import paddle
 
-    from convbert.inference.engines.paddle_inference import Predictor
+    from convbert.inference.engines import open_engine
 
     before = memory_mb()["resident_mb"]
-    predictor = Predictor(str(work / "ours"))
+    predictor = open_engine(str(work / "ours"))
     versions = {"paddle": paddle.__version__}
     answer_batches(lambda ids: predictor.run(ids, np.zeros_like(ids)), versions, before)
 
