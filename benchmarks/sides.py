@@ -75,14 +75,19 @@ def memory_mb() -> dict[str, float]:
 class Side:
     """A running side; a context manager that ends its process.
 
+    Args:
+        command: starts it.
+        variables: of its environment, beside those of this process.
+
     Raises:
         RuntimeError: the process ended instead of answering.
     """
 
-    def __init__(self, command: Sequence[str]):
-        self.command = [str(part) for part in command]
+    def __init__(self, command: Sequence[str], **variables: str):
+        self.command, pipe = [str(part) for part in command], subprocess.PIPE
+        environment = {**os.environ, **variables}
         self._process = subprocess.Popen(
-            self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            self.command, stdin=pipe, stdout=pipe, text=True, env=environment
         )
         self.versions = self._read()
 

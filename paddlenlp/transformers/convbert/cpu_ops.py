@@ -2,9 +2,9 @@
 
 Two kinds: gradients by hand, because Paddle computes those of a bias, a normalisation and a
 depthwise convolution slowly on a CPU (column by column on one core), while a few matrix products
-give the same numbers faster (`bash benchmarks/run.sh training` compares whole steps); and forms that
-avoid an operator that is slow or does not export. The first are used in dygraph on a CPU only, never on
-a GPU or in an exported program, and ``PPNLP_CPU_OPS=0`` in the environment turns them off.
+give the same numbers faster (`bash benchmarks/run.sh training` compares whole steps); and forms
+that avoid an operator that is slow or does not export. The first are used in dygraph on a CPU only,
+never on a GPU or in an exported program, and ``PPNLP_CPU_OPS=0`` in the environment turns them off.
 
 Paddle calls gradients by hand from C++ and turns an exception in them, a Ctrl-C too, into an error
 of its own: a training loop lets signals wait during ``backward()``, or is run with the switch off.
