@@ -36,7 +36,7 @@ CODES = {
     "settings": "a configuration file has a value that cannot work",
     "step-failed": "a command started by this script failed",
     "text": "a text is empty or not a string",
-    "tipc": "a TIPC run lacks something it needs",
+    "tipc": "something that a TIPC run needs is missing",
     "tipc-config": "a line of a TIPC configuration cannot be used",
     "token-id": "a token id lies outside the vocabulary",
     "tokenizer": "a tokenizer setting has the wrong type or value",
