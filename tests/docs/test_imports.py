@@ -18,7 +18,9 @@ def test_every_folder_is_checked(repo_root: Path):
     # import-linter skips a folder without __init__.py silently.
     packages = read_configuration(str(repo_root / "pyproject.toml"))["session_options"]
     folders = {
-        path.parent for name in packages["root_packages"] for path in (repo_root / name).rglob("*.py")
+        path.parent
+        for name in packages["root_packages"]
+        for path in (repo_root / name).rglob("*.py")
     }
     assert folders
     assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []
