@@ -1,0 +1,74 @@
+"""Put the official SST-2 files and the vocabulary of convbert-base into data/SST-2.
+
+A file that is already there is checked and kept, so a machine without access to the download site
+can be given the files by hand.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from convbert.command.flags import make_parser
+from convbert.command.start import run_main
+from paddlenlp.datasets import GLUE_TASKS, load_dataset
+from paddlenlp.utils.download import file_md5
+from paddlenlp.utils.env import dataset_home
+from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.files import atomic_write, ensure_writable_dir
+from paddlenlp.utils.hub import pretrained_file
+
+TASK = GLUE_TASKS["sst-2"]
+VOCABULARY = "vocab.txt"
+
+
+def main(argv=None) -> None:
+    """Check or download each file and list the folder."""
+    parser = make_parser(__doc__)
+    parser.add_argument(
+        "--output_dir", default=str(ROOT / "data" / "SST-2"), help="folder (%(default)s)"
+    )
+    folder = ensure_writable_dir(parser.parse_args(argv).output_dir)
+    for split in ("train", "dev"):
+        official = TASK.splits[split]
+        put(folder / official.file, lambda split=split: downloaded_split(split), official.md5)
+    put(folder / VOCABULARY, lambda: pretrained_file("convbert-base", VOCABULARY))
+    print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+
+
+def downloaded_split(split: str) -> Path:
+    """Download a split into the cache and return its file."""
+    load_dataset("glue", "sst-2", splits=split)
+    return dataset_home() / "glue" / "sst-2" / TASK.folder / TASK.splits[split].file
+
+
+def put(path: Path, download: Callable[[], Path], md5: str | None = None) -> None:
+    """Keep ``path`` if it is the official file; copy the downloaded one there if it is missing.
+
+    Raises:
+        UserError: it is another file, or the download failed.
+    """
+    if not path.exists():
+        try:
+            source = download()
+        except UserError as error:
+            raise UserError(
+                error.code,
+                f"{path} is missing and its download failed (see the lines above): put the "
+                f"official file there",
+            ) from error
+        with open(source, "rb") as file, atomic_write(path, "wb") as copy:
+            shutil.copyfileobj(file, copy)
+    if md5 and file_md5(path) != md5:
+        raise UserError(
+            "data-set", f"{path} is not the official file (its MD5 is not {md5}): replace it"
+        )
+
+
+if __name__ == "__main__":
+    run_main(main)
