@@ -1,0 +1,86 @@
+"""What the documents name exists, and both languages of the README have the same content."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPO_ROOT
+from tests.docs.markdown import read_blocks
+
+ENGLISH, CHINESE = REPO_ROOT / "README.md", REPO_ROOT / "README_cn.md"
+TRACKED = subprocess.check_output(
+    ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=REPO_ROOT, text=True
+).splitlines()
+DOCUMENTS = [name for name in TRACKED if name.endswith(".md") and (REPO_ROOT / name).is_file()]
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+# A path of this repository inside a code span or a command.
+PATH = re.compile(
+    r"(?<![\w/.-])(?:shell|tools|docs|deploy|tests|test_tipc|convbert|paddlenlp)/[\w./-]+"
+)
+SUFFIXES = {".py", ".sh", ".md", ".txt", ".yml", ".yaml", ".png"}
+NUMBER = re.compile(r"\d[\d,.]*\d")
+
+
+def headings(text: str) -> list[str]:
+    """The headings outside fenced blocks."""
+    return re.findall(r"^#+ .+$", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S), re.M)
+
+
+def anchor(heading: str) -> str:
+    """The name of a heading in a link, as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.lstrip("# ").lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_lead_somewhere(name: str):
+    path = REPO_ROOT / name
+    for link in LINK.findall(path.read_text(encoding="utf-8")):
+        if "://" in link:
+            continue
+        file, _, section = link.partition("#")
+        target = (path.parent / file).resolve() if file else path
+        assert target.exists(), link
+        if section:
+            sections = map(anchor, headings(target.read_text(encoding="utf-8")))
+            assert section in sections, link
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_named_files_exist(name: str):
+    path = REPO_ROOT / name
+    named = {word.rstrip(".") for word in PATH.findall(path.read_text(encoding="utf-8"))}
+    missing = {
+        word
+        for word in named
+        if Path(word).suffix in SUFFIXES
+        and not any((folder / word).exists() for folder in (REPO_ROOT, path.parent))
+    }
+    assert missing == set()
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_block_that_is_not_run_names_its_reason(name: str):
+    notes = [block.note for block in read_blocks(REPO_ROOT / name) if block.note]
+    assert [note for note in notes if not note.startswith(("not run here: ", "run by "))] == []
+
+
+def test_both_languages_have_the_same_blocks():
+    assert read_blocks(ENGLISH) == read_blocks(CHINESE)
+
+
+def test_both_languages_have_the_same_sections():
+    english, chinese = (headings(path.read_text(encoding="utf-8")) for path in (ENGLISH, CHINESE))
+    assert [re.match("#+", heading)[0] for heading in english] == [
+        re.match("#+", heading)[0] for heading in chinese
+    ]
+
+
+@pytest.mark.parametrize("pattern", [LINK, NUMBER], ids=["links", "numbers"])
+def test_both_languages_name_the_same(pattern: re.Pattern):
+    english, chinese = (path.read_text(encoding="utf-8") for path in (ENGLISH, CHINESE))
+    other = {"README.md", "README_cn.md"}  # each links to the other
+    assert set(pattern.findall(english)) - other == set(pattern.findall(chinese)) - other
