@@ -58,7 +58,7 @@ def put(path: Path, download: Callable[[], Path], md5: str | None = None) -> Non
             source = download()
         except UserError as error:
             raise UserError(
-                error.code,
+                "download",
                 f"{path} is missing and its download failed (see the lines above): put the "
                 f"official file there",
             ) from error

@@ -94,7 +94,7 @@ def convert(
     """
     program, params = _model_files(dirname, model_filename, params_filename)
     tokenizer = [os.path.join(dirname, name) for name in TOKENIZER_FILES]
-    _require_files("export", f"'{dirname}'", tokenizer, "export it again")
+    _require_files(dirname, tokenizer, "export it again")
     config = model_config(read_program(program))
     _check_target(serving_server, SERVER_CONFIG)
     _check_target(serving_client, CLIENT_CONFIG)
@@ -109,10 +109,11 @@ def convert(
 
 def check_served(model_dir: str) -> None:
     """Raise `UserError` unless ``model_dir`` was written by tools/export_serving_model.py."""
-    marker = os.path.join(model_dir, SERVER_CONFIG)
-    _require_files(
-        "served-model", f"'{model_dir}'", [marker], "make one with shell/serving.sh convert"
-    )
+    if not os.path.isfile(os.path.join(model_dir, SERVER_CONFIG)):
+        raise UserError(
+            "served-model",
+            f"'{model_dir}' does not contain {SERVER_CONFIG}: make it with shell/serving.sh convert",
+        )
 
 
 def _model_files(
@@ -121,14 +122,14 @@ def _model_files(
     names = (model_filename, params_filename)
     found = ("", "") if all(names) else find_program(dirname)
     program, params = (os.path.join(dirname, n) if n else path for n, path in zip(names, found))
-    _require_files("export", f"'{dirname}'", [program, params], "see --model_filename")
+    _require_files(dirname, [program, params], "see --model_filename")
     return program, params
 
 
-def _require_files(code: str, where: str, paths: list[str], hint: str) -> None:
+def _require_files(dirname: str, paths: list[str], hint: str) -> None:
     missing = [os.path.basename(path) for path in paths if not os.path.isfile(path)]
     if missing:
-        raise UserError(code, f"{where} does not contain {', '.join(missing)}: {hint}")
+        raise UserError("export", f"'{dirname}' does not contain {', '.join(missing)}: {hint}")
 
 
 def _check_target(path: str, marker: str) -> None:
