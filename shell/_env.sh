@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by the scripts beside it: finds a Python, makes the virtual environments.
+# Sourced by the other scripts here: finds a Python and makes the virtual environments.
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
@@ -8,16 +8,16 @@ die() {
     exit 2
 }
 
-# Print the command of the first Python that works and is of one of the given versions. $PYTHON wins.
+# Print the command of the first working Python with one of the given versions; $PYTHON has priority.
 find_python() {
     local candidate version wanted
     if [ -n "${PYTHON:-}" ]; then
         version="$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" ||
-            die "PYTHON=$PYTHON does not run: point it at a CPython ($*)"
+            die "PYTHON=$PYTHON does not run: set it to a CPython ($*)"
         for wanted in "$@"; do
             [ "$version" = "$wanted" ] && echo "$PYTHON" && return
         done
-        die "PYTHON=$PYTHON is version $version: point it at one of $*"
+        die "PYTHON=$PYTHON has version $version: set it to one of $*"
     fi
     for candidate in python3 python "${@/#/python}"; do
         version="$("$candidate" -c 'import sys, venv, ensurepip; print("%d.%d" % sys.version_info[:2])' \
@@ -29,14 +29,14 @@ find_python() {
     die "no Python with venv found: install one of $* (on Debian also python3-venv), or set PYTHON"
 }
 
-# make_venv DIR PYTHON REQUIREMENTS...: make or complete a virtual environment. It is complete when it
-# holds a stamp of these very files, written last; a killed set-up is completed by the next one.
+# make_venv DIR PYTHON REQUIREMENTS...: make or complete a virtual environment. A stamp of the
+# requirements files, written last, marks it as complete; so the next call completes a killed set-up.
 make_venv() {
     local dir="$1" python="$2" stamp
     shift 2
     stamp="$(cat "$ROOT/requirements-base.txt" "$@" | cksum | tr ' ' '-')"
     (
-        # Of two set-ups at once one works and the other waits.
+        # If two set-ups run at the same time, the second waits.
         if command -v flock >/dev/null; then flock 9; fi
         venv_is_complete "$dir" "$stamp" || fill_venv "$dir" "$python" "$stamp" "$@"
     ) 9>"$dir.lock" || die "setting up $(basename "$dir") failed: see the lines above"
@@ -46,7 +46,7 @@ venv_is_complete() {
     [ -x "$1/bin/python" ] && grep -qsx "$2" "$1/.stamps"
 }
 
-# A chain of &&, since the caller's || switches errexit off in here.
+# A chain of &&, because errexit is off inside a function that is called with ||.
 fill_venv() {
     local dir="$1" python="$2" stamp="$3"
     shift 3
@@ -56,7 +56,7 @@ fill_venv() {
         echo "$stamp" >>"$dir/.stamps"
 }
 
-# The Python that runs this project: the one of .venv once a set-up has made it.
+# The Python that runs this project: the one of .venv, if it exists.
 project_python() {
     if [ -x "$ROOT/.venv/bin/python" ]; then
         echo "$ROOT/.venv/bin/python"
@@ -65,5 +65,5 @@ project_python() {
     fi
 }
 
-# All versions with a Paddle; the first group runs the default Paddle 2.6.2.
+# All supported versions, the preferred one first. 3.13 runs Paddle 3.3.1, the others 2.6.2.
 PYTHONS=(3.11 3.10 3.12 3.13)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Export a checkpoint; all flags of tools/export_model.py can be added and win.
+# Export a checkpoint. Flags of tools/export_model.py can be added and override those here.
 set -euo pipefail
 # shellcheck source=shell/_env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/_env.sh"

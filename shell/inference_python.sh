@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Classify with an exported model; all flags of infer.py can be added and win.
+# Classify with an exported model. Flags of infer.py can be added and override those here.
 set -euo pipefail
 # shellcheck source=shell/_env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/_env.sh"

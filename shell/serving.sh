@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Serve the exported model with Paddle Serving: bash shell/serving.sh setup|convert|start|stop|restart|status
-#   setup    install what serving needs beside the training packages, in .venv
+#   setup    install the packages for serving into .venv
 #   convert  convbert_infer -> deploy/serving_python/convbert_server (flags: tools/export_serving_model.py)
 #   start    start in the background, return when ready (flags: deploy/serving_python/web_service.py)
 set -euo pipefail
@@ -16,7 +16,7 @@ import convbert.serving.pipeline.server, convbert.serving.process.service'
 # Repeated when one of the requirement files changes.
 setup() {
     local venv="$ROOT/.venv" python stamp
-    python="$(find_python "${SERVING_PYTHONS[@]}")" # a line of its own: errexit sees it fail
+    python="$(find_python "${SERVING_PYTHONS[@]}")" # not in the "local" line, which would hide a failure
     if [ -x "$venv/bin/python" ] && ! (PYTHON="$venv/bin/python" find_python "${SERVING_PYTHONS[@]}") &>/dev/null; then
         die ".venv has $("$venv/bin/python" --version), serving needs CPython 3.10 to 3.12: remove .venv and run this again"
     fi
@@ -26,7 +26,8 @@ setup() {
     install_serving "$venv/bin/python" "$stamp" || die "setting up for serving failed: see the lines above"
 }
 
-# A chain of &&, since the caller's || switches errexit off in here. The stamp is written last.
+# A chain of &&, because errexit is off inside a function that is called with ||. The stamp is written
+# last.
 install_serving() {
     local pip=("$1" -m pip install --quiet --disable-pip-version-check)
     cd "$ROOT" &&
@@ -36,7 +37,7 @@ install_serving() {
         echo "$2" >>.venv/.stamps
 }
 
-# Both default folders are beside the config; flags given by the user come later and win.
+# Both default folders are beside the config; flags of the user come later and override them.
 convert() {
     exec "$(project_python)" "$ROOT/tools/export_serving_model.py" --dirname "$ROOT/convbert_infer" \
         --serving_server "$ROOT/$SERVING/convbert_server" \
@@ -49,5 +50,5 @@ case "$command" in
     setup) setup ;;
     convert) convert "$@" ;;
     start | stop | restart | status) exec "$(project_python)" "$ROOT/$SERVING/control.py" "$command" "$@" ;;
-    *) die "say what to do: setup, convert, start, stop, restart or status" ;;
+    *) die "unknown command '$command': give setup, convert, start, stop, restart or status" ;;
 esac

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Set up the environments, check style, run the tests on Paddle 2.6.2 and the core of them on 3.3.1.
-# Arguments go to pytest and then only the first environment runs: bash shell/test.sh tests/inference/test_export.py
+# Set up the environments, check style, run the tests on Paddle 2.6.2 and the core tests on 3.3.1.
+# Arguments are passed to pytest, which then runs in the first environment only:
+#   bash shell/test.sh tests/inference/test_export.py
 set -euo pipefail
 # shellcheck source=shell/_env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/_env.sh"
 cd "$ROOT"
 
-# What depends on Paddle and not on other processes: these run in the second environment too.
+# Tests that depend on the version of Paddle; they run in the second environment too.
 PADDLE3_TESTS=(
     tests/paddlenlp tests/training/test_optimizer.py tests/training/test_trainer.py
     tests/training/test_tasks.py tests/training/test_train.py::test_a_whole_run

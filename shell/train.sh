@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fine-tune; all flags of train.py can be added and win.
+# Fine-tune. Flags of train.py can be added and override those here.
 set -euo pipefail
 # shellcheck source=shell/_env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/_env.sh"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Fine-tune on several GPUs of one machine; all flags of train.py can be added and win.
-# GPUS chooses the cards (default 0,1,2,3). NPROC=2 instead starts that many CPU processes over gloo.
+# Fine-tune on several GPUs of one machine. Flags of train.py can be added and override those here.
+# GPUS chooses the GPUs (default 0,1,2,3). NPROC=2 starts two CPU processes over gloo instead.
 set -euo pipefail
 # shellcheck source=shell/_env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/_env.sh"
