@@ -112,7 +112,7 @@ def check_served(model_dir: str) -> None:
     if not os.path.isfile(os.path.join(model_dir, SERVER_CONFIG)):
         raise UserError(
             "served-model",
-            f"'{model_dir}' does not contain {SERVER_CONFIG}: make it with shell/serving.sh convert",
+            f"'{model_dir}' does not contain {SERVER_CONFIG}: run shell/serving.sh convert",
         )
 
 
