@@ -1,9 +1,9 @@
-"""Tables and plot of a result of bench_inference.py; the speed table and plot of README.md.
+"""Tables and plot of a result of bench_inference.py; the speed table of both READMEs.
 
     python benchmarks/report_inference.py benchmarks/results/inference-convbert-base.json
 
 writes the Markdown page and the plot beside the result. The table of convbert-base also goes to
-README.md, between two markers.
+README.md and README_cn.md, between two markers.
 """
 
 from __future__ import annotations
@@ -42,16 +42,17 @@ START, END = "<!-- table of benchmarks/report_inference.py -->\n", "<!-- end of 
 
 
 def write_report(path: str) -> None:
-    """Write page and plot beside a result, and the table of README.md; print the page."""
+    """Write page and plot beside a result, and the table of both READMEs; print the page."""
     result = json.loads(Path(path).read_text(encoding="utf-8"))
     rows = result["rows"]
     title = f"{result['model']}, float32, median ms of {result['rounds']} rounds"
     write_result(path, result, "\n".join([title, "", *times(rows), "", *ratios(rows)]))
     plot(result, str(Path(path).with_suffix(".png")))
     if Path(path).resolve() == ROOT / "benchmarks" / "results" / "inference-convbert-base.json":
-        readme = ROOT / "README.md"
-        with atomic_write(readme) as file:
-            file.write(with_table(readme.read_text(encoding="utf-8"), result))
+        for name in ("README.md", "README_cn.md"):
+            text = (ROOT / name).read_text(encoding="utf-8")
+            with atomic_write(ROOT / name) as file:
+                file.write(with_table(text, result))
 
 
 def with_table(readme: str, result: dict[str, Any]) -> str:

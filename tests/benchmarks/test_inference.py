@@ -76,9 +76,10 @@ def test_a_bound_is_reached_or_not():
     assert second.startswith("| 1 x 16 | 1.67 | **0.50** | 2.0 **not reached** |")
 
 
-def test_readme_shows_the_recorded_table(repo_root):
+@pytest.mark.parametrize("name", ["README.md", "README_cn.md"])
+def test_readme_shows_the_recorded_table(repo_root, name):
     record = repo_root / "benchmarks" / "results" / "inference-convbert-base.json"
-    readme = (repo_root / "README.md").read_text(encoding="utf-8")
+    readme = (repo_root / name).read_text(encoding="utf-8")
     assert readme == report_inference.with_table(readme, json.loads(record.read_text()))
 
 
