@@ -1,12 +1,11 @@
 """The slim library of ConvBERT-Prod, under upstream's import names.
 
-None of its parts is imported here: ``paddlenlp.transformers``, ``.data``, ``.datasets``,
-``.metrics`` and ``.utils`` are loaded when they are asked for, so that a tokenizer never pulls in
-Paddle.
+Nothing is imported here: import ``paddlenlp.transformers``, ``.data``, ``.datasets``, ``.metrics``
+or ``.utils`` as needed. The tokenizer does not import Paddle.
 """
 
-# Paddle's library brings a zlib of its own. When Python's zlib is loaded after it, the two mix and
-# the process crashes, for example at ``import sklearn``. Loaded before, each keeps its own.
+# Paddle's library contains its own zlib. If Python's is loaded after it, the symbols of the two are
+# mixed and the process crashes, for example at ``import sklearn``; loaded before, they are not.
 import zlib  # noqa: F401
 
 __version__ = "1.0.0"

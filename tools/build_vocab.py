@@ -1,7 +1,5 @@
 """Build a WordPiece vocabulary from the sentences of a training file (SST-2 format)."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path

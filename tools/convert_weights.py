@@ -8,8 +8,6 @@ and our or upstream's model_config.json + model_state.pdparams. Strict: a tensor
 left over is an error.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

@@ -3,8 +3,6 @@
 ``Tuple(Pad(pad_val=0), Stack())`` turns ``[(ids, label), ...]`` into ``(ids [B, L], labels [B])``.
 """
 
-from __future__ import annotations
-
 import typing
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """A data set in memory, and the call that loads one."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -35,7 +33,7 @@ class MapDataset:
         example = self.examples[index]
         return example if self._transform is None else self._transform(example)
 
-    def map(self, function: Callable[[Any], Any], lazy: bool = False) -> MapDataset:
+    def map(self, function: Callable[[Any], Any], lazy: bool = False) -> "MapDataset":
         """Return the data set of ``function(example)``.
 
         Args:
@@ -46,7 +44,7 @@ class MapDataset:
             return MapDataset(self, self.label_list, function)
         return MapDataset([function(example) for example in self], self.label_list)
 
-    def filter(self, predicate: Callable[[Any], bool]) -> MapDataset:
+    def filter(self, predicate: Callable[[Any], bool]) -> "MapDataset":
         """Return the data set of those examples for which ``predicate`` is true."""
         return MapDataset([example for example in self if predicate(example)], self.label_list)
 

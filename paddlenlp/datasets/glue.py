@@ -5,8 +5,6 @@ checksums are part of the table. The files are tab-separated without any quoting
 in them are text.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -109,7 +107,7 @@ GLUE_TASKS: dict[str, GlueTask] = {
             "test": Split("test.tsv", "73de726db186b1b08f071364b2bb96d0", (1, 2), 3),
         },
         labels=_BINARY,
-        bad_rows=20,  # a line break inside a few questions tears their rows; all readers drop them
+        bad_rows=20,  # a line break inside a question splits its row; all readers skip those
     ),
     "mnli": GlueTask(
         folder="MNLI",
@@ -195,9 +193,7 @@ def read_glue(
         rows = _rows(path, where.columns, where.header, task.bad_rows)
     examples = [_example(task, where, columns, path, line) for line, columns in rows]
     if not examples:
-        raise UserError(
-            "empty-input", f"{path} has no examples: it is empty, give the official file"
-        )
+        raise UserError("empty-input", f"{path} contains no examples: give the official file")
     labelled = len(where.fields) > 1 + task.pair
     return examples, list(task.labels) if labelled and task.labels else None
 
@@ -246,14 +242,14 @@ def _rows(path: Path, count: int, header: bool, bad_rows: int = 0) -> Iterator[R
                 f"damaged or not the official one",
             )
     if bad:
-        get_logger().warning("%s: skipped %d torn rows, at lines %s", path, len(bad), bad)
+        get_logger().warning("%s: skipped %d incomplete rows, at lines %s", path, len(bad), bad)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield (line number, text), ending at the last line that is not blank."""
     blank = 0
     try:
-        with open(path, "rb") as file:  # in text mode exotic line breaks would split a sentence
+        with open(path, "rb") as file:  # text mode would also split at other line breaks
             for line, raw in enumerate(file, start=1):
                 text = raw.decode("utf-8-sig" if line == 1 else "utf-8").rstrip("\r\n")
                 if not text:
@@ -270,7 +266,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         ) from None
     except OSError as error:
         raise UserError(
-            "file-unreadable", f"cannot read {path}: {error.strerror}; see --data_dir"
+            "file-unreadable", f"cannot read {path}: {error.strerror}; correct --data_dir"
         ) from None
 
 
@@ -279,7 +275,8 @@ def _mrpc_rows(directory: Path, split: str, where: Split) -> tuple[Path, Iterato
     path = directory / (_MRPC_TEST if split == "test" else _MRPC_TRAIN)
     if not path.is_file():
         raise UserError(
-            "data-set", f"{directory} has neither {where.file} nor {path.name}; see --data_dir"
+            "data-set",
+            f"{directory} contains neither {where.file} nor {path.name}: correct --data_dir",
         )
     rows = _rows(path, where.columns, header=True)
     if split == "test":
@@ -293,7 +290,9 @@ def _given_dir(task: GlueTask, data_dir: PathLike) -> Path:
     """Return the directory with the task's files: ``data_dir`` or its folder of the task."""
     directory = Path(data_dir)
     if not directory.is_dir():
-        raise UserError("file-missing", f"data directory {directory} does not exist")
+        raise UserError(
+            "file-missing", f"data directory {directory} does not exist: correct --data_dir"
+        )
     inner = directory / task.folder
     return inner if inner.is_dir() else directory
 
@@ -319,7 +318,8 @@ def _downloaded_dir(name: str, task: GlueTask, where: Split) -> Path:
             extract_zip(fetch(address, home / f"{name}.zip", md5=md5, hint=hint), unpacked)
     if not _intact(path, where.md5):
         raise UserError(
-            "data-set", f"{address} does not hold the expected {task.folder}/{where.file}; {hint}"
+            "data-set",
+            f"{address} does not contain the expected {task.folder}/{where.file}; {hint}",
         )
     return path.parent
 

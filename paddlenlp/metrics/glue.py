@@ -4,8 +4,6 @@ Every metric keeps all predictions and computes once at the end: F1 and correlat
 over batches. Predictions of several ranks can be gathered and fed to one ``update``.
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from typing import Any
@@ -128,8 +126,8 @@ class PearsonAndSpearman(GlueMetric):
     """Correlations of scores: {"pearson", "spearman", "corr"}; "corr" is the mean of the two.
 
     Ties get their mean rank. A correlation is undefined for fewer than two examples, constant
-    predictions or nan; it is then 0.0: such a model knows nothing about the order, and a nan would
-    compare false with every later result when the best checkpoint is chosen.
+    predictions or nan. It is then 0.0, because a nan would compare as false with every later result
+    when the best checkpoint is chosen.
     """
 
     NAME = "pearson_and_spearman"
@@ -154,7 +152,7 @@ def _defined(correlation, preds: np.ndarray, labels: np.ndarray) -> float:
     if preds.size < 2 or not np.isfinite(preds).all():  # SciPy raises, or not, by version
         return 0.0
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # constant input: answered below
+        warnings.simplefilter("ignore")  # constant input: handled below
         value = float(correlation(preds, labels)[0])
     return value if math.isfinite(value) else 0.0
 

@@ -1,9 +1,7 @@
 """Models, tokenizer and learning-rate schedules under upstream's names.
 
-Names are loaded when first used, so that the tokenizer alone does not import Paddle.
+A name is imported at its first use, so that the tokenizer alone does not import Paddle.
 """
-
-from __future__ import annotations
 
 import importlib
 

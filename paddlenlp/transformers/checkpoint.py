@@ -3,8 +3,6 @@
 Paddle is never imported here.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import pickle

@@ -1,7 +1,5 @@
 """Learning-rate schedules with a linear warm-up, under upstream's names and arguments."""
 
-from __future__ import annotations
-
 import math
 
 from paddle.optimizer.lr import LambdaDecay

@@ -3,8 +3,6 @@
 Paddle is never imported here, so a client or an HTTP worker can tokenize without it.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from itertools import chain
@@ -93,7 +91,7 @@ class WordPieceTokenizer:
         self._word_cache: dict[str, list[int]] = {}
 
     @classmethod
-    def from_pretrained(cls, name_or_dir: PathLike, **overrides: Any) -> WordPieceTokenizer:
+    def from_pretrained(cls, name_or_dir: PathLike, **overrides: Any) -> "WordPieceTokenizer":
         """Open a directory with vocab.txt (and tokenizer_config.json), or a published model.
 
         Args:

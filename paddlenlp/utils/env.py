@@ -1,7 +1,5 @@
 """Where downloads are kept and where they come from. Nothing is created here."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

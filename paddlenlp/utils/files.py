@@ -1,7 +1,5 @@
 """Files and directories that appear whole or not at all."""
 
-from __future__ import annotations
-
 import ctypes
 import glob
 import json
@@ -12,18 +10,18 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, Union
+from typing import IO, Any
 
 from paddlenlp.utils.errors import UserError
 
-PathLike = Union[str, "os.PathLike[str]"]
+PathLike = str | os.PathLike[str]
 
 _AT_FDCWD = -100  # linux/fcntl.h
 _RENAME_EXCHANGE = 2  # linux/fs.h
 
 
 def ensure_writable_dir(path: PathLike) -> Path:
-    """Make the directory ``path`` (with its parents) and prove that a file can be made in it.
+    """Make the directory ``path`` (with its parents) and check that a file can be made in it.
 
     Raises:
         UserError: it is a file, or the system refuses to make it or to write in it.
@@ -57,7 +55,7 @@ def atomic_write(path: PathLike, mode: str = "w") -> Iterator[IO]:
     target = Path(os.path.realpath(path))
     text = {} if mode == "wb" else {"encoding": "utf-8", "newline": ""}
     if target.exists() and not target.is_file() and not target.is_dir():
-        with open(target, mode, **text) as file:  # replacing /dev/stdout would be a mishap
+        with open(target, mode, **text) as file:  # never replace a device such as /dev/stdout
             yield file
         return
     if target.is_dir():
@@ -88,8 +86,8 @@ def atomic_directory(path: PathLike) -> Iterator[Path]:
     """Yield an empty directory that takes the place of ``path`` when the block ends well.
 
     A reader sees the old directory or the new one, never a mixture: on Linux the two are exchanged
-    in one step (renameat2). Where the system has no such call there is a moment between two renames
-    in which ``path`` is missing. On an error or Ctrl-C ``path`` is left as it was.
+    in one step (renameat2). On other systems ``path`` is missing for a moment between two renames.
+    On an error or Ctrl-C ``path`` is left as it was.
 
     Raises:
         UserError: it is a file, or nothing can be written beside it.
@@ -111,7 +109,7 @@ def atomic_directory(path: PathLike) -> Iterator[Path]:
 
 
 def remove_unfinished(path: PathLike) -> None:
-    """Remove what a killed process left of writing ``path``; only where no other one writes it."""
+    """Remove what killed writers of ``path`` left; no other process may be writing it."""
     target = Path(os.path.realpath(path))
     for left in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
         shutil.rmtree(left) if left.is_dir() else left.unlink()

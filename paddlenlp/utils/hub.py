@@ -1,7 +1,5 @@
 """Upstream's published models: their names, and fetching one of their files."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from paddlenlp.utils.download import fetch
@@ -24,7 +22,7 @@ def pretrained_file(name: str, filename: str) -> Path:
         filename: "vocab.txt" or "model_state.pdparams".
 
     Raises:
-        UserError: unknown name (lists the known ones), or the file cannot be had.
+        UserError: unknown name (lists the known ones), or the download failed.
     """
     if name not in PRETRAINED_MODELS:
         raise UserError(

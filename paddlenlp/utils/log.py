@@ -1,7 +1,5 @@
 """Logging in upstream's line format, on standard error."""
 
-from __future__ import annotations
-
 import logging
 import sys
 import threading

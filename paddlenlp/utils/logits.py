@@ -1,7 +1,5 @@
 """Logits of a classifier to classes and probabilities, for metrics, inference and serving."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

@@ -1,7 +1,5 @@
 """Checkpoint files: saving, strict loading, upstream's forms, damaged and hostile files."""
 
-from __future__ import annotations
-
 import builtins
 import importlib.util
 import json
@@ -22,6 +20,7 @@ from paddlenlp.transformers import (
     checkpoint,
 )
 from paddlenlp.utils.errors import UserError
+from tests.helpers.errors import raises_code
 
 IDS = [[2, 9, 11, 8, 3], [2, 7, 3, 0, 0]]
 
@@ -113,7 +112,7 @@ def test_body_alone_starts_a_random_head(copy, capsys):
     assert "has no head" in capsys.readouterr().err
     body = ConvBertModel.from_pretrained(str(copy))
     np.testing.assert_array_equal(logits_of(model.convbert), logits_of(body))
-    with pytest.raises(UserError, match="missing: classifier"):
+    with raises_code("weights", "classifier.dense.bias"):
         ConvBertForSequenceClassification.from_pretrained(str(copy), new_head=False)
 
 
@@ -127,24 +126,24 @@ def test_a_head_is_left_out_of_the_body_unless_asked_to_be_strict(copy):
     model = ConvBertModel.from_pretrained(str(copy))
     whole = ConvBertForSequenceClassification.from_pretrained(str(copy))
     np.testing.assert_array_equal(logits_of(model), logits_of(whole.convbert))
-    with pytest.raises(UserError, match="unknown: classifier.dense.bias"):
+    with raises_code("weights", "classifier.dense.bias"):
         ConvBertModel.from_pretrained(str(copy), new_head=False)
     surplus = {"convbert.encoder.layers.7.norm1.bias": np.zeros(16, np.float32)}
     rewrite(copy, lambda weights: weights.update(surplus))
-    with pytest.raises(UserError, match="unknown: encoder.layers.7.norm1.bias$"):
+    with raises_code("weights", "encoder.layers.7.norm1.bias"):
         ConvBertModel.from_pretrained(str(copy))
 
 
 def test_half_a_head_is_an_error(copy):
     rewrite(copy, lambda weights: weights.pop("classifier.dense.bias"))
-    with pytest.raises(UserError, match="missing: classifier.dense.bias"):
+    with raises_code("weights", "classifier.dense.bias"):
         ConvBertForSequenceClassification.from_pretrained(str(copy))
 
 
 def test_foreign_weights_do_not_pass_as_a_body(copy):
     rewrite(copy, lambda w: (w.clear(), w.update(other=np.zeros(3, np.float32))))
     for model in (ConvBertModel, ConvBertForSequenceClassification):
-        with pytest.raises(UserError, match="missing: .*unknown: "):
+        with raises_code("weights"):
             model.from_pretrained(str(copy))
 
 
@@ -152,13 +151,12 @@ def test_foreign_weights_do_not_pass_as_a_body(copy):
 def test_weights_that_are_no_floats_are_named(copy, dtype):
     """As of a quantized checkpoint."""
     rewrite(copy, lambda weights: weights.update({"classifier.dense.bias": np.ones(16, dtype)}))
-    expected = f"no floating-point numbers: classifier.dense.bias {dtype}$"
-    with pytest.raises(UserError, match=expected):
+    with raises_code("weights", f"classifier.dense.bias {dtype}"):
         ConvBertForSequenceClassification.from_pretrained(str(copy))
 
 
 def test_other_sizes_are_named(copy):
-    with pytest.raises(UserError, match="of another shape: .*instead of"):
+    with raises_code("weights"):
         ConvBertForSequenceClassification.from_pretrained(str(copy), hidden_size=32)
 
 
@@ -172,19 +170,17 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_damaged_weights_are_told_in_one_line(copy, damage):
+def test_damaged_weights_are_one_line(copy, damage):
     path = copy / "model_state.pdparams"
     path.write_bytes(DAMAGE[damage](path.read_bytes()))
-    with pytest.raises(UserError) as caught:
+    with raises_code("file-damaged", "model_state.pdparams"):
         ConvBertForSequenceClassification.from_pretrained(str(copy))
-    assert "model_state.pdparams" in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("missing", ["model_config.json", "model_state.pdparams"])
 def test_missing_files_are_named(copy, missing):
     (copy / missing).unlink()
-    with pytest.raises(UserError, match=missing):
+    with raises_code("checkpoint", missing):
         ConvBertForSequenceClassification.from_pretrained(str(copy))
 
 
@@ -211,7 +207,7 @@ def test_weights_run_no_code(copy, tmp_path, function):
     command = f"touch {trace}" if function is os.system else f"open({str(trace)!r}, 'w')"
     state = OrderedDict(weight=np.zeros(2, np.float32), bad=Hostile(function, command))
     (copy / "model_state.pdparams").write_bytes(pickle.dumps(state))
-    with pytest.raises(UserError, match="it would load"):
+    with raises_code("file-damaged"):
         ConvBertForSequenceClassification.from_pretrained(str(copy))
     assert not trace.exists()
 
@@ -230,18 +226,18 @@ def test_torch_file_without_torch(tmp_path):
         pytest.skip("torch is installed here; alignment/run.py reads such files with it")
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "pytorch_model.bin").write_bytes(b"x")
-    with pytest.raises(UserError, match=r"needs torch.*model\.safetensors"):
+    with raises_code("package-missing", "model.safetensors"):
         checkpoint.read_weights(str(tmp_path / "pytorch_model.bin"))
 
 
 def test_layouts_are_told_apart(tmp_path, copy):
     assert checkpoint.find_files(str(copy)) == ("model_config.json", "model_state.pdparams")
     (tmp_path / "model.safetensors").touch()
-    with pytest.raises(UserError, match=r"lacks config.json$"):
+    with raises_code("checkpoint", "config.json"):
         checkpoint.find_files(str(tmp_path))
     (tmp_path / "model.safetensors").unlink()
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(UserError, match=r"lacks model.safetensors \(or pytorch_model.bin\)"):
+    with raises_code("checkpoint", "model.safetensors", "pytorch_model.bin"):
         checkpoint.find_files(str(tmp_path))
     (tmp_path / "pytorch_model.bin").touch()
     assert checkpoint.find_files(str(tmp_path)) == ("config.json", "pytorch_model.bin")

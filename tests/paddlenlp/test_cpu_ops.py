@@ -1,7 +1,5 @@
 """The hand-written CPU operators equal Paddle's own, forward and backward."""
 
-from __future__ import annotations
-
 import numpy as np
 import paddle
 import paddle.nn.functional as F

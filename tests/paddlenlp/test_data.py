@@ -1,7 +1,5 @@
 """Stack, Pad, Tuple and Dict in upstream's call form."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

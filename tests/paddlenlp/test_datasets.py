@@ -1,7 +1,5 @@
 """The nine GLUE readers on tiny files in the official formats, the real SST-2, and bad files."""
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 import zipfile
@@ -12,7 +10,7 @@ import pytest
 from paddlenlp.data import Stack
 from paddlenlp.datasets import GLUE_TASKS, MapDataset, load_dataset
 from paddlenlp.datasets import glue as glue_module
-from paddlenlp.utils.errors import UserError
+from tests.helpers.errors import raises_code
 
 SIZES = {  # examples per split of the fixtures
     "cola": {"train": 10, "dev": 5, "test": 3},
@@ -148,7 +146,7 @@ def test_mrpc_split_files_are_read_where_present(tmp_path):
 
 
 def test_mrpc_without_its_files(tmp_path):
-    with pytest.raises(UserError, match=r"neither train\.tsv nor msr_paraphrase_train\.txt"):
+    with raises_code("data-set", "train.tsv", "msr_paraphrase_train.txt"):
         load(tmp_path, task="mrpc")
 
 
@@ -191,28 +189,27 @@ def test_a_byte_order_mark_is_no_text(fixtures, tmp_path):
 
 
 BAD_FILES = {
-    "one column too few": (b"good film\n", r"dev\.tsv, line 3: 1 columns instead of 2"),
-    "one column too many": (b"good\tfilm\t1\n", r"dev\.tsv, line 3: 3 columns instead of 2"),
-    "torn last row": (b"good film\t", r"dev\.tsv, line 3: label '' is not one of 0, 1"),
-    "unknown label": (b"good film\t2\n", r"dev\.tsv, line 3: label '2' is not one of 0, 1"),
-    "blank line inside": (b"\ngood film\t1\n", r"dev\.tsv, line 3: 1 columns instead of 2"),
-    "not UTF-8": (b"na\xefve\t1\n", r"dev\.tsv, line 3: not UTF-8 at byte 3 of the line"),
+    "one column too few": (b"good film\n", "row"),
+    "one column too many": (b"good\tfilm\t1\n", "row"),
+    "torn last row": (b"good film\t", "label"),
+    "unknown label": (b"good film\t2\n", "label"),
+    "blank line inside": (b"\ngood film\t1\n", "row"),
+    "not UTF-8": (b"na\xefve\t1\n", "encoding"),
 }
 
 
 @pytest.mark.parametrize("case", BAD_FILES)
 def test_bad_rows_are_named_with_file_and_line(sst2_copy, case):
-    content, message = BAD_FILES[case]
+    content, code = BAD_FILES[case]
     (sst2_copy / "dev.tsv").write_bytes(b"sentence\tlabel\nfine\t1\n" + content)
-    with pytest.raises(UserError, match=message) as caught:
+    with raises_code(code, "dev.tsv", "line 3"):
         load(sst2_copy, "dev")
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"sentence\tlabel\n", b"\n\n"])
 def test_files_without_examples(sst2_copy, content):
     (sst2_copy / "dev.tsv").write_bytes(content)
-    with pytest.raises(UserError, match=r"dev\.tsv has no examples"):
+    with raises_code("empty-input", "dev.tsv"):
         load(sst2_copy, "dev")
 
 
@@ -221,7 +218,7 @@ def test_scores_outside_the_range(fixtures, tmp_path, score):
     data = shutil.copytree(fixtures / "STS-B", tmp_path / "data")
     row = "\t".join(["0", "g", "f", "y", "1", "s", "s", "A cat.", "A dog.", score])
     (data / "dev.tsv").write_text(f"header\n{row}\n")
-    with pytest.raises(UserError, match="line 2: score"):
+    with raises_code("label", "dev.tsv", "line 2"):
         load(data, "dev", "sts-b")
 
 
@@ -230,23 +227,23 @@ def test_a_few_torn_rows_of_qqp_are_skipped_aloud(fixtures, tmp_path, capsys):
     with open(data / "dev.tsv", "a", encoding="utf-8") as file:
         file.write("9\t1\t2\ttorn\n")
     assert len(load(data, "dev", "qqp")) == 5
-    assert "skipped 1 torn rows" in capsys.readouterr().err
+    assert str(data / "dev.tsv") in capsys.readouterr().err
     with open(data / "dev.tsv", "a", encoding="utf-8") as file:
         file.write("9\t1\t2\ttorn\n" * 30)
-    with pytest.raises(UserError, match="4 columns instead of 6"):
+    with raises_code("row", "dev.tsv"):
         load(data, "dev", "qqp")
 
 
 def test_unknown_names(fixtures, tmp_path):
-    with pytest.raises(UserError, match="unknown GLUE task 'sst2': choose from cola, sst-2"):
+    with raises_code("data-set", "sst2", "sst-2"):
         load(fixtures, task="sst2")
-    with pytest.raises(UserError, match="mnli has no split 'dev': choose from train, dev_matched"):
+    with raises_code("data-set", "mnli", "dev_matched"):
         load(fixtures, "dev", "mnli")
-    with pytest.raises(UserError, match="unknown data set 'squad'"):
+    with raises_code("data-set", "squad"):
         load_dataset("squad", "x")
-    with pytest.raises(UserError, match="does not exist"):
+    with raises_code("file-missing", tmp_path / "none"):
         load(tmp_path / "none")
-    with pytest.raises(UserError, match=r"cannot read .*train\.tsv.*--data_dir"):
+    with raises_code("file-unreadable", "train.tsv", "--data_dir"):
         load(tmp_path)
 
 
@@ -325,9 +322,9 @@ class TestDownload:
         assert self.server.count == 1  # the archive is still whole
 
     def test_a_wrong_checksum_names_what_to_give(self, sst2_copy, monkeypatch):
-        monkeypatch.setattr("paddlenlp.utils.download.BACKOFF", 0)
+        monkeypatch.setattr("pooch.core.time.sleep", lambda seconds: None)
         self.publish(monkeypatch, sst2_copy, md5="0" * 32)
-        with pytest.raises(UserError, match="MD5 checksum .* expected 000.*--data_dir DIR"):
+        with raises_code("download", "0" * 32, "--data_dir DIR"):
             load(None)
         assert not (self.home / "sst-2.zip").exists()
 
@@ -344,12 +341,12 @@ class TestDownload:
         assert self.server.count == 3
 
     def test_nothing_there(self):
-        with pytest.raises(UserError, match=r"HTTP status 404.*--data_dir DIR \(RTE files\)"):
+        with raises_code("download", 404, "--data_dir DIR", "RTE"):
             load(None, task="rte")
 
 
 def test_a_cache_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("PPNLP_HOME", str(tmp_path / "file"))
-    with pytest.raises(UserError, match="file"):
+    with raises_code("not-writable", tmp_path / "file"):
         load_dataset("glue", "sst-2", splits="dev")

@@ -1,7 +1,5 @@
 """fetch against a real HTTP server on this machine, archives, cache paths and the log."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging
@@ -13,25 +11,24 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import requests
 
 from paddlenlp.transformers import ConvBertTokenizer
 from paddlenlp.utils import download
 from paddlenlp.utils.download import extract_zip, fetch, file_lock, file_md5
 from paddlenlp.utils.env import dataset_home, hub_url, model_home
-from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.hub import PRETRAINED_MODELS, pretrained_file
 from paddlenlp.utils.log import get_logger
+from tests.helpers.errors import raises_code
 from tests.helpers.local_server import Trouble
 
 CONTENT = bytes(random.Random(0).getrandbits(8) for _ in range(300_000))
-HALF = 2 * download.CHUNK  # whole chunks survive a broken connection
+HALF = 2 * download.CHUNK
 MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    monkeypatch.setattr(download, "BACKOFF", 0)
+    monkeypatch.setattr("pooch.core.time.sleep", lambda seconds: None)
 
 
 @pytest.fixture
@@ -42,7 +39,7 @@ def server(http_server):
 
 @pytest.fixture
 def get(server, tmp_path):
-    """Return ``get(**options)``: fetch /file, check that it is whole and alone, return its path."""
+    """Return ``get(**options)``: fetch /file, check that it is complete and alone, return it."""
 
     def run(**options):
         path = fetch(f"{server.url}/file", tmp_path / "cache" / "file", **options)
@@ -57,17 +54,9 @@ def names(directory: Path):
     return sorted(p.name for p in directory.iterdir() if p.suffix != ".lock")
 
 
-def leave_part(tmp_path, content: bytes, tag: str = "") -> None:
-    """Pretend that an earlier download broke off."""
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "file.part").write_bytes(content)
-    if tag:
-        (tmp_path / "cache" / "file.part.tag").write_text(tag)
-
-
 def test_a_file_is_fetched_once(get, server):
-    get(md5=MD5, size=len(CONTENT))
-    get(md5=MD5, size=len(CONTENT))
+    get(md5=MD5)
+    get(md5=MD5)
     assert server.count == 1
 
 
@@ -77,158 +66,65 @@ def test_a_good_file_needs_no_network(tmp_path):
     assert names(tmp_path) == ["file"]
 
 
+def test_a_downloaded_file_is_readable_by_others(get):
+    assert get().stat().st_mode & 0o777 == 0o644
+
+
 @pytest.mark.parametrize("old", [b"", CONTENT[:1000]])
-def test_a_damaged_file_is_replaced(get, server, tmp_path, old, capsys):
+def test_a_damaged_file_is_replaced(get, server, tmp_path, old):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "file").write_bytes(old)
     get(md5=MD5)
-    assert "downloading it again" in capsys.readouterr().err
+    assert server.count == 1
 
 
-def test_a_broken_connection_is_resumed(get, server):
-    server.troubles = [Trouble(cut_after=HALF), Trouble(cut_after=download.CHUNK)]
-    get()
-    assert server.ranges == [None, f"bytes={HALF}-", f"bytes={HALF + download.CHUNK}-"]
+TROUBLES = {
+    "closed early": [Trouble(cut_after=HALF), Trouble(cut_after=0)],
+    "busy": [Trouble(status=503), Trouble(status=429)],
+    "stalled": [Trouble(stall_after=HALF)],
+}
 
 
-def test_progress_resets_the_count_of_attempts(get, server, monkeypatch):
-    monkeypatch.setattr(download, "CHUNK", 20_000)
-    server.troubles = [Trouble(cut_after=20_000) for _ in range(10)]
-    get()
-    assert server.count == 11
-
-
-def test_a_short_body_is_noticed_whatever_the_http_library_says(get, server, monkeypatch):
-    whole = requests.Response.iter_content
-    short = [True]
-
-    def iter_content(response, size):
-        chunks = whole(response, size)
-        return iter([next(chunks)]) if short and short.pop() else chunks
-
-    monkeypatch.setattr(requests.Response, "iter_content", iter_content)
-    get()
-    assert server.ranges == [None, f"bytes={download.CHUNK}-"]
-
-
-def test_a_server_that_starts_over_for_ever_is_left(server, tmp_path):
-    server.honours_range = False
-    server.troubles = [Trouble(cut_after=HALF), Trouble(cut_after=download.CHUNK)] * 9
-    with pytest.raises(UserError, match="tried 4 times"):
-        fetch(f"{server.url}/file", tmp_path / "file")
-    assert server.count == 4
-
-
-def test_a_new_process_resumes_too(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "ATTEMPTS", 1)
-    server.troubles = [Trouble(cut_after=HALF)]
-    path = tmp_path / "file"
-    with pytest.raises(UserError):
-        fetch(f"{server.url}/file", path)
-    assert not path.exists()
-    assert (tmp_path / "file.part").stat().st_size == HALF
-    fetch(f"{server.url}/file", path)
-    assert path.read_bytes() == CONTENT
-    assert server.ranges[-1] == f"bytes={HALF}-"
-
-
-def test_a_server_without_ranges_sends_all_again(get, server):
-    server.honours_range = False
-    server.troubles = [Trouble(cut_after=HALF)]
-    get()
-    assert server.ranges == [None, f"bytes={HALF}-"]
-
-
-def test_a_changed_file_is_not_mixed_with_the_old_one(get, server, tmp_path):
-    leave_part(tmp_path, b"old" * 1000, tag='"old version"')
-    get()
-    assert server.ranges == ["bytes=3000-"]
-
-
-def test_without_tag_and_checksum_nothing_is_resumed(get, server, tmp_path):
-    leave_part(tmp_path, CONTENT[:1000])
-    get()
-    assert server.ranges == [None]
-
-
-def test_with_a_checksum_no_tag_is_needed(get, server, tmp_path):
-    server.etags = False
-    leave_part(tmp_path, CONTENT[:1000])
-    get(md5=MD5)
-    assert server.ranges == ["bytes=1000-"]
-
-
-def test_a_mixture_is_found_by_the_checksum(get, server, tmp_path):
-    server.etags = False
-    leave_part(tmp_path, b"x" * 1000)
-    get(md5=MD5)
-    assert server.ranges == ["bytes=1000-", None]
-
-
-@pytest.mark.parametrize("part", [CONTENT, CONTENT + b"more"])
-def test_a_part_that_is_too_long_starts_over(get, server, tmp_path, part):
-    leave_part(tmp_path, part)
-    get(md5=MD5)
-    assert server.ranges[-1] is None
-
-
-def test_a_range_that_was_not_asked_for_starts_over(get, server):
-    server.troubles = [Trouble(cut_after=HALF), Trouble(wrong_range=True)]
-    get()
-    assert server.ranges == [None, f"bytes={HALF}-", None]
-
-
-def test_server_errors_are_tried_again(get, server):
-    server.troubles = [Trouble(status=503), Trouble(status=429)]
-    get()
-    assert server.count == 3
-
-
-def test_a_stalled_server_is_left(get, server):
-    server.troubles = [Trouble(stall_after=HALF)]
-    started = time.monotonic()
+@pytest.mark.parametrize("kind", TROUBLES)
+def test_a_failure_that_may_pass_is_tried_again(get, server, kind):
+    server.troubles = list(TROUBLES[kind])
     get(timeout=(5, 0.3))
-    assert time.monotonic() - started < 10
-    assert server.ranges == [None, f"bytes={HALF}-"]
+    assert server.count == len(TROUBLES[kind]) + 1
 
 
-ENDINGS = {
-    "not found": ([Trouble(status=404)], {}, "HTTP status 404", 1),
-    "forbidden": ([Trouble(status=403)], {}, "HTTP status 403", 1),
-    "always busy": ([Trouble(status=503)] * 9, {}, r"HTTP status 503 \(tried 4 times\)", 4),
-    "always cut": ([Trouble(cut_after=0)] * 9, {}, "ended after 0 of 300000|broke off", 4),
-    "always stalled": (
-        [Trouble(stall_after=0)] * 9,
-        {"timeout": (5, 0.2)},
-        "the server stopped sending",
-        4,
-    ),
-    "wrong checksum": ([], {"md5": "0" * 32}, f"MD5 checksum {MD5}, expected 0000", 2),
-    "wrong size": ([], {"size": 5}, "300000 bytes, expected 5", 2),
+ATTEMPTS = download.RETRIES + 1
+ENDINGS = {  # what the server does, options, a fact of the message, requests
+    "not found": ([Trouble(status=404)], {}, 404, 1),
+    "forbidden": ([Trouble(status=403)], {}, 403, 1),
+    "always busy": ([Trouble(status=503)] * 9, {}, 503, ATTEMPTS),
+    "always closed early": ([Trouble(cut_after=0)] * 9, {}, "", ATTEMPTS),
+    "always stalled": ([Trouble(stall_after=0)] * 9, {"timeout": (5, 0.2)}, "", ATTEMPTS),
+    "wrong checksum": ([], {"md5": "0" * 32}, MD5, ATTEMPTS),
 }
 
 
 @pytest.mark.parametrize("case", ENDINGS)
 def test_failures_end_in_one_line_that_helps(server, tmp_path, case):
-    troubles, options, message, requests = ENDINGS[case]
+    troubles, options, fact, requests = ENDINGS[case]
     server.troubles = list(troubles)
-    with pytest.raises(UserError, match=f"cannot download .*{message}.*; give --x DIR$") as caught:
-        fetch(f"{server.url}/file", tmp_path / "file", hint="give --x DIR", **options)
-    assert "\n" not in str(caught.value)
+    url = f"{server.url}/file"
+    with raises_code("download", url, fact, "give --x DIR"):
+        fetch(url, tmp_path / "file", hint="give --x DIR", **options)
     assert server.count == requests
-    assert not (tmp_path / "file").exists()
+    assert names(tmp_path) == []
 
 
 def test_nobody_listens(tmp_path, free_port):
-    with pytest.raises(UserError, match="the server cannot be reached"):
-        fetch(f"http://127.0.0.1:{free_port()}/x", tmp_path / "x")
+    url = f"http://127.0.0.1:{free_port()}/x"
+    with raises_code("download", url):
+        fetch(url, tmp_path / "x")
 
 
 @pytest.mark.parametrize(
     "url", ["http://example.org/x", "ftp://127.0.0.1/x", "file:///etc/hostname", "x"]
 )
 def test_only_https_leaves_this_machine(tmp_path, url):
-    with pytest.raises(UserError, match="is not https"):
+    with raises_code("download", url, "https"):
         fetch(url, tmp_path / "x")
 
 
@@ -236,16 +132,16 @@ def test_a_redirection_is_followed_but_never_to_plain_http(get, server, tmp_path
     server.troubles = [Trouble(status=302, location="/file")]
     get()
     server.troubles = [Trouble(status=302, location="http://127.0.0.2:1/x")]
-    with pytest.raises(UserError, match=r"http://127\.0\.0\.2:1/x is not https"):
+    with raises_code("download", "http://127.0.0.2:1/x", "https"):
         fetch(f"{server.url}/file", tmp_path / "other")
 
 
-def test_a_full_disk_is_said(server, tmp_path, monkeypatch):
-    def full(job, response, offset):
+def test_a_full_disk_is_named(server, tmp_path, monkeypatch):
+    def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(download, "_receive", full)
-    with pytest.raises(UserError, match=r"writing .*file\.part: No space left on device"):
+    monkeypatch.setattr("pooch.core.shutil.move", full)
+    with raises_code("download", "No space left on device"):
         fetch(f"{server.url}/file", tmp_path / "file")
 
 
@@ -254,7 +150,6 @@ def test_a_log_file_gets_whole_lines_and_no_progress_bar(get, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
     assert all(line.startswith("[") for line in lines)
-    assert "downloaded" in lines[1]
 
 
 FETCHING = """
@@ -274,40 +169,44 @@ def test_of_two_processes_one_downloads(server, tmp_path, repo_root):
     line = second.stderr.readline()
     server.release.set()
     results = [process.communicate(timeout=60) for process in (first, second)]
-    assert "waiting for another process" in line
+    assert str(tmp_path / "file") in line  # it waits, and says for what
     assert [out for out, _ in results] == ["300000\n", "300000\n"], results
-    assert server.ranges == [None, f"bytes={HALF}-"]
+    assert server.count == 2  # both of the first process
 
 
-def test_the_lock_of_a_dead_process_is_free(server, tmp_path, repo_root):
-    code = (
-        "import os, sys\nfrom paddlenlp.utils.download import file_lock\n"
-        "with file_lock(sys.argv[1]): os.kill(os.getpid(), 9)\n"
-    )
-    path = tmp_path / "file"
-    subprocess.run([sys.executable, "-c", code, str(path)], cwd=repo_root, timeout=60)
-    fetch(f"{server.url}/file", path, md5=MD5)
+HOLDING = """
+import os, sys
+from paddlenlp.utils.download import file_lock
+with file_lock(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 
-def test_a_lock_that_stays_is_an_error(tmp_path, repo_root):
-    code = (
-        "import sys\nfrom paddlenlp.utils.download import file_lock\n"
-        "with file_lock(sys.argv[1]): print('held', flush=True); sys.stdin.read()\n"
-    )
-    path = tmp_path / "file"
-    holder = subprocess.Popen(
-        [sys.executable, "-c", code, str(path)],
+@pytest.fixture
+def holder(tmp_path, repo_root):
+    """A process that holds the lock of ``tmp_path/file``."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDING, str(tmp_path / "file")],
         cwd=repo_root,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
-    try:
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(UserError, match="another process has held"), file_lock(path, 0.2):
-            pass
-    finally:
-        holder.communicate("", timeout=60)
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.communicate("", timeout=60)
+
+
+def test_the_lock_of_a_dead_process_is_free(holder, server, tmp_path):
+    holder.kill()
+    holder.wait(timeout=60)
+    fetch(f"{server.url}/file", tmp_path / "file", md5=MD5)
+
+
+def test_a_lock_that_stays_is_an_error(holder, tmp_path):
+    with raises_code("busy", tmp_path / "file"), file_lock(tmp_path / "file", 0.2):
+        pass
 
 
 def wait_for(condition, seconds=30):
@@ -333,20 +232,13 @@ def test_extract_replaces_the_directory(tmp_path):
     assert names(tmp_path / "out") == ["d"]
 
 
-@pytest.mark.parametrize("name", ["../x", "d/../../x", "/tmp/x", "..\\x", "C:\\x"])
+@pytest.mark.parametrize("name", ["../x", "d/../../x", "/tmp/x"])
 def test_extract_never_leaves_the_directory(tmp_path, name):
     archive = make_zip(tmp_path / "a.zip", {"good": "1", name: "2"})
-    with pytest.raises(UserError, match="points outside"):
-        extract_zip(archive, tmp_path / "in" / "out")
+    inside = extract_zip(archive, tmp_path / "in" / "out")
     assert names(tmp_path) == ["a.zip", "in"]
-    assert names(tmp_path / "in") == []
-
-
-def test_extract_refuses_a_bomb(tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "MAX_EXTRACTED_BYTES", 10)
-    archive = make_zip(tmp_path / "a.zip", {"x": "1" * 11})
-    with pytest.raises(UserError, match="would unpack to 11 bytes"):
-        extract_zip(archive, tmp_path / "out")
+    assert names(tmp_path / "in") == ["out"]
+    assert sorted(p.read_text() for p in inside.rglob("*") if p.is_file()) == ["1", "2"]
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "text"])
@@ -355,7 +247,7 @@ def test_extract_refuses_a_damaged_archive(tmp_path, damage):
     content = archive.read_bytes()
     flipped = content[:500] + b"\x00\x00" + content[502:]
     archive.write_bytes({"cut": content[:700], "flipped": flipped, "text": b"no zip"}[damage])
-    with pytest.raises(UserError, match="not a whole zip file"):
+    with raises_code("download", archive):
         extract_zip(archive, tmp_path / "out")
     assert names(tmp_path) == ["a.zip"]
 
@@ -387,9 +279,9 @@ def test_a_published_name_downloads_its_vocabulary(server, tiny_vocab, monkeypat
     assert tokenizer.vocab == ConvBertTokenizer(tiny_vocab).vocab
     ConvBertTokenizer.from_pretrained("convbert-small")
     assert server.count == 1
-    with pytest.raises(UserError, match=r"404; .*--model_name_or_path DIR"):
+    with raises_code("download", 404, "--model_name_or_path DIR"):
         pretrained_file("convbert-base", "model_state.pdparams")
-    with pytest.raises(UserError, match=", ".join(PRETRAINED_MODELS)):
+    with raises_code("model-name", *PRETRAINED_MODELS):
         pretrained_file("bert", "vocab.txt")
 
 

@@ -1,7 +1,5 @@
 """Atomic files and directories, and the directory check."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
@@ -11,13 +9,13 @@ import threading
 import pytest
 
 from paddlenlp.utils import files
-from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import (
     atomic_directory,
     atomic_write,
     ensure_writable_dir,
     remove_unfinished,
 )
+from tests.helpers.errors import raises_code
 
 
 def names(directory):
@@ -145,14 +143,14 @@ def test_a_failed_swap_puts_the_old_directory_back(tmp_path, monkeypatch):
 
 def test_directory_never_replaces_a_file(tmp_path):
     (tmp_path / "best").write_text("precious")
-    with pytest.raises(UserError, match="is a file"), atomic_directory(tmp_path / "best"):
+    with raises_code("not-writable", "best"), atomic_directory(tmp_path / "best"):
         pass
     assert (tmp_path / "best").read_text() == "precious"
 
 
 def test_a_directory_where_nothing_can_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot write in directory .*file"):
+    with raises_code("not-writable", tmp_path / "file"):
         with atomic_directory(tmp_path / "file" / "best"):
             pass
 
@@ -226,5 +224,5 @@ def test_ensure_writable_dir(tmp_path):
 def test_directories_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("x")
     for bad in (tmp_path / "file", tmp_path / "file" / "below", "/proc/none", "/proc"):
-        with pytest.raises(UserError, match="cannot write in directory"):
+        with raises_code("not-writable", bad):
             ensure_writable_dir(bad)

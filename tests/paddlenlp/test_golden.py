@@ -3,8 +3,6 @@
 The file is written by tests/reference/model_golden.py; the live comparison is alignment/run.py.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import paddle
 import paddle.nn.functional as F

@@ -1,7 +1,5 @@
 """Every head: output shapes, a falling loss, export; replaced-token detection and its criterion."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np
@@ -17,7 +15,7 @@ from paddlenlp.transformers import (
     ConvBertPretrainingCriterion,
 )
 from paddlenlp.transformers.convbert.pretraining import IGNORED, generator_config, sample_tokens
-from paddlenlp.utils.errors import UserError
+from tests.helpers.errors import raises_code
 
 B, L, M = 4, 9, 3
 
@@ -217,7 +215,7 @@ def test_word_embeddings_are_shared(pretraining, tiny_config):
 
 def test_generator_and_discriminator_must_share_a_vocabulary(tiny_config):
     other = dataclasses.replace(tiny_config, vocab_size=7)
-    with pytest.raises(ValueError, match="share their word embeddings"):
+    with pytest.raises(ValueError, match=r"\[7, "):
         ConvBertForTotalPretraining(ConvBertGenerator(other), ConvBertDiscriminator(tiny_config))
 
 
@@ -278,5 +276,5 @@ def test_generator_sizes_follow_upstream():
         found = (config.hidden_size, config.intermediate_size, config.num_attention_heads)
         assert found == sizes
         assert config.embedding_size == preset.embedding_size
-    with pytest.raises(UserError):
+    with raises_code("configuration"):
         generator_config(transformers.ConvBertConfig.preset("convbert-small"), 5)

@@ -1,7 +1,5 @@
 """The GLUE metrics against worked values, and their corner cases."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

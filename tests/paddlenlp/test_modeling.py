@@ -1,7 +1,5 @@
 """The model: its parts against readable references, padding, masks, shapes, configuration."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np
@@ -18,7 +16,7 @@ from paddlenlp.transformers.convbert.layers import (
     span_dynamic_conv,
     split_heads,
 )
-from paddlenlp.utils.errors import UserError
+from tests.helpers.errors import raises_code
 
 
 def nine_slices(values, kernels):
@@ -239,12 +237,12 @@ BAD_FIELDS = {
 
 @pytest.mark.parametrize("field", BAD_FIELDS)
 def test_bad_configuration_is_named(field):
-    with pytest.raises(UserError, match=field):
+    with raises_code("configuration", field):
         ConvBertConfig(**BAD_FIELDS[field])
 
 
 def test_unknown_size_lists_the_known_ones():
-    with pytest.raises(UserError, match="convbert-medium-small"):
+    with raises_code("model-name", "convbert-medium-small"):
         ConvBertConfig.preset("convbert-huge")
 
 
@@ -276,5 +274,5 @@ def test_forms_of_the_configuration(form):
 
 def test_overrides_win():
     assert ConvBertConfig.from_dict(FLAT, num_classes=7).num_classes == 7
-    with pytest.raises(UserError, match="hidden_size"):
+    with raises_code("configuration", "hidden_size"):
         ConvBertConfig.from_dict({"num_classes": 2})

@@ -1,7 +1,5 @@
 """ConvBertTokenizer: ids recorded from the reference, upstream's call form, files, bad input."""
 
-from __future__ import annotations
-
 import json
 import pickle
 import subprocess
@@ -14,6 +12,7 @@ from convbert.text.processing import TextProcessor
 from paddlenlp.datasets import load_dataset
 from paddlenlp.transformers import ConvBertTokenizer, tokenizer_utils
 from paddlenlp.utils.errors import UserError
+from tests.helpers.errors import raises_code
 from tests.reference.tokenizer_golden import SST2_LENGTH, batches, digest, our_ids
 
 CLS, SEP, PAD, UNK = 2, 3, 0, 1  # the ids in `tiny_vocab`
@@ -245,27 +244,27 @@ def test_settings_of_other_writers_are_understood(tiny_vocab, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "code", "fact"),
     [
-        (b"[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n", r"lacks \[MASK\]"),
-        (b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\na\n", "line 8 repeats line 6"),
-        (b"[PAD]\n\xff\n", "not UTF-8 at byte 6"),
-        (b"", r"lacks \[PAD\]"),
+        (b"[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n", "vocabulary", "[MASK]"),
+        (b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\na\n", "vocabulary", "line 8"),
+        (b"[PAD]\n\xff\n", "encoding", "vocab.txt"),
+        (b"", "vocabulary", "[PAD]"),
     ],
 )
-def test_bad_vocabularies(tmp_path, content, message):
+def test_bad_vocabularies(tmp_path, content, code, fact):
     path = tmp_path / "vocab.txt"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=message):
+    with raises_code(code, fact):
         ConvBertTokenizer(path)
 
 
 def test_missing_files_and_names(tmp_path):
-    with pytest.raises(UserError, match=r"has no vocab\.txt"):
+    with raises_code("vocabulary", "vocab.txt"):
         ConvBertTokenizer.from_pretrained(tmp_path)
-    with pytest.raises(UserError, match="convbert-base"):
+    with raises_code("model-name", "convbert-base"):
         ConvBertTokenizer.from_pretrained("convbert-huge")
-    with pytest.raises(UserError, match="cannot read vocabulary"):
+    with raises_code("file-unreadable", "none.txt"):
         ConvBertTokenizer(tmp_path / "none.txt")
 
 

@@ -7,8 +7,6 @@ Weights and inputs are not stored: ``alignment/cases.py`` makes them again from 
 ``grad/`` and a parameter's name in transformers.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -6,8 +6,6 @@ Needs an environment with transformers (the tests do not: they read the recorded
     python tests/reference/tokenizer_golden.py ... --write     # record the ids anew
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import random

@@ -1,6 +1,4 @@
-"""The configuration of a ConvBERT and the three published sizes (arXiv 2008.02496, table 1)."""
-
-from __future__ import annotations
+"""The configuration of a ConvBERT and the three published sizes (arXiv 2008.02496)."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -49,7 +47,7 @@ class ConvBertConfig:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             integer = isinstance(value, int) and not isinstance(value, bool)
-            if field.type == "int" and (not integer or value < (field.name != "pad_token_id")):
+            if field.type is int and (not integer or value < (field.name != "pad_token_id")):
                 yield f"{field.name} must be a positive integer, not {value!r}"
                 return
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
@@ -85,7 +83,7 @@ class ConvBertConfig:
         return self.hidden_size // self.num_attention_heads
 
     @classmethod
-    def preset(cls, name: str, **overrides: Any) -> ConvBertConfig:
+    def preset(cls, name: str, **overrides: Any) -> "ConvBertConfig":
         """Return a published size; ``overrides`` replace fields.
 
         Raises:
@@ -96,7 +94,7 @@ class ConvBertConfig:
         return cls(**{**PRESETS[name], **overrides})
 
     @classmethod
-    def from_dict(cls, raw: dict[str, Any], **overrides: Any) -> ConvBertConfig:
+    def from_dict(cls, raw: dict[str, Any], **overrides: Any) -> "ConvBertConfig":
         """Read a configuration in our form, upstream's nested form, or the HF form.
 
         Upstream nests the body's arguments: ``{"init_args": [{...}], "num_classes": 3, ...}``,

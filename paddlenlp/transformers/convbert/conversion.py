@@ -3,8 +3,6 @@
 The names of the tensors are one table, ``paddlenlp.transformers.convbert.weight_names``.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path
@@ -12,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from paddlenlp import transformers
 from paddlenlp.transformers import checkpoint
-from paddlenlp.transformers.convbert import weight_names
+from paddlenlp.transformers.convbert import heads, modeling, pretraining, weight_names
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
+from paddlenlp.transformers.convbert.tokenizer import ConvBertTokenizer
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_directory, atomic_write
 
@@ -51,7 +49,7 @@ def convert(source: str, target: str, layout: str, architecture: str | None = No
             f"architecture '{architecture}' is unknown: give --architecture, one of "
             + ", ".join(weight_names.HEADS),
         )
-    model = getattr(transformers, architecture).from_pretrained(source, new_head=False)
+    model = _model_class(architecture).from_pretrained(source, new_head=False)
     labels = label_names(source, raw)
     with atomic_directory(target) as work:
         if layout == "hf":
@@ -60,6 +58,11 @@ def convert(source: str, target: str, layout: str, architecture: str | None = No
             model.save_pretrained(str(work))
         _write_tokenizer(Path(source), work, labels, model)
     return architecture
+
+
+def _model_class(architecture: str) -> type:
+    modules = (modeling, heads, pretraining)
+    return next(vars(module)[architecture] for module in modules if architecture in vars(module))
 
 
 def find_architecture(raw: dict[str, Any]) -> str | None:
@@ -133,7 +136,7 @@ def _write_tokenizer(source: Path, target: Path, labels: list[str] | None, model
         return  # weights alone, as some are published
     settings = source / TOKENIZER_CONFIG
     settings = checkpoint.read_json(str(settings)) if settings.exists() else {}
-    transformers.ConvBertTokenizer(
+    ConvBertTokenizer(
         vocab,
         do_lower_case=bool(settings.get("do_lower_case", True)),
         label_names=labels,

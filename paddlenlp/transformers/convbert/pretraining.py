@@ -1,6 +1,6 @@
 """Replaced-token detection, the pretraining of ConvBERT (ELECTRA, arXiv 2003.10555).
 
-A small generator fills masked positions with samples; the discriminator tells, for every token,
+A small generator fills masked positions with samples; the discriminator predicts for every token
 whether it was replaced. Shapes: B batch, L length, E embedding, H hidden, V vocabulary.
 """
 

@@ -1,6 +1,4 @@
-"""ConvBERT's tokenizer: BERT's WordPiece with the uncased vocabulary (paper section 4.1)."""
-
-from __future__ import annotations
+"""ConvBERT's tokenizer: BERT's WordPiece with the uncased vocabulary."""
 
 from paddlenlp.transformers.tokenizer_utils import WordPieceTokenizer
 

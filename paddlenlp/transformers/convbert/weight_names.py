@@ -4,8 +4,6 @@ One table drives both directions. Shapes differ in two ways: torch keeps the wei
 layer as [out, in], Paddle as [in, out]; and one bias is a column [O, 1] there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
