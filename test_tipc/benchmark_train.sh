@@ -1,19 +1,10 @@
 #!/usr/bin/env bash
 # Training speed as TIPC's benchmark reports it: one JSON line with ips (samples/s) per case.
 #   bash test_tipc/benchmark_train.sh CONFIG [benchmark_train] [CASE]
-# CASE: dynamic_bs8_fp32_DP_N1C1 (batch 8, fp32, one node, one card or CPU process; N1C2: two); none:
-# every batch size and number format in lines 53 and 54 of the configuration.
+# CASE: dynamic_bs8_fp32_DP_N1C1 (batch 8, fp32, one node, one card or CPU process; N1C2: two).
+# Without it: every batch size and number format in lines 53 and 54 of the configuration.
 # Get data and model first: bash test_tipc/prepare.sh CONFIG benchmark_train
 set -euo pipefail
 # shellcheck source=test_tipc/common_func.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common_func.sh"
-
-if [ "$#" -lt 1 ] || [ "$#" -gt 3 ]; then
-    die "usage: bash test_tipc/$(basename "$0") CONFIG [MODE] [CASE]"
-fi
-tipc_begin benchmark benchmark "$1" "${2:-benchmark_train}" "${3:-}"
-tipc_run_plan
-for speed in "$RUN_DIR"/index/*_speed; do
-    [ ! -f "$speed" ] || cat "$speed"
-done
-tipc_finish
+tipc benchmark "$@"

@@ -2,11 +2,8 @@
 # Get the data and models that a configuration needs in a mode, into test_tipc/data/<model_name>.
 #   bash test_tipc/prepare.sh CONFIG MODE [--data_dir DIR] [--model_dir DIR] [--trained_dir DIR]
 # MODE: those of test_train_inference_python.sh, serving_infer, paddle2onnx_infer, benchmark_train.
-# What can neither be downloaded nor was given comes from this repository, and that is said.
+# What cannot be downloaded and was not given is made from this repository; the output says so.
 set -euo pipefail
 # shellcheck source=test_tipc/common_func.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common_func.sh"
-
-[ "$#" -ge 2 ] || die "usage: bash test_tipc/$(basename "$0") CONFIG MODE [--data_dir DIR ...]"
-use_project_environment
-exec "$HELPER" "$TIPC_DIR/helper.py" prepare "$@" # signals reach it and what it started
+tipc prepare "$@"

@@ -1,13 +1,9 @@
 #!/usr/bin/env bash
 # The ONNX chain of TIPC: convert with paddle2onnx, run with ONNX Runtime, compare with Paddle.
-#   bash test_tipc/test_paddle2onnx.sh CONFIG [paddle2onnx_infer]
+#   bash test_tipc/test_paddle2onnx.sh CONFIG
 # Get the model first: bash test_tipc/prepare.sh CONFIG paddle2onnx_infer
 # Needs: pip install -r requirements-onnx.txt
 set -euo pipefail
 # shellcheck source=test_tipc/common_func.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common_func.sh"
-
-[ "$#" -eq 1 ] || [ "$#" -eq 2 ] || die "usage: bash test_tipc/$(basename "$0") CONFIG"
-tipc_begin paddle2onnx paddle2onnx "$1" "${2:-paddle2onnx_infer}"
-tipc_run_plan
-tipc_finish
+tipc paddle2onnx "$@"

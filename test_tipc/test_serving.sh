@@ -5,8 +5,4 @@
 set -euo pipefail
 # shellcheck source=test_tipc/common_func.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common_func.sh"
-
-[ "$#" -eq 1 ] || [ "$#" -eq 2 ] || die "usage: bash test_tipc/$(basename "$0") CONFIG"
-tipc_begin serving serving "$1" "${2:-serving_infer}"
-tipc_run_plan
-tipc_finish
+tipc serving "$@"

@@ -6,8 +6,4 @@
 set -euo pipefail
 # shellcheck source=test_tipc/common_func.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common_func.sh"
-
-[ "$#" -eq 2 ] || die "usage: bash test_tipc/$(basename "$0") CONFIG MODE"
-tipc_begin train_infer python "$1" "$2"
-tipc_run_plan
-tipc_finish
+tipc train_infer "$@"

@@ -1,7 +1,10 @@
-"""What the TIPC scripts need beyond bash: configuration, plan, preparation, verdicts, summary.
+"""The TIPC runner behind the scripts in test_tipc.
 
-``slots`` is the table of the configuration formats, ``config`` reads a file against it, ``plan``
-turns one into steps, ``needs`` asks what the machine has, ``prepare`` gets data and models,
-``verdict`` judges what the programs wrote, ``summary`` prints the table at the end, ``watch`` waits
-for a server. Only the standard library is imported, except by ``prepare``.
+Reading: ``formats`` has the tables of the configuration lines, ``config`` reads a file against one,
+``environment`` checks the interpreter, its packages and the GPUs.
+Planning: ``plan`` has the steps and what all chains share; ``train_infer``, ``serving``,
+``paddle2onnx`` and ``benchmark`` are the chains.
+Running: ``runner`` runs the steps and reports, ``processes`` starts and stops what they start,
+``judge`` compares what the programs wrote with what was expected.
+Inputs: ``prepare`` makes data and models, ``prepared`` checks that they were not changed since.
 """

@@ -1,27 +1,28 @@
-"""Reading a configuration: every line is checked against its slot before anything runs."""
+"""Reading a configuration: each line is checked against its slot before anything runs."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from paddlenlp.utils.errors import UserError
-from tipc.slots import (
-    AUTO,
-    BENCHMARK_MODE,
-    BENCHMARK_SLOTS,
-    FORMATS,
-    MODES,
-    NULL,
-    TRAIN_BENCHMARK,
-    TRAIN_MODES,
-    Slot,
-    set_by_runner,
-)
+from paddlenlp.utils.hub import PRETRAINED_MODELS
+from tipc.formats import AUTO, FORMATS, MODES, NULL, SCRIPT, SET_BY_RUNNER, TRAIN_BENCHMARK, Slot
+from tipc.prepared import PREPARED, ROOT, changed_file
 
-SEPARATOR = "##"
-LOST = "is a line missing before it?"
+# Flags whose values are products of a run; a script in a configuration must not set them.
+RUNNER_FLAGS = (
+    "--output_dir",
+    "--save_inference_dir",
+    "--model_path",
+    "--model_dir",
+    "--save_results",
+    "--output_npy",
+    "--output_file",
+)
+INPUT_FLAG = re.compile(r"--?\w*(dir|dirname|file|path)")  # their values must exist
+LOST_LINE = "is a line missing before it?"
 
 
 @dataclass(frozen=True)
@@ -33,50 +34,100 @@ class Entry:
     key: str
     value: str
 
+    def by_mode(self) -> dict[str, str] | None:
+        """The pairs of ``mode=value|mode=value``; None if the value is the same for all modes."""
+        if not self.slot.by_mode or "=" not in self.value:
+            return None
+        parts = (part.partition("=") for part in self.value.split("|"))
+        return {mode: value for mode, _, value in parts}
+
+    def all_values(self) -> list[str]:
+        """Each value that is written in the line, whatever the mode."""
+        pairs = self.by_mode()
+        if pairs is not None:
+            return list(pairs.values())
+        return self.value.split("|") if self.slot.many else [self.value]
+
 
 @dataclass(frozen=True)
 class Config:
-    """A checked configuration, asked by slot name (see `tipc.slots`) for one mode."""
+    """A checked configuration: slot names (see `tipc.formats`) to values, for one mode.
+
+    Methods that read a value raise a `UserError` naming the line if it has no value for the mode or
+    names a file that does not exist.
+    """
 
     path: str
     mode: str
     entries: dict[str, Entry]
+    _verified: set[Path] = field(default_factory=set)
 
     def values(self, name: str) -> list[str | None]:
         """All alternatives of a slot; None stands for null."""
         entry = self.entries[name]
-        return [None if part == NULL else part for part in _values_in(entry, self.mode)]
+        values, pairs = entry.all_values(), entry.by_mode()
+        if pairs is not None:
+            if self.mode not in pairs:
+                message = f"no value for mode {self.mode}, only for {', '.join(pairs)}"
+                raise self.fail(name, message)
+            values = [pairs[self.mode]]
+        return [None if value == NULL else value for value in values]
 
     def value(self, name: str) -> str | None:
         """The one value of a slot in this mode; None for null."""
         return self.values(name)[0]
 
-    def flag(self, name: str, value: str | None = None) -> list[str]:
-        """The slot as ``["--key=value"]``; empty where it is unused. ``value`` fills ``auto``."""
+    def input(self, name: str) -> str | None:
+        """The path in a slot; None for null."""
+        value = self.value(name)
+        return self.existing(name, value) if value else None
+
+    def flag(self, name: str) -> list[str]:
+        """The slot as ``["--key=value"]``; empty if it is unused."""
+        key, value = self.entries[name].key, self.value(name)
+        if value and INPUT_FLAG.fullmatch(key):
+            self.existing(name, value, key)
+        return self.set(name, value)
+
+    def set(self, name: str, value: str | Path | None) -> list[str]:
+        """The flag of a slot with a value of the runner; empty if either is unused."""
+        key = self.entries[name].key
+        return [] if key == NULL or value in (None, AUTO) else [f"{key}={value}"]
+
+    def script(self, name: str) -> list[str]:
+        """The words of a script and its flags."""
+        words = (self.value(name) or "").split()
+        for word, following in zip(words, [*words[1:], ""]):
+            flag, equals, value = word.partition("=")
+            if INPUT_FLAG.fullmatch(flag):
+                self.existing(name, value if equals else following, flag)
+        return words
+
+    def existing(self, name: str, value: str, flag: str = "") -> str:
+        """Return ``value``, a path that must exist and, if prepared, must not have changed.
+
+        Raises:
+            UserError: "file-missing" or "file-damaged", with the line.
+        """
+        path = Path(ROOT, value)
+        published = flag.endswith("name_or_path") and value in PRETRAINED_MODELS
+        if published or path in self._verified:
+            return value
+        made = PREPARED in path.parents
+        how = f"run bash test_tipc/prepare.sh {self.path} {self.mode}"
+        if not path.exists():
+            how = how if made else "give a file or directory that exists"
+            raise self.fail(name, f"'{value}' does not exist: {how}", "file-missing")
+        if changed := changed_file(path):
+            message = f"{changed} is not as prepare.sh left it: {how}"
+            raise self.fail(name, message, "file-damaged")
+        self._verified.add(path)
+        return value
+
+    def fail(self, name: str, message: str, code: str = "tipc-config") -> UserError:
+        """An error that names the line of a slot."""
         entry = self.entries[name]
-        value = self.value(name) if value is None else value
-        if entry.key == NULL or value is None or value == AUTO:
-            return []
-        return [f"{entry.key}={value}"]
-
-    def fail(self, name: str, message: str) -> UserError:
-        """An error that points at the line of a slot."""
-        entry = self.entries[name]
-        return UserError(
-            "tipc-config", f"{self.path}, line {entry.line} ({entry.slot.name}): {message}"
-        )
-
-
-def check_mode(kind: str, mode: str) -> None:
-    """Refuse an unknown mode before anything else is looked at.
-
-    Raises:
-        UserError: with the list of modes.
-    """
-    if mode not in MODES[kind]:
-        raise UserError(
-            "tipc-config", f"unknown mode '{mode}': give one of {', '.join(MODES[kind])}"
-        )
+        return UserError(code, f"{self.path}, line {entry.line} ({entry.slot.name}): {message}")
 
 
 def read_config(path: str, kind: str, mode: str) -> Config:
@@ -84,14 +135,16 @@ def read_config(path: str, kind: str, mode: str) -> Config:
 
     Args:
         path: the file.
-        kind: a key of `tipc.slots.FORMATS`.
-        mode: one of `tipc.slots.MODES`.
+        kind: a key of `tipc.formats.FORMATS`.
+        mode: one of `tipc.formats.MODES`.
 
     Raises:
-        UserError: unknown mode; no such file; or a line that is not what its position demands,
-            with its number.
+        UserError: unknown mode; no such file; or a line that does not fit its position, with its
+            number.
     """
-    check_mode(kind, mode)
+    if mode not in MODES[kind]:
+        known = ", ".join(MODES[kind])
+        raise UserError("tipc-config", f"unknown mode '{mode}': give one of {known}")
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -100,95 +153,64 @@ def read_config(path: str, kind: str, mode: str) -> Config:
     slots = FORMATS[kind]
     if kind == "train_infer" and len(lines) > len(slots):
         slots = slots + TRAIN_BENCHMARK
-    entries: dict[str, Entry] = {}
+    entries = {}
     for number, slot in enumerate(slots, start=1):
-        where = f"{path}, line {number} ({slot.name})"
-        if number > len(lines):
-            raise UserError(
-                "tipc-config", f"{where}: the file ends after line {len(lines)} of {len(slots)}"
-            )
-        entry = _read_line(where, number, slot, lines[number - 1])
-        _check_values(where, entry, mode)
+        try:
+            if number > len(lines):
+                raise ValueError(f"the file ends after line {len(lines)} of {len(slots)}")
+            entry = _read_line(number, slot, lines[number - 1])
+        except ValueError as error:
+            where = f"{path}, line {number} ({slot.name})"
+            raise UserError("tipc-config", f"{where}: {error}") from None
         entries[f"{number}" if slot.title else slot.name] = entry
     if len(lines) > len(slots):
-        raise UserError(
-            "tipc-config",
-            f"{path}, line {len(slots) + 1}: one line too many, '{lines[len(slots)]}'",
-        )
+        extra = f"line {len(slots) + 1}: one line too many, '{lines[len(slots)]}'"
+        raise UserError("tipc-config", f"{path}, {extra}")
     return Config(path, mode, entries)
 
 
-def _read_line(where: str, number: int, slot: Slot, line: str) -> Entry:
+def _read_line(number: int, slot: Slot, line: str) -> Entry:
     if slot.title is not None:
-        wanted = f"==={slot.title}===" if slot.title else SEPARATOR
-        found = line.strip("=") == slot.title if slot.title else line == SEPARATOR
+        found = line.strip("=") == slot.title if slot.title else line == slot.name
         if not found:
-            raise UserError(
-                "tipc-config", f"{where}: expected the separator {wanted}, found '{line}': {LOST}"
-            )
+            raise ValueError(f"expected the separator {slot.name}, found '{line}': {LOST_LINE}")
         return Entry(number, slot, line, NULL)
     key, colon, value = line.partition(":")
     if not colon:
-        raise UserError("tipc-config", f"{where}: expected key:value, found '{line}'")
-    if slot.key and key not in slot.key:
-        raise UserError(
-            "tipc-config", f"{where}: expected {' or '.join(slot.key)}:..., found '{line}': {LOST}"
-        )
-    if not slot.key and key != NULL and not re.match(r"--?[A-Za-z]", key):
-        raise UserError(
-            "tipc-config", f"{where}: expected --flag:value or null:null, found '{line}': {LOST}"
-        )
+        raise ValueError(f"expected key:value, found '{line}'")
+    known = key in slot.key if slot.key else key == NULL or re.match(r"--?[A-Za-z]", key)
+    if not known:
+        wanted = f"{' or '.join(slot.key)}:..." if slot.key else "--flag:value or null:null"
+        raise ValueError(f"expected {wanted}, found '{line}': {LOST_LINE}")
     if key == NULL and value not in (NULL, ""):
-        raise UserError("tipc-config", f"{where}: the value '{value}' has no key")
-    return Entry(number, slot, key, value or NULL)
+        raise ValueError(f"the value '{value}' has no key")
+    entry = Entry(number, slot, key, value or NULL)
+    _check_values(entry)
+    return entry
 
 
-def _check_values(where: str, entry: Entry, mode: str) -> None:
-    if entry.slot.title is not None:
-        return
-    if "=" in entry.value and entry.slot.by_mode:
-        _check_modes(where, entry, mode)
-    used = [part for part in _all_values(entry) if part != NULL]
-    filled_later = entry.slot.rule is set_by_runner
-    if entry.slot.needed and (entry.key == NULL or not (used or filled_later)):
-        raise UserError(
-            "tipc-config", f"{where}: a value is needed, found '{entry.key}:{entry.value}'"
-        )
-    for part in used:
-        try:
-            entry.slot.rule(part)
-        except ValueError as error:
-            raise UserError("tipc-config", f"{where}: '{part}' cannot be used: {error}") from None
+def _check_values(entry: Entry) -> None:
+    slot = entry.slot
+    known = [mode for modes in MODES.values() for mode in modes]
+    for mode in entry.by_mode() or ():
+        if mode not in known:
+            raise ValueError(f"'{mode}' is not a mode: give {', '.join(known)}")
+    used = [value for value in entry.all_values() if value != NULL]
+    if slot.needed and (entry.key == NULL or not (used or slot.rule is SET_BY_RUNNER)):
+        raise ValueError(f"a value is needed, found '{entry.key}:{entry.value}'")
+    for value in used:
+        if not re.fullmatch(slot.rule.pattern, value):
+            raise ValueError(f"'{value}' cannot be used: {slot.rule.hint}")
+        if slot.rule is SCRIPT:
+            _check_script(*value.split())
 
 
-def _check_modes(where: str, entry: Entry, mode: str) -> None:
-    known = [name for names in MODES.values() for name in names]
-    given = list(_by_mode(entry))
-    for name in given:
-        if name not in known:
-            raise UserError("tipc-config", f"{where}: '{name}' is no mode: give {', '.join(known)}")
-    used = TRAIN_MODES + ((BENCHMARK_MODE,) if entry.slot.name in BENCHMARK_SLOTS else ())
-    if mode not in given and mode in used:
-        raise UserError(
-            "tipc-config", f"{where}: no value for mode {mode}, only for {', '.join(given)}"
-        )
-
-
-def _by_mode(entry: Entry) -> dict[str, str]:
-    """The pairs of ``mode=value|mode=value``; a part without ``=`` has itself as mode."""
-    parts = (part.partition("=") for part in entry.value.split("|"))
-    return {mode: value for mode, _, value in parts}
-
-
-def _all_values(entry: Entry) -> list[str]:
-    """Every value that stands in an entry, whatever the mode."""
-    if entry.slot.by_mode and "=" in entry.value:
-        return list(_by_mode(entry).values())
-    return entry.value.split("|") if entry.slot.many else [entry.value]
-
-
-def _values_in(entry: Entry, mode: str) -> list[str]:
-    """The alternatives of an entry, or its value for ``mode`` (null where it has none)."""
-    if entry.slot.by_mode and "=" in entry.value:
-        return [_by_mode(entry).get(mode, NULL)]
-    return _all_values(entry)
+def _check_script(name: str, *flags: str) -> None:
+    if name != "-m" and not (ROOT / name).is_file():
+        raise ValueError(f"'{name}' does not exist in {ROOT}")
+    for flag in (word.partition("=")[0] for word in flags):
+        if flag in RUNNER_FLAGS:
+            raise ValueError(
+                f"remove {flag}: the runner sets it, so that a product of an earlier run cannot "
+                "pass as one of this run"
+            )

@@ -4,7 +4,7 @@ lite/, whole/   train.tsv, dev.tsv in the format of GLUE SST-2, texts.txt (sente
 init/           the checkpoint that training starts from
 reference/      a checkpoint with fixed weights, the same on every machine: its answers are recorded
 trained/        a fine-tuned checkpoint, and its export in convbert_infer/
-manifest.json   what each part was made from, and the SHA-256 of every file
+manifest.json   what each part was made from, and the SHA-256 of each file
 """
 
 from __future__ import annotations
@@ -15,19 +15,30 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from convbert.command.flags import add_bool_flag, make_parser
 from convbert.command.machine import set_cpu_environment
 from convbert.command.start import exit_on_sigterm
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import atomic_directory, atomic_write
+from paddlenlp.utils.files import atomic_directory
+from paddlenlp.utils.hub import pretrained_file
 from tipc.config import read_config
-from tipc.needs import SETUP, missing_packages
-from tipc.records import MANIFEST_FILE, file_hashes, read_manifest
-from tipc.slots import MODES, ROOT, TRAIN_MODES
+from tipc.environment import SETUP
+from tipc.formats import MODES, TRAIN_MODES
+from tipc.prepared import (
+    PREPARED,
+    ROOT,
+    WEIGHTS_FILE,
+    changed_file,
+    file_hashes,
+    read_manifest,
+    write_manifest,
+)
 
 EMBEDDED = ROOT / "data" / "reviews"
 LITE_ROWS = {"train": 64, "dev": 32}
@@ -40,10 +51,10 @@ class Recipe:
     """How the parts of one model name are made.
 
     Attributes:
-        preset: published model whose weights, or at least whose size, are used.
-        download: whether SST-2 and the weights are fetched; else the embedded data and a tiny size.
+        preset: published model whose weights are used, or only its size.
+        download: whether SST-2 and the weights are downloaded, not made from this repository.
         shape: sizes that replace the preset's.
-        training: flags of train.py for ``trained``; none: it has to be given.
+        training: flags of train.py for ``trained``; empty: it must be given.
     """
 
     preset: str
@@ -78,17 +89,17 @@ RECIPES: dict[str, Recipe] = {
     ),
 }
 PARTS_OF_MODE: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(TRAIN_MODES, ("lite", "whole", "init")),
-    "benchmark_train": ("lite", "whole", "init"),
+    **dict.fromkeys((*TRAIN_MODES, "benchmark_train"), ("lite", "whole", "init")),
+    **dict.fromkeys(
+        ("klquant_whole_infer", "serving_infer", "paddle2onnx_infer"),
+        ("lite", "whole", "init", "trained"),
+    ),
     "whole_infer": ("lite", "whole", "init", "trained", "reference"),
-    "klquant_whole_infer": ("lite", "whole", "init", "trained"),
-    "serving_infer": ("lite", "whole", "init", "trained"),
-    "paddle2onnx_infer": ("lite", "whole", "init", "trained"),
 }
 
 
 def main(argv=None) -> int:
-    """Prepare what a configuration needs in a mode; parts that are there already are kept."""
+    """Prepare what a configuration needs in a mode; complete parts are kept."""
     parser = make_parser("Get the data and models that a TIPC configuration needs in a mode.")
     add = parser.add_argument
     add("config")
@@ -96,16 +107,15 @@ def main(argv=None) -> int:
     add("--data_dir", help="folder with train.tsv and dev.tsv of SST-2")
     add("--model_dir", help="checkpoint to start training from")
     add("--trained_dir", help="fine-tuned checkpoint (best.pdparams)")
-    add_bool_flag(parser, "--force", False, "make parts again that are there already")
+    add_bool_flag(parser, "--force", False, "make all parts again")
     args = parser.parse_args(argv)
     kind = next(kind for kind, modes in MODES.items() if args.mode in modes)
     name = read_config(args.config, kind, args.mode).value("model_name")
     if name not in RECIPES:
-        raise UserError(
-            "tipc", f"{args.config}: no recipe for model_name {name}, only {list(RECIPES)}"
-        )
-    if missing_packages(sys.executable, ["paddle"]):
-        raise UserError("environment", f"{sys.executable} has no paddle: run {SETUP}")
+        known = ", ".join(RECIPES)
+        raise UserError("tipc", f"{args.config}: unknown model_name {name}: give one of {known}")
+    if find_spec("paddle") is None:
+        raise UserError("environment", f"{sys.executable} does not find paddle: run {SETUP}")
     set_cpu_environment()
     exit_on_sigterm()  # subprocess.call then stops the training it waits for
     Preparation(name, args).run(PARTS_OF_MODE[args.mode])
@@ -117,102 +127,85 @@ class Preparation:
 
     def __init__(self, name: str, args):
         self.recipe, self.args = RECIPES[name], args
-        self.folder = ROOT / "test_tipc" / "data" / name
-        self.sources: dict[str, str] = {}
-        self.splits: Splits | None = None
+        self.folder = PREPARED / name
+        self.splits: Splits = {}
 
-    def run(self, parts: tuple[str, ...]) -> None:
+    def run(self, parts: Iterable[str]) -> None:
         """Make the missing parts and write the manifest."""
         import filelock
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(str(self.folder.parent / f"{self.folder.name}.lock")):
-            before = self._manifest()
-            data = self._data_source()
-            makers: dict[str, tuple[str, Callable]] = {
-                "lite": (data, lambda work: write_data(self.splits, work, LITE_ROWS)),
-                "whole": (data, lambda work: write_data(self.splits, work, {})),
-                "init": self._init_maker(data),
-                "reference": (f"seed {REFERENCE_SEED}", self._make_reference),
-                "trained": self._trained_maker(data),
-            }
+        with filelock.FileLock(str(self.folder.with_suffix(".lock"))):
+            makers = self._makers()
             for part in parts:
-                source, make = makers[part]
-                self._part(part, source, make, before)
-            self._write_manifest(before, parts)
+                self._part(part, *makers[part])
 
-    def _part(self, part: str, source: str, make: Callable, before: dict) -> None:
+    def _makers(self) -> dict[str, tuple[str, Callable[[Path], None]]]:
+        """For each part where it comes from, and what writes it into an empty directory."""
+        args, recipe = self.args, self.recipe
+        self.splits, data = self._find_data()
+        size = f"{recipe.preset} {json.dumps(recipe.shape)}"
+        if args.model_dir:
+            init = f"copy of {args.model_dir}", partial(_copy_checkpoint, args.model_dir)
+        elif recipe.download and _download_weights(recipe.preset):
+            init = f"downloaded {recipe.preset}", partial(_save_published, recipe.preset)
+        else:
+            init = f"random weights, size {size}", self._make_random
+        trained = f"trained on {data}, size {size}, {' '.join(recipe.training)}"
+        if args.trained_dir:
+            trained = f"copy of {args.trained_dir}"
+        return {
+            "lite": (data, lambda work: write_data(self.splits, work, LITE_ROWS)),
+            "whole": (data, lambda work: write_data(self.splits, work, {})),
+            "init": init,
+            "reference": (f"seed {REFERENCE_SEED}", self._make_reference),
+            "trained": (trained, self._make_trained),
+        }
+
+    def _part(self, part: str, source: str, make: Callable[[Path], None]) -> None:
         target = self.folder / part
-        if not self.args.force and before["sources"].get(part) == source:
-            known = {k: v for k, v in before["files"].items() if k.startswith(f"{part}/")}
-            if known and {f"{part}/{k}": v for k, v in file_hashes(target).items()} == known:
-                print(f"{part}: there already ({source})")
-                return
+        try:
+            sources, files = read_manifest(self.folder)
+            made = target.exists() and changed_file(target) is None
+        except UserError:
+            sources, files, made = {}, {}, False
+        if made and sources.get(part) == source and not self.args.force:
+            print(f"{part}: there already ({source})")
+            return
         with atomic_directory(target) as work:
             make(Path(work))
-        self.sources[part] = source
+        files = {name: digest for name, digest in files.items() if name.split("/")[0] != part}
+        for path, digest in file_hashes(target).items():
+            files[path.relative_to(self.folder).as_posix()] = digest
+        write_manifest(self.folder, {**sources, part: source}, files)
         print(f"{part}: made ({source})")
 
-    def _manifest(self) -> dict:
-        try:
-            return read_manifest(self.folder / MANIFEST_FILE)
-        except UserError:
-            return {"sources": {}, "files": {}}
-
-    def _write_manifest(self, before: dict, parts: tuple[str, ...]) -> None:
-        # Only what this call made or found good: other parts may have been changed meanwhile.
-        files = {k: v for k, v in before["files"].items() if k.partition("/")[0] not in parts}
-        for part in parts:
-            hashes = file_hashes(self.folder / part)
-            files.update({f"{part}/{name}": digest for name, digest in hashes.items()})
-        content = {"sources": {**before["sources"], **self.sources}, "files": files}
-        with atomic_write(self.folder / MANIFEST_FILE) as file:
-            json.dump(content, file, indent=1)
-
-    def _data_source(self) -> str:
-        """Find the data and say where they come from; sets ``splits``."""
+    def _find_data(self) -> tuple[Splits, str]:
+        """The data, and a line that says where they come from."""
+        splits, name = None, "embedded reviews"
         if self.args.data_dir:
-            self.splits, name = read_sst2(self.args.data_dir), "given data"
-        else:
-            self.splits, name = self._downloaded(), "downloaded SST-2"
-            if self.splits is None:
-                self.splits, name = read_sst2(str(EMBEDDED)), "embedded reviews"
-        digest = hashlib.sha256(json.dumps(self.splits).encode()).hexdigest()
-        return f"{name}, sha256 {digest[:12]}"
-
-    def _downloaded(self) -> Splits | None:
-        if not self.recipe.download:
-            return None
-        try:
-            return read_sst2(None)
-        except UserError as error:
-            print(f"SST-2 not reached ({error}): going on with the sentences in data/reviews")
-            return None
-
-    def _init_maker(self, data: str) -> tuple[str, Callable]:
-        if self.args.model_dir:
-            return f"copy of {self.args.model_dir}", lambda work: _copy(self.args.model_dir, work)
-        if self.recipe.download and _fetch_weights(self.recipe.preset):
-            source = f"downloaded {self.recipe.preset}"
-            return source, lambda work: save_checkpoint(work, self.recipe.preset)
-        return f"random weights, size {self._size()}", self._make_random
-
-    def _size(self) -> str:
-        return f"{self.recipe.preset} {json.dumps(self.recipe.shape)}"
+            splits, name = read_sst2(self.args.data_dir), "given data"
+        elif self.recipe.download:
+            try:
+                splits, name = read_sst2(None), "downloaded SST-2"
+            except UserError as error:
+                print(f"no SST-2 ({error}): using the sentences in data/reviews")
+        splits = splits or read_sst2(str(EMBEDDED))
+        digest = hashlib.sha256(json.dumps(splits).encode()).hexdigest()
+        return splits, f"{name}, sha256 {digest[:12]}"
 
     def _make_random(self, work: Path) -> None:
         import paddle
 
         paddle.seed(42)
-        model = self._fresh_model()
-        _save(work, model)
+        _save(work, self._new_model())
 
     def _make_reference(self, work: Path) -> None:
-        """Weights from NumPy's frozen generator: the same numbers on every machine."""
+        """Weights from NumPy's legacy generator: the same numbers on every machine."""
         import numpy as np
 
         rng = np.random.RandomState(REFERENCE_SEED)
-        model = self._fresh_model()
+        model = self._new_model()
         state = model.state_dict()
         for name in sorted(state):
             noise = rng.standard_normal(state[name].shape).astype("float32")
@@ -221,42 +214,26 @@ class Preparation:
             state[name].set_value(one + 0.2 * noise)
         _save(work / "best.pdparams", model)
 
-    def _fresh_model(self):
-        from paddlenlp.transformers import (
-            ConvBertConfig,
-            ConvBertForSequenceClassification,
-            ConvBertTokenizer,
-        )
+    def _new_model(self):
+        from paddlenlp.transformers import ConvBertConfig, ConvBertForSequenceClassification
 
-        tokenizer = ConvBertTokenizer(str(EMBEDDED / "vocab.txt"))
-        config = ConvBertConfig.preset(
-            self.recipe.preset, vocab_size=tokenizer.vocab_size, **self.recipe.shape
-        )
-        return ConvBertForSequenceClassification(config)
+        size = {"vocab_size": _embedded_tokenizer().vocab_size, **self.recipe.shape}
+        return ConvBertForSequenceClassification(ConvBertConfig.preset(self.recipe.preset, **size))
 
-    def _trained_maker(self, data: str) -> tuple[str, Callable]:
-        given = self.args.trained_dir
-        if given:
-            return f"copy of {given}", lambda work: self._finish_trained(work, given)
-        source = f"trained on {data}, size {self._size()}, {' '.join(self.recipe.training)}"
-        return source, lambda work: self._finish_trained(work, None)
-
-    def _finish_trained(self, work: Path, given: str | None) -> None:
+    def _make_trained(self, work: Path) -> None:
         best = work / "best.pdparams"
-        if given:
-            _copy(given, best)
+        if self.args.trained_dir:
+            _copy_checkpoint(self.args.trained_dir, best)
         elif not self.recipe.training:
-            raise UserError(
-                "command-line",
-                "no fine-tuned checkpoint: give --trained_dir best.pdparams of a run",
-            )
+            how = "give --trained_dir best.pdparams of a run"
+            raise UserError("command-line", f"no fine-tuned checkpoint of this size: {how}")
         else:
             self._train(best)
         export = ["--model_path", str(best), "--save_inference_dir", str(work / "convbert_infer")]
         _python("tools/export_model.py", *export)
 
     def _train(self, best: Path) -> None:
-        with tempfile.TemporaryDirectory(dir=str(self.folder)) as output:
+        with tempfile.TemporaryDirectory(dir=self.folder) as output:
             _python(
                 "train.py",
                 f"--data_dir={self.folder / 'whole'}",
@@ -276,7 +253,7 @@ def read_sst2(data_dir: str | None) -> Splits:
 
 
 def write_data(splits: Splits, target: Path, limits: dict[str, int]) -> None:
-    """Write train.tsv and dev.tsv, their first ``limits`` rows where given, and texts.txt."""
+    """Write train.tsv and dev.tsv, only their first ``limits`` rows if given, and texts.txt."""
     for split, rows in splits.items():
         rows = rows[: limits.get(split)]
         lines = ["sentence\tlabel\n"] + [f"{text}\t{label}\n" for text, label in rows]
@@ -285,44 +262,43 @@ def write_data(splits: Splits, target: Path, limits: dict[str, int]) -> None:
     (target / "texts.txt").write_text(texts, encoding="utf-8")
 
 
-def _copy(source: str, target: Path) -> None:
-    if not Path(source, "model_state.pdparams").is_file():
-        raise UserError(
-            "file-missing", f"{source} is no checkpoint directory (no model_state.pdparams)"
-        )
+def _copy_checkpoint(source: str, target: Path) -> None:
+    if not Path(source, WEIGHTS_FILE).is_file():
+        raise UserError("file-missing", f"{source} is not a checkpoint: it has no {WEIGHTS_FILE}")
     target.mkdir(exist_ok=True)
     for path in Path(source).iterdir():
         if path.is_file():
-            shutil.copyfile(str(path), str(target / path.name))
+            shutil.copyfile(path, target / path.name)
+
+
+def _embedded_tokenizer():
+    from paddlenlp.transformers import ConvBertTokenizer
+
+    return ConvBertTokenizer(str(EMBEDDED / "vocab.txt"), label_names=["0", "1"])
 
 
 def _save(target: Path, model, tokenizer=None) -> None:
-    from paddlenlp.transformers import ConvBertTokenizer
-
-    tokenizer = tokenizer or ConvBertTokenizer(str(EMBEDDED / "vocab.txt"), label_names=["0", "1"])
     target.mkdir(exist_ok=True)
     model.save_pretrained(str(target))
-    tokenizer.save_pretrained(str(target))
+    (tokenizer or _embedded_tokenizer()).save_pretrained(str(target))
 
 
-def save_checkpoint(target: Path, name: str) -> None:
+def _download_weights(name: str) -> bool:
+    try:
+        for file in ("vocab.txt", WEIGHTS_FILE):
+            pretrained_file(name, file)
+    except UserError as error:
+        print(f"no {name} ({error}): using RANDOM weights of its size")
+        return False
+    return True
+
+
+def _save_published(name: str, target: Path) -> None:
     """Write a published model, with a new head, as a checkpoint directory."""
     from paddlenlp.transformers import ConvBertForSequenceClassification, ConvBertTokenizer
 
     model = ConvBertForSequenceClassification.from_pretrained(name)
     _save(target, model, ConvBertTokenizer.from_pretrained(name))
-
-
-def _fetch_weights(name: str) -> bool:
-    from paddlenlp.utils.hub import pretrained_file
-
-    try:
-        for file in ("vocab.txt", "model_state.pdparams"):
-            pretrained_file(name, file)
-    except UserError as error:
-        print(f"{name} not reached ({error}): going on with RANDOM weights of its size")
-        return False
-    return True
 
 
 def _python(script: str, *flags: str) -> None:

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
+
 ROOT = Path(__file__).resolve().parents[2]
 TIPC = ROOT / "test_tipc"
 CONFIGS = TIPC / "configs" / "ConvBERT"
@@ -27,15 +29,14 @@ def changed(path: Path, lines: dict[int, str]) -> str:
     return "\n".join(text) + "\n"
 
 
-def judge(*words: str) -> int:
-    """Call test_tipc/compare_results.py in this process; its exit status."""
-    import compare_results
-
-    return compare_results.main(list(words))
+def error_code(printed: str) -> str:
+    """The code in brackets at the end of the one line that a refused command printed."""
+    assert printed.count("\n") == 1, printed
+    return printed.rpartition("[")[2].rstrip("]\n")
 
 
 def _default_signals() -> None:
-    """bash cannot trap a signal that it found ignored, as a job in the background or nohup does."""
+    """The runner leaves a signal ignored that was ignored at its start, as with nohup."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 
@@ -49,7 +50,7 @@ class FakeRun:
         self.python = folder / "fake_python"
         fake = ROOT / "tests" / "fixtures" / "tipc" / "fake_python.py"
         self.python.write_text(
-            '#!/bin/sh\n[ "$1" != -c ] || { echo "$FAKE_LACKS"; exit; }  # what it lacks\n'
+            '#!/bin/sh\n[ "$1" != -c ] || { echo "answer:$FAKE_MISSING"; exit; }\n'
             f'exec "{sys.executable}" "{fake}" "$@"\n'
         )
         self.python.chmod(0o755)
@@ -125,16 +126,19 @@ class FakeRun:
 
     def run_dirs(self) -> list[Path]:
         """The run folders."""
-        return sorted(
-            path
-            for path in self.output.glob("*")
-            if (path / "plan").is_dir() and not path.is_symlink()
-        )
+        found = self.output.glob("*")
+        return sorted(path for path in found if path.is_dir() and not path.is_symlink())
+
+    def statuses(self) -> dict[str, str]:
+        """Name and status of each step of the only run, such as {"1 train": "OK"}."""
+        (run_dir,) = self.run_dirs()
+        lines = (run_dir / "summary.txt").read_text().splitlines()
+        rows = [line.split() for line in lines if line[:1].isdigit()]
+        return {f"{number} {name}": status for number, name, status, *_ in rows}
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process exists and is no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    """Whether a process exists and is not a zombie."""
+    from tipc import processes
+
+    return psutil.pid_exists(pid) and processes.is_running(psutil.Process(pid))

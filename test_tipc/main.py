@@ -1,0 +1,93 @@
+"""The entry of the TIPC scripts beside it: one command per script.
+
+TIPC_OUTPUT         folder of the run folders (test_tipc/output)
+TIPC_STEP_SECONDS   time limit of a step (21600)
+TIPC_READY_SECONDS  time limit for a server to become ready (120)
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from convbert.command.flags import make_parser
+from convbert.command.start import run_main
+from paddlenlp.utils.errors import UserError
+from tipc import prepare
+from tipc.benchmark import BenchmarkPlan
+from tipc.config import read_config
+from tipc.environment import check_environment
+from tipc.formats import MODES
+from tipc.paddle2onnx import OnnxPlan
+from tipc.plan import Plan
+from tipc.runner import Run
+from tipc.serving import ServingPlan
+from tipc.train_infer import TrainInferPlan
+
+# The kinds of configurations: what the result files are named after, and the plan.
+CHAINS: dict[str, tuple[str, type[Plan]]] = {
+    "train_infer": ("python", TrainInferPlan),
+    "serving": ("serving", ServingPlan),
+    "paddle2onnx": ("paddle2onnx", OnnxPlan),
+    "benchmark": ("benchmark", BenchmarkPlan),
+}
+
+
+def main(argv=None) -> int:
+    """Run one command."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = make_parser(__doc__.splitlines()[0])
+    parser.add_argument("command", choices=[*CHAINS, "prepare"])
+    command = parser.parse_args(argv[:1]).command
+    return prepare.main(argv[1:]) if command == "prepare" else run_chain(command, argv[1:])
+
+
+def run_chain(kind: str, argv: list[str]) -> int:
+    """Check everything, make the run folder, and run the steps."""
+    parser = make_parser("Run every combination of a TIPC configuration and judge it.")
+    parser.add_argument("config", metavar="CONFIG")
+    only_mode = {"nargs": "?", "default": MODES[kind][0]} if len(MODES[kind]) == 1 else {}
+    parser.add_argument("mode", metavar="MODE", help=", ".join(MODES[kind]), **only_mode)
+    if kind == "benchmark":
+        parser.add_argument("case", metavar="CASE", nargs="?", help="dynamic_bs8_fp32_DP_N1C1")
+    args = vars(parser.parse_args(argv))
+    limits = _seconds("TIPC_STEP_SECONDS", 21600), _seconds("TIPC_READY_SECONDS", 120)
+    config = read_config(args["config"], kind, args["mode"])
+    check_environment(config, kind)
+    stamp = f"{time.strftime('%Y%m%d-%H%M%S')}_{os.getpid()}"
+    base = os.environ.get("TIPC_OUTPUT") or "test_tipc/output"
+    folder = Path(base, f"{config.mode}_{config.value('model_name')}_{stamp}")
+    label, make_plan = CHAINS[kind]
+    plan = make_plan(config, folder, *filter(None, [args.get("case")]))
+    steps = plan.build()
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        message = f"cannot make the run folder {folder}: {error.strerror}"
+        raise UserError("not-writable", message) from None
+    print(f"run folder: {folder}", *(f"note: {note}" for note in plan.notes), sep="\n")
+    status = Run(steps, folder, label, *limits).execute()
+    for speed in sorted(folder.glob("index/*_speed")):
+        print(speed.read_text(), end="")
+    return status
+
+
+def _seconds(name: str, default: float) -> float:
+    value = os.environ.get(name) or default
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise UserError("settings", f"{name}={value}: give a number of seconds above 0")
+    return seconds
+
+
+if __name__ == "__main__":
+    sys.argv[0] = os.environ.get("TIPC_SCRIPT", sys.argv[0])  # the name that errors start with
+    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
+    run_main(main)

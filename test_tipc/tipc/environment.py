@@ -1,0 +1,98 @@
+"""What a configuration needs of this machine: an interpreter, packages, GPUs."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator, Sequence
+
+from tipc.config import Config
+from tipc.formats import TRAIN_MODES
+
+SETUP = "bash shell/serving.sh setup"  # all of .venv except ONNX, as README.md says
+ONNX_SETUP = ".venv/bin/pip install -r requirements-onnx.txt"
+PACKAGES: dict[str, tuple[tuple[str, ...], str]] = {
+    "train_infer": (("paddle",), SETUP),
+    "benchmark": (("paddle",), SETUP),
+    "serving": (("paddle", "paddle_serving_server"), SETUP),
+    "paddle2onnx": (("paddle", "paddle2onnx", "onnxruntime"), f"{SETUP} && {ONNX_SETUP}"),
+}
+CPU_VALUES = {"gpu_list": "-1", "use_gpu": "False", "device_type": "0"}
+ANSWER = "answer:"  # what a program that is not Python does not print
+ANSWER_SECONDS = 120
+# Each prints ANSWER and what is missing. Packages are searched for: an import takes seconds.
+FIND_PACKAGES = """
+import sys
+missing = "Python 3.10 (it is %d.%d)" % sys.version_info[:2] if sys.version_info < (3, 10) else None
+if missing is None:
+    from importlib.util import find_spec
+    missing = ", ".join(name for name in sys.argv[1:] if find_spec(name) is None)
+print("answer:" + missing)
+"""
+COUNT_GPUS = """
+import sys, paddle
+built = paddle.is_compiled_with_cuda()
+count = paddle.device.cuda.device_count() if built else 0
+enough = count >= int(sys.argv[1])
+print("answer:" + ("" if enough else "sees %d" % count if built else "has no GPU support"))
+"""
+
+
+def check_environment(config: Config, kind: str) -> None:
+    """Check that the interpreter of a configuration runs and finds its packages and GPUs.
+
+    Args:
+        config: for the mode that will be run.
+        kind: a key of `PACKAGES`.
+
+    Raises:
+        UserError: with the line, what is missing, and how to correct it.
+    """
+    packages, setup = PACKAGES[kind]
+    python = config.value("python")
+    if missing := ask(config, FIND_PACKAGES, packages):
+        message = f"{python} does not find {missing}: run {setup}"
+        raise config.fail("python", message, "environment")
+    for slot, value, count in wanted_gpus(config, kind):
+        if found := ask(config, COUNT_GPUS, [str(count)]):
+            message = f"'{value}' needs {count} GPU(s), the Paddle of {python} {found}"
+            how = f"write '{CPU_VALUES[slot]}' for the CPU"
+            raise config.fail(slot, f"{message}: {how}", "device")
+
+
+def wanted_gpus(config: Config, kind: str) -> Iterator[tuple[str, str, int]]:
+    """Slots that this mode uses and that ask for GPUs: slot, value, how many on this node."""
+    if kind == "serving":
+        yield from (
+            ("device_type", "1", 1) for value in config.values("device_type") if value == "1"
+        )
+        return
+    if kind == "benchmark" or config.mode in TRAIN_MODES:
+        for value in config.values("gpu_list"):
+            cards = value.rpartition(";")[2].split(",")
+            if cards[0] != "-1":
+                yield "gpu_list", value, max(map(int, cards)) + 1
+    if kind == "train_infer" and "True" in config.values("use_gpu"):
+        yield "use_gpu", "True", 1
+
+
+def ask(config: Config, question: str, words: Sequence[str] = ()) -> str:
+    """Run a question in the configuration's interpreter and return its answer.
+
+    Raises:
+        UserError: "environment": there is no such program, or it does not run as Python.
+    """
+    command = [config.value("python"), "-c", question, *words]
+    try:
+        run = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=ANSWER_SECONDS
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        reason = getattr(error, "strerror", None) or "it does not end"
+    else:
+        # Other packages may print lines of their own before.
+        answer = run.stdout.rpartition(ANSWER)
+        if run.returncode == 0 and answer[1]:
+            return answer[2].strip()
+        reason = (run.stderr.strip().splitlines() or ["it does not answer as Python does"])[-1]
+    message = f"'{command[0]}' does not run: {reason}; name an interpreter of this project"
+    raise config.fail("python", message, "environment")

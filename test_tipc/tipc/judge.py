@@ -1,0 +1,263 @@
+"""Judge the JSON that the programs write, never their logs.
+
+`training`, `engine` and `answers` return what is wrong, as lines; test_tipc/compare_results.py is
+their command line.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.files import atomic_write
+from tipc.prepared import ROOT, sha256
+
+RESULTS = ROOT / "test_tipc" / "results"
+Answers = dict[str, list]  # label_id: [N] ints, prob: [N] floats
+
+# How far an engine may differ from the dygraph model: largest difference of a probability, and
+# share of texts whose label may differ.
+TOLERANCES: dict[str, dict[str, float]] = {
+    "fp32": {"prob": 1e-5, "labels": 0.0},
+    "fp16": {"prob": 2e-2, "labels": 0.01},
+    "bf16": {"prob": 5e-2, "labels": 0.02},
+    # With two classes the predicted one has at least 0.5 in both, so 0.5 never fails: where integer
+    # kernels saturate (no VNNI), a probability moves by up to 0.4 and accuracy hardly changes.
+    "int8": {"prob": 5e-1, "labels": 0.05},
+}
+MAX_ACCURACY_DROP = 0.03  # of int8 against fp32
+
+
+def training(metrics: Path, device: str, processes: int, steps: int | None = None) -> list[str]:
+    """Judge metrics.json of train.py: finished, on that device, with that many processes."""
+    content = read_json(metrics)
+    wrong = check_expected(content, {"device": device, "processes": processes})
+    if content.get("finished") is not True:
+        wrong.append(f"stopped at step {content.get('steps')} of {content.get('total_steps')}")
+    if steps is not None and content.get("steps") != steps:
+        wrong.append(f"{content.get('steps')} steps done, expected {steps}")
+    dev = (content.get("best") or {}).get("dev") or {}
+    values = next(iter(dev.values()), {})
+    if not math.isfinite(values.get("loss") or math.nan):
+        wrong.append("no evaluation with a finite loss")
+    return wrong
+
+
+def engine(
+    results: Path,
+    expect: Mapping[str, Any],
+    reference: Path | None = None,
+    baseline: Path | None = None,
+    rounded: Path | None = None,
+    gt_file: Path | None = None,
+) -> list[str]:
+    """Judge the results of an inference engine.
+
+    Args:
+        results: what ``--save_results`` wrote.
+        expect: settings that it must report, such as device, precision and batch_size.
+        reference: answers that it must agree with.
+        baseline: results of the float model, for a quantized one.
+        rounded: results without integer kernels, for a quantized model with them.
+        gt_file: recorded expectation.
+    """
+    content, own = read_json(results), read_answers(results)
+    precision = content.get("precision", "fp32")
+    if precision not in TOLERANCES:
+        raise UserError("tipc", f"{results}: unknown precision {precision}")
+    wrong = check_expected(content, expect)
+    if reference:
+        wrong += check_answers(own, read_answers(reference), precision, reference)
+    if baseline:
+        before = read_json(baseline)
+        wrong += check_quantized(own, read_answers(baseline), baseline)
+        wrong += check_drop(content, before)
+        print(f"compare_results: {describe_drop(content, before)}")
+    # Integer kernels also round what passes between layers; equal answers mean that none ran.
+    if rounded and _same(own, read_answers(rounded)):
+        wrong.append(f"the probabilities of {rounded}: no integer kernel ran")
+    if gt_file:
+        wrong += check_record(content, own, read_record(gt_file), gt_file)
+    return wrong
+
+
+def answers(answers: Path, reference: Path, precision: str = "fp32") -> list[str]:
+    """Judge answers that come without a report of the engine."""
+    return check_answers(read_answers(answers), read_answers(reference), precision, reference)
+
+
+def record(
+    results: Path,
+    input_file: Path,
+    gt_file: Path,
+    accuracy_atol: float = 0.0,
+    accuracy_only: bool = False,
+) -> None:
+    """Write results as an expectation of later runs on the texts in ``input_file``."""
+    content = read_json(results)
+    expected = {
+        "input_sha256": sha256(input_file),
+        "accuracy": content["accuracy"],
+        "accuracy_atol": accuracy_atol,
+    }
+    if not accuracy_only:
+        expected["label_id"] = content["label_id"]
+        expected["prob"] = [round(prob, 7) for prob in content["prob"]]
+    with atomic_write(gt_file) as file:
+        json.dump(expected, file)
+        file.write("\n")
+
+
+def find_record(model_name: str, key: str, texts: str | None, notes: list[str]) -> Path | None:
+    """The recorded expectation for these texts; adds a note if there is none.
+
+    Raises:
+        UserError: the record is damaged.
+    """
+    path = RESULTS / f"{model_name}_{key}.json"
+    if texts is None or not path.is_file():
+        note = f"no recorded expectation for {model_name}, {key}"
+    elif read_record(path)["input_sha256"] != sha256(Path(ROOT, texts)):
+        note = f"{path.name} was recorded on other texts than {texts}: not compared"
+    else:
+        return path
+    if note not in notes:
+        notes.append(note)
+    return None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        UserError: the file is missing or does not hold one.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError("file-unreadable", f"cannot read {path}: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError("file-damaged", f"{path} does not hold a JSON object")
+    return content
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read a recorded expectation.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    content = read_json(path)
+    missing = {"input_sha256", "accuracy", "accuracy_atol"} - set(content)
+    if missing or ("label_id" in content) != ("prob" in content):
+        how = "make it with compare_results.py record"
+        raise UserError("file-damaged", f"{path} is not a recorded expectation: {how}")
+    return content
+
+
+def read_answers(path: Path) -> Answers:
+    """Read answers from an object, or from JSON lines if the name ends in .jsonl.
+
+    Raises:
+        UserError: the file is missing, has no answers, or is of another kind.
+    """
+    if path.suffix == ".jsonl":
+        try:
+            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        except (OSError, ValueError) as error:
+            raise UserError("file-unreadable", f"cannot read {path}: {error}") from None
+        content = {name: [row.get(name) for row in rows] for name in ("label_id", "prob")}
+    else:
+        content = read_json(path)
+    labels, probs = content.get("label_id"), content.get("prob")
+    if not labels or not probs or len(labels) != len(probs):
+        raise UserError("file-damaged", f"{path} has no answers (label_id and prob)")
+    return {"label_id": labels, "prob": probs}
+
+
+def check_expected(results: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
+    """Compare what a program reports about itself with what the run requested."""
+    wrong = []
+    for name, wanted in expected.items():
+        found = str(results.get(name))
+        kind = found.split(":")[0] if name == "device" else found  # gpu:0 is a gpu
+        if kind != str(wanted):
+            wrong.append(f"{name} is {found}, expected {wanted}")
+    return wrong
+
+
+def check_answers(answers: Answers, reference: Answers, precision: str, name: Path) -> list[str]:
+    """Compare label ids and probabilities with those of a reference."""
+    allowed = TOLERANCES[precision]
+    labels, other = answers["label_id"], reference["label_id"]
+    if len(labels) != len(other):
+        return [f"{len(labels)} answers, {name} has {len(other)}"]
+    wrong = []
+    differing = [row for row, pair in enumerate(zip(labels, other), start=1) if pair[0] != pair[1]]
+    if len(differing) > allowed["labels"] * len(labels):
+        wrong.append(f"{len(differing)} labels differ from {name}, the first in row {differing[0]}")
+    gaps = _gaps(answers, reference)
+    worst = max((math.inf if math.isnan(gap) else gap for gap in gaps), default=0.0)
+    if worst > allowed["prob"]:
+        wrong.append(f"a probability differs from {name} by {worst:.1e} (> {allowed['prob']:.0e})")
+    return wrong
+
+
+def _gaps(answers: Answers, reference: Answers) -> list[float]:
+    """Differences of the probabilities; if labels differ, they belong to different classes."""
+    rows = zip(answers["prob"], reference["prob"], answers["label_id"], reference["label_id"])
+    return [abs(prob - other) for prob, other, label, wanted in rows if label == wanted]
+
+
+def check_record(
+    results: Mapping[str, Any], answers: Answers, record: Mapping[str, Any], name: Path
+) -> list[str]:
+    """Compare with a recorded expectation: accuracy, and answers if it has them."""
+    found, wanted, allowed = results.get("accuracy"), record["accuracy"], record["accuracy_atol"]
+    wrong = []
+    if found is None or not abs(found - wanted) <= allowed:
+        wrong.append(f"accuracy {found}, {name} has {wanted} +- {allowed}")
+    if "label_id" in record:
+        wrong += check_answers(answers, record, results["precision"], name)
+    return wrong
+
+
+def check_quantized(answers: Answers, baseline: Answers, name: Path) -> list[str]:
+    """Compare a quantized model with the float one: similar answers, but not the same."""
+    wrong = check_answers(answers, baseline, "int8", name)
+    if _same(answers, baseline):
+        wrong.append(f"the probabilities of {name}: nothing in this model is quantized")
+    return wrong
+
+
+def _same(answers: Answers, other: Answers) -> bool:
+    """Whether answers differ by no more than those of two float engines."""
+    return not check_answers(answers, other, "fp32", Path())
+
+
+def check_drop(results: Mapping[str, Any], baseline: Mapping[str, Any]) -> list[str]:
+    """Compare the accuracy of a quantized model with that of the float one."""
+    after, before = results.get("accuracy"), baseline.get("accuracy")
+    if after is None or before is None:
+        return ["no accuracy to compare: the texts have no labels"]
+    if before - after > MAX_ACCURACY_DROP:
+        drop = f"{before - after:.4f} (> {MAX_ACCURACY_DROP})"
+        return [f"accuracy falls from {before:.4f} to {after:.4f}, by {drop}"]
+    return []
+
+
+def describe_drop(results: Mapping[str, Any], baseline: Mapping[str, Any]) -> str:
+    """One line about what quantization changed: labels, probabilities, accuracy, time."""
+    labels = sum(a != b for a, b in zip(results["label_id"], baseline["label_id"]))
+    shift = max(_gaps(results, baseline), default=0.0)
+    total = len(results["label_id"])
+    parts = [f"{labels} of {total} labels changed, a probability by at most {shift:.2g}"]
+    for name, row in (("quantized", results), ("float", baseline)):
+        median = (row.get("batch_ms") or {}).get("median")
+        time = "" if median is None else f", {median:.2f} ms per batch"
+        parts.append(f"{name}: accuracy {row.get('accuracy')}{time}")
+    return "; ".join(parts)

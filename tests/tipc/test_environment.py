@@ -1,0 +1,87 @@
+"""The interpreter of a TIPC configuration, its packages, and GPUs."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from paddlenlp.utils.errors import UserError
+from tests.helpers.tipc import CPU_CONFIG, SERVING_CONFIG, changed
+from tipc import environment
+from tipc.config import read_config
+
+LITE = "lite_train_lite_infer"
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Return ``config(kind, mode, lines)``."""
+
+    def read(kind="train_infer", mode=LITE, lines=None):
+        path = tmp_path / "config.txt"
+        source = SERVING_CONFIG if kind == "serving" else CPU_CONFIG
+        path.write_text(changed(source, lines or {}))
+        return read_config(str(path), kind, mode)
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "number", "line", "count"),
+    [
+        ("train_infer", LITE, 4, "gpu_list:-1|0,1", 2),
+        ("train_infer", LITE, 4, "gpu_list:1.1.1.1,1.1.1.2;0", 1),
+        ("train_infer", "whole_infer", 41, "--use_gpu:True", 1),
+        ("benchmark", "benchmark_train", 4, "gpu_list:3", 4),
+        ("serving", "serving_infer", 12, "op.convbert.local_service_conf.device_type:0|1", 1),
+    ],
+)
+def test_gpus_that_do_not_exist(config, monkeypatch, kind, mode, number, line, count):
+    def ask(config, question, words):
+        return "sees 0" if question == environment.COUNT_GPUS else ""
+
+    monkeypatch.setattr(environment, "ask", ask)
+    with pytest.raises(UserError) as error:
+        environment.check_environment(config(kind, mode, {number: line}), kind)
+    assert error.value.code == "device"
+    assert f"line {number} " in str(error.value)
+    assert f"{count} GPU" in str(error.value)
+    environment.check_environment(config(kind, mode), kind)
+
+
+def test_cards_count_only_where_a_mode_trains(config):
+    read = config(mode="whole_infer", lines={4: "gpu_list:0"})
+    assert list(environment.wanted_gpus(read, "train_infer")) == []
+
+
+def test_a_python_is_asked(config):
+    own = config(lines={3: f"python:{sys.executable}"})
+    assert environment.ask(own, environment.FIND_PACKAGES, ["json", "no_such"]) == "no_such"
+    pytest.importorskip("paddle")
+    answers = [environment.ask(own, environment.COUNT_GPUS, [count]) for count in ("0", "1000")]
+    assert answers[0] in ("", "has no GPU support")
+    assert answers[1]
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "exit 1", "echo pyenv: command not found >&2; exit 127"]
+)
+def test_an_interpreter_that_does_not_run(config, tmp_path, text):
+    python = tmp_path / "python3.7"
+    if text is not None:
+        python.write_text(f"#!/bin/sh\n{text}\n")
+        python.chmod(0o755)
+    with pytest.raises(UserError) as error:
+        environment.check_environment(config(lines={3: f"python:{python}"}), "train_infer")
+    assert error.value.code == "environment"
+    assert "line 3 " in str(error.value)
+    assert str(python) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_program_that_is_not_executable(config, tmp_path):
+    (tmp_path / "python").write_text("")
+    with pytest.raises(UserError) as error:
+        environment.check_environment(config(lines={3: f"python:{tmp_path}/python"}), "train_infer")
+    assert error.value.code == "environment"

@@ -1,0 +1,209 @@
+"""What the judge of the TIPC runs accepts and refuses, and its command line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from paddlenlp.utils.errors import UserError
+from tests.helpers.tipc import TIPC  # noqa: F401 (makes `tipc` importable)
+from tipc import judge
+
+ANSWERS = {"label_id": [0, 1, 1, 0], "prob": [0.9, 0.8, 0.7, 0.6]}
+OTHER = {**ANSWERS, "prob": [0.9, 0.8, 0.7, 0.7]}
+ENGINE = {"device": "cpu", "use_mkldnn": True, "cpu_threads": 2, "precision": "fp32"}
+METRICS = {
+    "device": "cpu",
+    "processes": 2,
+    "finished": True,
+    "steps": 4,
+    "total_steps": 4,
+    "best": {"dev": {"dev": {"loss": 0.5, "acc": 0.5}}},
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Return ``write(name, content)``: a JSON file, or JSON lines of answers for .jsonl."""
+
+    def write(name, content):
+        path = tmp_path / name
+        lines = [json.dumps(content)]
+        if path.suffix == ".jsonl":
+            rows = zip(content["label_id"], content["prob"])
+            lines = [json.dumps({"label_id": label, "prob": prob}) for label, prob in rows]
+        path.write_text("".join(f"{line}\n" for line in lines))
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("change", "facts"),
+    [
+        ({}, None),
+        ({"prob": [0.9, 0.8, 0.7, 0.600002]}, None),
+        ({"prob": [0.9, 0.8, 0.7, 0.60002]}, ["2.0e-05"]),
+        ({"prob": [0.9, 0.8, 0.7, float("nan")]}, ["inf"]),
+        ({"label_id": [0, 1, 1, 1]}, ["1 labels", "row 4"]),
+        ({"label_id": [0], "prob": [0.9]}, ["1 answers", "4"]),
+    ],
+)
+def test_answers_against_a_reference(write, change, facts):
+    found = write("found.jsonl", {**ANSWERS, **change})
+    wrong = judge.answers(found, write("reference.json", ANSWERS))
+    assert bool(wrong) == bool(facts)
+    assert all(fact in " ".join(wrong) for fact in facts or ())
+
+
+def test_lower_precision_has_a_wider_tolerance(write):
+    near = write("near.json", {**ANSWERS, "prob": [0.91, 0.8, 0.7, 0.6]})
+    reference = write("reference.json", ANSWERS)
+    assert judge.answers(near, reference, "fp32")
+    assert not judge.answers(near, reference, "fp16")
+
+
+@pytest.mark.parametrize(
+    ("change", "facts"),
+    [
+        ({}, None),
+        ({"device": "gpu:0"}, ["device", "gpu:0", "cpu"]),
+        ({"processes": 1}, ["processes", "1", "2"]),
+        ({"finished": False}, ["step 4"]),
+        ({"steps": 3}, ["3", "4"]),
+        ({"best": None}, ["loss"]),
+        ({"best": {"dev": {"dev": {"loss": None}}}}, ["loss"]),
+    ],
+)
+def test_training(write, change, facts):
+    wrong = judge.training(write("metrics.json", {**METRICS, **change}), "cpu", 2, 4)
+    assert len(wrong) == (1 if facts else 0)
+    assert all(fact in wrong[0] for fact in facts or ())
+
+
+def test_a_gpu_has_a_number():
+    assert not judge.check_expected({"device": "gpu:1"}, {"device": "gpu"})
+    assert judge.check_expected({"device": "cpu"}, {"device": "gpu"})
+
+
+@pytest.mark.parametrize("value", ["True", True])
+def test_expected_settings_are_compared_as_text(value):
+    assert not judge.check_expected(ENGINE, {"use_mkldnn": value, "cpu_threads": "2"})
+
+
+@pytest.mark.parametrize(
+    ("options", "good"),
+    [
+        ({"expect": {"device": "cpu", "use_mkldnn": "True", "cpu_threads": "2"}}, True),
+        ({"expect": {"device": "gpu"}}, False),
+        ({"expect": {"use_mkldnn": "False"}}, False),
+        ({"expect": {"cpu_threads": "1"}}, False),
+        ({"expect": {"precision": "int8"}}, False),
+        ({"reference": ANSWERS}, True),
+        ({"reference": OTHER}, False),
+        ({"baseline": ANSWERS}, False),  # the same answers: nothing is quantized
+        ({"baseline": OTHER}, True),
+        ({"rounded": ANSWERS}, False),  # the same answers: no integer kernel ran
+        ({"rounded": OTHER}, True),
+    ],
+)
+def test_an_engine(write, options, good):
+    options = {"expect": {}, **options}
+    for name, content in options.items():
+        if name != "expect":
+            options[name] = write(f"{name}.json", {**content, "accuracy": 1.0})
+    results = write("results.json", {**ANSWERS, **ENGINE, "accuracy": 1.0})
+    assert (judge.engine(results, **options) == []) == good
+
+
+def test_an_unknown_precision_is_not_judged(write):
+    with pytest.raises(UserError):
+        judge.engine(write("results.json", {**ANSWERS, "precision": "fp4"}), {})
+
+
+@pytest.mark.parametrize(("after", "good"), [(0.95, True), (0.921, True), (0.9, False)])
+def test_accuracy_of_a_quantized_model(after, good):
+    assert bool(judge.check_drop({"accuracy": after}, {"accuracy": 0.95})) != good
+
+
+def test_answers_of_a_quantized_model(write, capsys):
+    def wrong(change, accuracy=0.95):
+        results = {**ANSWERS, **change, "accuracy": accuracy, "batch_ms": {"median": 3.456}}
+        path = write("int8.json", {**results, "precision": "int8"})
+        return judge.engine(path, {}, baseline=float_model)
+
+    float_model = write("float.json", {**ANSWERS, "accuracy": 0.95, "batch_ms": {"median": 2.0}})
+    assert wrong({"prob": [0.9, 0.8, 0.7, 0.601]}) == []
+    assert wrong({"prob": [prob + 1e-7 for prob in ANSWERS["prob"]]})  # noise of another engine
+    assert wrong({"label_id": [0, 1, 1, 1], "prob": [0.9, 0.78, 0.7, 0.9]})
+    capsys.readouterr()
+    assert wrong({"prob": [0.9, 0.78, 0.7, 0.6]}, accuracy=0.94) == []
+    described = capsys.readouterr().out
+    assert all(fact in described for fact in ("0 of 4", "0.02", "0.94", "3.46 ms", "2.00 ms"))
+
+
+def test_no_accuracy_is_not_agreement(write):
+    assert judge.check_drop({"accuracy": None}, {"accuracy": 0.9})
+    assert judge.check_record({}, {}, {"accuracy": 0.9, "accuracy_atol": 0.1}, "X")
+
+
+@pytest.mark.parametrize(("found", "good"), [(0.9, True), (0.86, True), (0.85, False), (1, False)])
+def test_accuracy_against_a_record(found, good):
+    record = {"accuracy": 0.9, "accuracy_atol": 0.045}
+    assert bool(judge.check_record({"accuracy": found}, {}, record, "X")) != good
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", "{}"),
+        ("a.json", "[]"),
+        ("a.json", '{"label_id": [], "prob": []}'),
+        ("a.json", '{"label_id": [0, 1], "prob": [0.9]}'),
+        ("a.json", '{"label_id": [0]}'),
+        ("a.jsonl", ""),
+        ("a.jsonl", '{"label_id": 0, "prob": 0.9}\n{"label_'),
+    ],
+)
+def test_a_file_without_answers_is_not_agreement(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError):
+        judge.read_answers(tmp_path / name)
+
+
+def test_a_record(tmp_path, write, run_script):
+    results = write("r.json", {**ANSWERS, "accuracy": 1.0, "precision": "fp32", "device": "cpu"})
+    texts, record = tmp_path / "t.tsv", tmp_path / "gt.json"
+    texts.write_text("sentence\n")
+    script = "test_tipc/compare_results.py"
+    made = ["--results", results, "--input_file", texts, "--gt_file", record]
+    assert run_script(script, "record", *made).returncode == 0
+    compare = [script, "infer", "--results", results, "--gt_file", record, "--expect=device=cpu"]
+    assert run_script(*compare).returncode == 0
+    write("r.json", {**OTHER, "accuracy": 1.0, "precision": "fp32", "device": "cpu"})
+    failed = run_script(*compare)
+    assert failed.returncode == 1
+    assert "gt.json" in failed.stdout
+    assert run_script(script, "infer", "--results", tmp_path / "none.json").returncode == 2
+
+
+def test_records_only_count_for_their_own_texts(tmp_path):
+    notes = []
+    texts = tmp_path / "dev.tsv"
+    texts.write_text("sentence\tlabel\nother\t1\n")
+    assert judge.find_record("Nothing", "key", str(texts), notes) is None
+    assert judge.find_record("ConvBERT-tiny", "reference", str(texts), notes) is None
+    first, second = notes
+    assert "Nothing" in first
+    assert "ConvBERT-tiny_reference.json" in second
+
+
+@pytest.mark.parametrize("text", ["{", '{"input_sha256": "x"}', '{"accuracy": 1, "prob": [1]}'])
+def test_a_damaged_record_is_refused_before_the_run(tmp_path, monkeypatch, text):
+    monkeypatch.setattr(judge, "RESULTS", tmp_path)
+    (tmp_path / "Mine_key.json").write_text(text)
+    (tmp_path / "dev.tsv").write_text("sentence\tlabel\na\t1\n")
+    with pytest.raises(UserError) as error:
+        judge.find_record("Mine", "key", str(tmp_path / "dev.tsv"), [])
+    assert "Mine_key.json" in str(error.value)
