@@ -1,6 +1,6 @@
-"""Judge what a program wrote: device, labels, probabilities, accuracy. Exit status 1 if wrong.
+"""Judge by hand what an engine wrote, or record it as an expectation of later runs.
 
-The command line of `tipc.judge`, which the runner calls after each step.
+Exit status 1 if the answers are wrong. The runner judges each step with the same functions.
 """
 
 from __future__ import annotations
@@ -11,38 +11,26 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from convbert.command.flags import int_at_least, make_parser
+from convbert.command.flags import make_parser
 from convbert.command.start import run_main
 from tipc import judge
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Make the parser: one command per kind of product."""
+    """Make the parser: one command for each task."""
     parser = make_parser(__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True)
 
-    def command(name: str, judged_by, help: str):
-        added = commands.add_parser(name, help=help)
-        added.set_defaults(judge=judged_by)
-        return added.add_argument
-
-    add = command("train", judge.training, "judge metrics.json of train.py")
-    add("--metrics", type=Path, required=True)
-    add("--device", required=True, choices=("cpu", "gpu"))
-    add("--processes", type=int_at_least(1), default=1)
-    add("--steps", type=int_at_least(1))
-    add = command("infer", judge.engine, "judge the results of an engine")
+    infer = commands.add_parser("infer", help="judge the results of an engine")
+    infer.set_defaults(judge=judge.engine)
+    add = infer.add_argument
     add("--results", type=Path, required=True, help="what --save_results wrote")
     add("--expect", action="append", default=[], metavar="NAME=VALUE")
     add("--reference", type=Path, help="answers it must agree with (.jsonl or results)")
-    add("--baseline", type=Path, help="results of the float model, for a quantized one")
-    add("--rounded", type=Path, help="results without integer kernels, for one with them")
     add("--gt_file", type=Path, help="recorded expectation")
-    add = command("answers", judge.answers, "judge answers that come without a report")
-    add("--answers", type=Path, required=True)
-    add("--reference", type=Path, required=True)
-    add("--precision", choices=list(judge.TOLERANCES), default="fp32")
-    add = command("record", judge.record, "write a recorded expectation")
+    record = commands.add_parser("record", help="write a recorded expectation")
+    record.set_defaults(judge=judge.record)
+    add = record.add_argument
     add("--results", type=Path, required=True)
     add("--input_file", type=Path, required=True, help="the texts that the results belong to")
     add("--gt_file", type=Path, required=True, help="file to write")

@@ -60,41 +60,24 @@ class Recipe:
     preset: str
     download: bool
     shape: dict[str, int]
-    training: tuple[str, ...] = ()
+    training: str = ""
 
 
+TINY = {
+    "num_hidden_layers": 2,
+    "hidden_size": 64,
+    "embedding_size": 64,
+    "num_attention_heads": 4,
+    "intermediate_size": 128,
+    "max_position_embeddings": 128,
+}
+TINY_TRAINING = (
+    "--batch_size=16 --learning_rate=2e-3 --layer_lr_decay=1 --max_steps=360 --save_steps=60 "
+    "--logging_steps=60 --group_by_length --device=cpu"
+)
 RECIPES: dict[str, Recipe] = {
     "ConvBERT": Recipe("convbert-base", True, {}),
-    "ConvBERT-tiny": Recipe(
-        "convbert-small",
-        False,
-        {
-            "num_hidden_layers": 2,
-            "hidden_size": 64,
-            "embedding_size": 64,
-            "num_attention_heads": 4,
-            "intermediate_size": 128,
-            "max_position_embeddings": 128,
-        },
-        (
-            "--batch_size=16",
-            "--learning_rate=2e-3",
-            "--layer_lr_decay=1",
-            "--max_steps=360",
-            "--save_steps=60",
-            "--logging_steps=60",
-            "--group_by_length",
-            "--device=cpu",
-        ),
-    ),
-}
-PARTS_OF_MODE: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys((*TRAIN_MODES, "benchmark_train"), ("lite", "whole", "init")),
-    **dict.fromkeys(
-        ("klquant_whole_infer", "serving_infer", "paddle2onnx_infer"),
-        ("lite", "whole", "init", "trained"),
-    ),
-    "whole_infer": ("lite", "whole", "init", "trained", "reference"),
+    "ConvBERT-tiny": Recipe("convbert-small", False, TINY, TINY_TRAINING),
 }
 
 
@@ -103,7 +86,7 @@ def main(argv=None) -> int:
     parser = make_parser("Get the data and models that a TIPC configuration needs in a mode.")
     add = parser.add_argument
     add("config")
-    add("mode", choices=list(PARTS_OF_MODE))
+    add("mode", choices=[mode for modes in MODES.values() for mode in modes])
     add("--data_dir", help="folder with train.tsv and dev.tsv of SST-2")
     add("--model_dir", help="checkpoint to start training from")
     add("--trained_dir", help="fine-tuned checkpoint (best.pdparams)")
@@ -118,7 +101,12 @@ def main(argv=None) -> int:
         raise UserError("environment", f"{sys.executable} does not find paddle: run {SETUP}")
     set_cpu_environment()
     exit_on_sigterm()  # subprocess.call then stops the training it waits for
-    Preparation(name, args).run(PARTS_OF_MODE[args.mode])
+    parts = ["lite", "whole", "init"]
+    if args.mode not in (*TRAIN_MODES, *MODES["benchmark"]):
+        parts.append("trained")
+    if args.mode == "whole_infer":
+        parts.append("reference")
+    Preparation(name, args).run(parts)
     return 0
 
 
@@ -151,7 +139,7 @@ class Preparation:
             init = f"downloaded {recipe.preset}", partial(_save_published, recipe.preset)
         else:
             init = f"random weights, size {size}", self._make_random
-        trained = f"trained on {data}, size {size}, {' '.join(recipe.training)}"
+        trained = f"trained on {data}, size {size}, {recipe.training}"
         if args.trained_dir:
             trained = f"copy of {args.trained_dir}"
         return {
@@ -239,7 +227,7 @@ class Preparation:
                 f"--data_dir={self.folder / 'whole'}",
                 f"--model_name_or_path={self.folder / 'init'}",
                 f"--output_dir={output}",
-                *self.recipe.training,
+                *self.recipe.training.split(),
             )
             (Path(output) / "best.pdparams").rename(best)
 
@@ -265,10 +253,7 @@ def write_data(splits: Splits, target: Path, limits: dict[str, int]) -> None:
 def _copy_checkpoint(source: str, target: Path) -> None:
     if not Path(source, WEIGHTS_FILE).is_file():
         raise UserError("file-missing", f"{source} is not a checkpoint: it has no {WEIGHTS_FILE}")
-    target.mkdir(exist_ok=True)
-    for path in Path(source).iterdir():
-        if path.is_file():
-            shutil.copyfile(path, target / path.name)
+    shutil.copytree(source, target, dirs_exist_ok=True)
 
 
 def _embedded_tokenizer():

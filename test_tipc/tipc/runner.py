@@ -30,8 +30,7 @@ TIMED_OUT = 124  # exit statuses of a step, as a shell gives them
 NOT_STARTED = 127
 TERMINATED = 143
 TAIL_LINES = 20
-COMMAND_WIDTH = 90  # of the summary; the result file has the whole command
-HEADER = ("step", "name", "status", "seconds", "log", "command")
+ROW = "{:<5} {:<9} {:<12} {:>7}  {}"
 RESULT_WORDS = {"OK": "successfully", "SKIPPED": "skipped"}
 
 
@@ -128,7 +127,6 @@ class Run:
         try:
             if not self._wait(lambda: child.status() is not None, self.step_seconds):
                 print(f"not finished within {self.step_seconds:g} s", file=log, flush=True)
-                child.end()
                 return TIMED_OUT
         finally:
             status = child.end()
@@ -221,28 +219,17 @@ class Run:
         return True
 
     def _summary(self, bad: list[int]) -> str:
-        """The table of all steps, and a last line that says whether the run succeeded."""
-        end = f"all {len(self.steps)} steps OK\n"
+        """A row for each step, and a last line that says whether the run succeeded."""
+        rows = [ROW.format("step", "name", "status", "seconds", "log")]
+        for (number, outcome), step in zip(self.outcomes.items(), self.steps):
+            log = step.log.relative_to(self.folder)
+            rows.append(ROW.format(number, step.name, *outcome, str(log)))
+        end = f"all {len(self.steps)} steps OK"
         if bad:
             name, status = self.steps[bad[0] - 1].name, self.outcomes[bad[0]][0]
             end = f"FAILED at step {bad[0]} ({name}): {status}; "
-            end += f"{len(bad)} of {len(self.steps)} not OK\n"
-        return f"{self._table()}\n{end}"
-
-    def _table(self) -> str:
-        rows = [HEADER]
-        for (number, outcome), step in zip(self.outcomes.items(), self.steps):
-            command = shlex.join(step.command).replace(f"{self.folder}/", "")
-            if len(command) > COMMAND_WIDTH:
-                command = command[: COMMAND_WIDTH - 3] + "..."
-            log = str(step.log).replace(f"{self.folder}/", "")
-            rows.append((str(number), step.name, *outcome, log, command))
-        widths = [max(map(len, column)) for column in list(zip(*rows))[:-1]]
-        lines = [""]
-        for *cells, last in rows:
-            cells = [cell.ljust(width) for cell, width in zip(cells, widths)]
-            lines.append("  ".join([*cells, last]).rstrip())
-        return "\n".join(lines) + "\n"
+            end += f"{len(bad)} of {len(self.steps)} not OK"
+        return "\n".join(["", *rows, "", end, ""])
 
 
 def _not_written(step: Step, began: int) -> list[str]:
