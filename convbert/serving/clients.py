@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from convbert.command.flags import DEFAULT_SENTENCE, float_in, make_parser
-from convbert.text.reading import read_lines, require_words
+from convbert.text.reading import Row, read_rows
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_write
 from paddlenlp.utils.text import without_surrogates
@@ -38,18 +38,14 @@ def client_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def read_texts(args: argparse.Namespace) -> Iterator[str]:
-    """Yield the sentences the flags name."""
+def read_texts(args: argparse.Namespace) -> Iterator[Row]:
+    """Return the sentences that the flags name, read lazily."""
     if args.input_file and args.text is not None:
-        raise UserError(
-            "command-line", "--input_file and --text exclude each other: give one of them"
-        )
-    if not args.input_file:
-        yield DEFAULT_SENTENCE if args.text is None else without_surrogates(args.text)
-        return
-    for where, line in read_lines(args.input_file):
-        require_words(where, line)
-        yield line
+        raise UserError("command-line", "give either --input_file or --text, not both")
+    if args.input_file:
+        return read_rows(args.input_file)
+    text = DEFAULT_SENTENCE if args.text is None else args.text
+    return iter([Row(without_surrogates(text), where="--text")])
 
 
 def send_all(args: argparse.Namespace, send: Callable[[str, int], object]) -> int:
@@ -62,15 +58,15 @@ def send_all(args: argparse.Namespace, send: Callable[[str, int], object]) -> in
         send: sends a text and a log id, and returns the answer in Paddle Serving's JSON form.
     """
     lines = []
-    for log_id, text in enumerate(read_texts(args), start=FIRST_LOG_ID):
+    for log_id, row in enumerate(read_texts(args), start=FIRST_LOG_ID):
         try:
-            answer = send(text, log_id)
+            answer = send(row.text, log_id)
             label_id, prob = label_of(answer)
         except CallError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {row.where}: {error}", file=sys.stderr)
             return EXIT_FAILED
         print(answer, flush=True)
-        lines.append(json.dumps({"text": text, "label_id": label_id, "prob": prob}) + "\n")
+        lines.append(json.dumps({"text": row.text, "label_id": label_id, "prob": prob}) + "\n")
     if args.output_file:
         with atomic_write(args.output_file) as file:
             file.writelines(lines)

@@ -1,12 +1,13 @@
 """Reading config.yml: every key is known, typed and within its bounds, or the start fails.
 
-Written by hand rather than with pydantic, which would be as long here and bring five packages.
+The schema is a table of our own: pydantic needs as many lines for it, and five packages.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -27,8 +28,15 @@ class Between(NamedTuple):
     high: float
 
 
-# What each key may hold: a range is an integer in it, a tuple one of its values, str any text, a
-# dict another section. The reasons for single values are comments in config.yml.
+class Matching(NamedTuple):
+    """A text of the form of ``pattern``."""
+
+    pattern: str
+    wanted: str
+
+
+# What each key may hold: a range is an integer in it, a tuple one of its values, a dict another
+# section. The reasons for single values are comments in config.yml.
 _PORT = range(1024, 65536)
 _FLAG = (True, False)
 _SCHEMA = {
@@ -50,9 +58,11 @@ _SCHEMA = {
             "auto_batching_timeout": range(-1, 1001),
             "local_service_conf": {
                 "client_type": ("local_predictor",),
-                "model_config": str,
+                "model_config": Matching(".+", "a folder"),
                 "device_type": (-1, 0, 1),
-                "devices": str,
+                "devices": Matching(
+                    r"\s*(\d+\s*(,\s*\d+\s*)*)?", "numbers of GPUs, like '0,1', or ''"
+                ),
                 "thread_num": range(1, 1025),
                 "use_mkldnn": _FLAG,
                 "mkldnn_cache_capacity": range(10001),
@@ -127,7 +137,7 @@ class Settings:
     @property
     def gpus(self) -> list[int]:
         """The numbers of the GPUs to run on; none for the CPU."""
-        named = [int(device) for device in self.local["devices"].split(",") if device.strip()]
+        named = [int(number) for number in re.findall(r"\d+", self.local["devices"])]
         return named or ([0] if self.local["device_type"] == 1 else [])
 
     def engine_options(self, worker: int = 0) -> EngineOptions:
@@ -174,10 +184,7 @@ def load_settings(
     config = _read_yaml(path)
     for override in overrides:
         _apply(config, override)
-    problem = _problem(config, _SCHEMA, "")
-    if not problem and config["http_port"] == config["rpc_port"]:
-        problem = f"http_port and rpc_port are both {config['http_port']}"
-    problem = problem or _device_problem(config["op"][SERVICE_NAME]["local_service_conf"])
+    problem = _problem(config, _SCHEMA) or _contradiction(config)
     if problem:
         raise UserError("settings", f"{path}: {problem}")
     configured = config["op"][SERVICE_NAME]["local_service_conf"]["model_config"]
@@ -227,7 +234,7 @@ def _apply(config: dict[str, Any], override: str) -> None:
         section[last] = value.strip()
 
 
-def _problem(section: Any, schema: dict[str, Any], prefix: str) -> str:
+def _problem(section: Any, schema: dict[str, Any], prefix: str = "") -> str:
     """Return the first thing that is wrong with a section, or nothing."""
     if not isinstance(section, dict):
         return f"'{prefix.rstrip('.')}' must be a section of settings"
@@ -239,38 +246,37 @@ def _problem(section: Any, schema: dict[str, Any], prefix: str) -> str:
     for key, rule in schema.items():
         if key not in section:
             return f"'{prefix}{key}' is missing"
-        if isinstance(rule, dict):
-            problem = _problem(section[key], rule, f"{prefix}{key}.")
-        else:
-            expected = _expected(section[key], rule)
-            problem = f"'{prefix}{key}' is {section[key]!r}, expected {expected}" * bool(expected)
+        problem = _wrong_value(section[key], rule, prefix + key)
         if problem:
             return problem
     return ""
 
 
-def _expected(value: Any, rule: Any) -> str:
-    """Return what the rule asks for, or nothing when the value obeys it."""
+def _wrong_value(value: Any, rule: Any, name: str) -> str:
+    """Return what is wrong with a value, or nothing when it obeys the rule."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     match rule:
+        case dict():
+            return _problem(value, rule, f"{name}.")
         case range():
             good = number and value in rule and isinstance(value, int)
             wanted = f"an integer from {rule.start} to {rule.stop - 1}"
         case Between(low, high):
             good, wanted = number and low <= value <= high, f"a number from {low} to {high}"
+        case Matching(pattern, wanted):
+            good = isinstance(value, str) and re.fullmatch(pattern, value)
         case tuple():
             good = any(type(value) is type(choice) and value == choice for choice in rule)
             wanted = " or ".join(map(str, rule))
-        case _:
-            good, wanted = isinstance(value, str), "a text"
-    return "" if good else wanted
+    return "" if good else f"'{name}' is {value!r}, expected {wanted}"
 
 
-def _device_problem(local: dict[str, Any]) -> str:
-    devices = [device.strip() for device in local["devices"].split(",") if device.strip()]
-    if not all(device.isdecimal() for device in devices):
-        return f"devices '{local['devices']}' must list GPU numbers, like '0,1'"
-    if local["device_type"] == 0 and devices:
+def _contradiction(config: dict[str, Any]) -> str:
+    """Return which two values exclude each other, or nothing."""
+    local = config["op"][SERVICE_NAME]["local_service_conf"]
+    if config["http_port"] == config["rpc_port"]:
+        return f"http_port and rpc_port are both {config['http_port']}"
+    if local["device_type"] == 0 and local["devices"].strip():
         return (
             f"device_type 0 is the CPU but devices names GPUs '{local['devices']}': "
             "set device_type 1 for the GPU, or devices '' for the CPU"

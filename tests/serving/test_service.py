@@ -364,6 +364,10 @@ def test_the_client_sends_each_line_of_a_file(service, run_script, tmp_path):
 
 def test_a_client_without_a_label_exits_with_1(service, run_script, tmp_path):
     dead = f"127.0.0.1:{free_port()}"
+    (tmp_path / "in.txt").write_text("fine\n\n")
+    done = run_script(HTTP_CLIENT, "--url", service.url, "--input_file", "in.txt")
+    assert done.returncode == 1
+    assert "in.txt, line 2" in done.stderr
     for script, *flags in (
         (HTTP_CLIENT, "--url", service.url, "--text", " "),
         (HTTP_CLIENT, "--url", f"http://127.0.0.1:{service.port}/other"),

@@ -126,6 +126,8 @@ class Supervisor:
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
         )
+        if self._health.state is State.STOPPING:  # `stop` was called meanwhile
+            self._kill()
         self._health.pid = self._process.pid
         output = asyncio.ensure_future(self._copy_lines(self._process.stdout))
         probe = asyncio.ensure_future(self._become_ready())
