@@ -12,7 +12,7 @@
 ``clients``       what the HTTP and the gRPC client share
 
 A request is checked where it arrives and where it is computed. `http.body` accepts JSON of the
-right form; the servicer in `pipeline.server`, which every request passes, checks the texts against
+right form; the servicer in `pipeline.steps`, which every request passes, checks the texts against
 the limits; the tokenizer and the `Runner` refuse what the model cannot compute.
 
 ``process`` imports ``http``; both, and ``pipeline``, import the modules beside them.

@@ -1,8 +1,8 @@
 """The Paddle Serving 0.9.0 pipeline, with the changes that an open network needs.
 
 ``paddle_serving``  `prepare`: makes the package importable; call it before the modules below
-``server``          the gRPC server, and the first and last step of the pipeline
-``op``              the step between: labels the texts of all requests that wait
+``server``          runs the pipeline behind a gRPC server, watches its workers, ends it
+``steps``           the steps of a request: check, unpack, label with others that wait, answer
 ``runner``          one worker's model: encodes texts, runs them in batches
 
 What differs from Paddle Serving: requests with ``tensors`` are refused before ``np.load`` could

@@ -1,4 +1,4 @@
-"""The pipeline's gRPC server. Call `paddle_serving.prepare` before importing this module."""
+"""Running the pipeline. Call `paddle_serving.prepare` before importing this module."""
 
 from __future__ import annotations
 
@@ -11,35 +11,30 @@ import threading
 import time
 from concurrent import futures
 from multiprocessing import connection
-from typing import Any
 
 import grpc
-from paddle_serving_server.pipeline import PipelineServer, RequestOp, ResponseOp
-from paddle_serving_server.pipeline.error_catch import CustomExceptionCode
+from paddle_serving_server.pipeline import PipelineServer
 from paddle_serving_server.pipeline.pipeline_server import PipelineServicer
-from paddle_serving_server.pipeline.proto.pipeline_service_pb2 import Response
 from paddle_serving_server.pipeline.proto.pipeline_service_pb2_grpc import (
     add_PipelineServiceServicer_to_server as add_servicer,
 )
 
 from convbert.command.start import EXIT_USER_ERROR
 from convbert.serving.config import Settings, host_port
-from convbert.serving.pipeline.op import EXIT_WORKER_DIED, ConvBertOp
-from convbert.serving.protocol import (
-    SERVICE_NAME,
-    TENSORS_REFUSED,
-    ErrNo,
-    RequestError,
-    bad_request,
-    texts_of,
+from convbert.serving.pipeline.steps import (
+    EXIT_WORKER_DIED,
+    CheckedRequestOp,
+    CheckingServicer,
+    ConvBertOp,
+    QuietResponseOp,
 )
+from convbert.serving.protocol import SERVICE_NAME
 from convbert.serving.rpc import ENVELOPE_BYTES
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.log import get_logger
 
 # Calls in flight get this many seconds to finish after SIGTERM; the supervisor may wait less.
 STOP_GRACE_S = 3.5
-_INTERNAL_ERROR = "internal error, see the server's log"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -55,51 +50,6 @@ def serve(settings: Settings) -> None:
     server.set_response_op(QuietResponseOp(input_ops=[op]))
     server.prepare()
     server.run_server()
-
-
-class CheckingServicer(PipelineServicer):
-    """Answers calls; a request that is wrong is refused before it enters the pipeline."""
-
-    def __init__(self, settings: Settings, response_op: ResponseOp, dag_config: dict[str, Any]):
-        super().__init__(SERVICE_NAME, response_op, dag_config)
-        service = settings.service
-        self._limits = service["max_texts"], service["max_text_chars"]
-        self._timeout = service["request_timeout_s"]
-
-    def inference(self, request, context):
-        """Return the Response message of a Request message."""
-        try:
-            if request.name not in ("", SERVICE_NAME):
-                raise RequestError(ErrNo.NO_SERVICE, f"no such service: this is {SERVICE_NAME}")
-            if len(request.tensors):
-                raise bad_request(TENSORS_REFUSED)
-            texts = texts_of(request.key, request.value, *self._limits)
-        except RequestError as error:
-            return Response(err_no=int(error.err_no), err_msg=str(error))
-        # The monotonic clock is the same in every process of the machine.
-        deadline = time.monotonic() + self._timeout
-        return self._dag_executor.call(({"texts": texts, "deadline": deadline}, request.logid))
-
-
-class CheckedRequestOp(RequestOp):
-    """The first step: takes over what `CheckingServicer` checked, not the message itself."""
-
-    def unpack_request_package(self, request):
-        """Return ``{"texts", "deadline"}``, the log id, and no error."""
-        return *request, None, ""
-
-
-class QuietResponseOp(ResponseOp):
-    """The last step: an error that was not written for the client is logged, not sent."""
-
-    def pack_response_package(self, channeldata):
-        """Return the Response message."""
-        response = super().pack_response_package(channeldata)
-        written_here = channeldata.error_code == CustomExceptionCode.PRODUCT_ERROR.value
-        if response.err_no and not written_here:
-            get_logger().error("log id %s: %s", channeldata.log_id, response.err_msg)
-            response.err_no, response.err_msg = int(ErrNo.INTERNAL), _INTERNAL_ERROR
-        return response
 
 
 class LoopbackServer(PipelineServer):

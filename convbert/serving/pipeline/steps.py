@@ -1,4 +1,7 @@
-"""The Op that labels texts. Call `paddle_serving.prepare` before importing this module."""
+"""The steps of a request through the pipeline, in their order.
+
+Call `paddle_serving.prepare` before importing this module.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +11,63 @@ import threading
 import time
 from typing import Any
 
-from paddle_serving_server.pipeline import Op
-from paddle_serving_server.pipeline.channel import (
-    ChannelData,
-    ChannelDataErrcode,
-    ChannelTimeoutError,
-)
+import numpy as np
+from paddle_serving_server.pipeline import Op, RequestOp, ResponseOp
+from paddle_serving_server.pipeline.channel import ChannelTimeoutError
+from paddle_serving_server.pipeline.error_catch import CustomExceptionCode
+from paddle_serving_server.pipeline.pipeline_server import PipelineServicer
+from paddle_serving_server.pipeline.proto.pipeline_service_pb2 import Response
 
 from convbert.command.machine import return_freed_memory, set_cpu_environment
 from convbert.command.start import EXIT_USER_ERROR
 from convbert.serving.config import Settings
 from convbert.serving.pipeline.runner import Runner
-from convbert.serving.protocol import ErrNo, pack_predictions
+from convbert.serving.protocol import (
+    SERVICE_NAME,
+    TENSORS_REFUSED,
+    ErrNo,
+    RequestError,
+    bad_request,
+    pack_predictions,
+    texts_of,
+)
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.log import get_logger
 
 EXIT_WORKER_DIED = 70
+_INTERNAL_ERROR = "internal error, see the server's log"
+
+
+class CheckingServicer(PipelineServicer):
+    """Answers calls; a request that is wrong is refused before it enters the pipeline."""
+
+    def __init__(self, settings: Settings, response_op: ResponseOp, dag_config: dict[str, Any]):
+        super().__init__(SERVICE_NAME, response_op, dag_config)
+        service = settings.service
+        self._limits = service["max_texts"], service["max_text_chars"]
+        self._timeout = service["request_timeout_s"]
+
+    def inference(self, request, context):
+        """Return the Response message of a Request message."""
+        try:
+            if request.name not in ("", SERVICE_NAME):
+                raise RequestError(ErrNo.NO_SERVICE, f"no such service: this is {SERVICE_NAME}")
+            if len(request.tensors):
+                raise bad_request(TENSORS_REFUSED)
+            texts = texts_of(request.key, request.value, *self._limits)
+        except RequestError as error:
+            return Response(err_no=int(error.err_no), err_msg=str(error))
+        # The monotonic clock is the same in every process of the machine.
+        deadline = time.monotonic() + self._timeout
+        return self._dag_executor.call(({"texts": texts, "deadline": deadline}, request.logid))
+
+
+class CheckedRequestOp(RequestOp):
+    """The first step: takes over what `CheckingServicer` checked, not the message itself."""
+
+    def unpack_request_package(self, request):
+        """Return ``{"texts", "deadline"}``, the log id, and no error."""
+        return *request, None, ""
 
 
 class ConvBertOp(Op):
@@ -53,6 +97,8 @@ class ConvBertOp(Op):
 
     def postprocess(self, input_data, fetch_data, data_id=0, log_id=0):
         """Return the label ids and probabilities of logits [B, C], as text."""
+        if isinstance(fetch_data, Exception):
+            raise fetch_data  # Paddle Serving logs it, and answers with an error
         predictions = self._own.runner.processor.decode(fetch_data)
         packed = pack_predictions([p.label_id for p in predictions], [p.prob for p in predictions])
         return packed, None, ""
@@ -98,24 +144,26 @@ class ConvBertOp(Op):
             yield batch
 
     def _run_process(self, preped_data_dict, op_info_prefix, skip_process_dict, logid_dict):
-        """Run the texts of all requests; return logits [B, C] by request, and errors by request."""
+        """Run the texts of all requests together; return logits [B, C] by request, and no errors.
+
+        When the model fails, its exception takes the place of all logits.
+        """
         features = [feature for texts in preped_data_dict.values() for feature in texts]
+        ends = np.cumsum([len(texts) for texts in preped_data_dict.values()])
         try:
-            logits = self._own.runner.run(features)
+            logits = np.split(self._own.runner.run(features), ends[:-1])
         except Exception as error:
-            get_logger().exception("the model failed")
-            code = ChannelDataErrcode.UNKNOW.value
-            return {}, {
-                data_id: ChannelData(
-                    error_code=code,
-                    error_info=str(error),
-                    data_id=data_id,
-                    log_id=logid_dict.get(data_id),
-                )
-                for data_id in preped_data_dict
-            }
-        answers, start = {}, 0
-        for data_id, texts in preped_data_dict.items():
-            answers[data_id] = logits[start : start + len(texts)]
-            start += len(texts)
-        return answers, {}
+            return dict.fromkeys(preped_data_dict, error), {}
+        return dict(zip(preped_data_dict, logits)), {}
+
+
+class QuietResponseOp(ResponseOp):
+    """The last step: an error that was not written for the client stays in the log."""
+
+    def pack_response_package(self, channeldata):
+        """Return the Response message."""
+        response = super().pack_response_package(channeldata)
+        written_here = channeldata.error_code == CustomExceptionCode.PRODUCT_ERROR.value
+        if response.err_no and not written_here:
+            response.err_no, response.err_msg = int(ErrNo.INTERNAL), _INTERNAL_ERROR
+        return response
