@@ -29,7 +29,7 @@ import numpy as np
 
 from benchmarks.bench_inference import MODELS, SIDES, open_sides
 from benchmarks.report_inference import LABELS
-from benchmarks.results import write_result
+from benchmarks.result_file import write_result
 from benchmarks.sides import Side
 from convbert.command.flags import int_at_least, make_parser
 from convbert.command.provenance import provenance

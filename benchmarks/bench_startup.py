@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.results import write_result
+from benchmarks.result_file import write_result
 from convbert.command.flags import int_at_least, make_parser
 from convbert.command.provenance import provenance
 from convbert.command.start import run_main, start_paddle

@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 
-from benchmarks.results import shape_name, write_result
+from benchmarks.result_file import shape_name, write_result
 from benchmarks.sides import Side
 from convbert.command.flags import int_at_least, make_parser
 from convbert.command.provenance import provenance

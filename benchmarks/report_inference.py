@@ -17,7 +17,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.results import shape_name, write_result
+from benchmarks.result_file import shape_name, write_result
 from convbert.command.provenance import describe
 from paddlenlp.utils.files import atomic_write
 
