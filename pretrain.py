@@ -2,27 +2,42 @@
 
     python pretrain.py --max_steps 1000
     python pretrain.py --input_file corpus.txt --vocab_file vocab.txt --output_dir ./pretrained
-    python pretrain.py --resume --output_dir ./pretrained ...        (the same settings)
+    python pretrain.py --resume --output_dir ./pretrained ...    (continue, with the same settings)
     python train.py --model_name_or_path ./pretrained/last/discriminator ...
 
 One process, one text file in memory: enough to see the method work and to warm up a small model,
-not to reproduce the paper's pretraining. Settings:
-``convbert/training/pretrain_settings.py``; the step: ``convbert/training/pretrainer.py``.
+not to reproduce the paper's pretraining. Like train.py the file reads from top to bottom; Paddle is
+imported inside the functions because the number of threads must be set before.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 import time
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import numpy as np
+
+from convbert.command.machine import use_device
 from convbert.command.start import hold_signals, run_main, start_paddle
-from convbert.training.pretrain_settings import PretrainConfig
+from convbert.text.processing import TextProcessor
+from convbert.training.corpus import mask_tokens, read_sequences
+from convbert.training.data import BatchSampler
+from convbert.training.run_folder import locked
+from convbert.training.settings import PretrainConfig
+from paddlenlp.transformers import ConvBertTokenizer
+from paddlenlp.transformers.tokenizer_utils import Features
 from paddlenlp.utils.errors import UserError
 
+STATE_DIR = "last"  # in the output directory; replaced as a whole
+PARTS = ("discriminator", "generator")  # checkpoint directories in it
 LINE = (
     "global step {step}/{total}, generator loss: {generator:.6f}, discriminator loss: "
     "{discriminator:.6f}, lr: {lr:.10f}, speed: {speed:.4f} step/s"
@@ -33,41 +48,191 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Read the flags, build or resume, then train."""
     config = PretrainConfig.parse(argv)
     start_paddle(config.cpu_threads, training=True)
-    from convbert.training.pretrainer import STATE_DIR, Pretrainer
-    from convbert.training.run_folder import open_run_dir
-
-    pretrainer = Pretrainer(config)
-    with open_run_dir(config.output_dir) as directory:
+    run = build(config)
+    with locked(config.output_dir) as directory:
         if config.resume:
-            pretrainer.resume()
+            resume(run)
         elif (directory / STATE_DIR).exists():
             raise UserError(
                 "resume",
-                f"{directory} holds a run: go on with --resume or give another --output_dir",
+                f"{directory} holds a run: continue it with --resume or give another --output_dir",
             )
-        fit(config, pretrainer)
+        fit(run)
     return 0
 
 
-def fit(config: PretrainConfig, pretrainer) -> None:
+@dataclass
+class Run:
+    """Everything that a run consists of.
+
+    Attributes:
+        config: the settings.
+        processor: pads the batches; its tokenizer knows the special tokens.
+        sequences: the text as ``[CLS] ... [SEP]``, int32 arrays.
+        sampler: which sequences form which batch.
+        model: generator and discriminator with shared embeddings.
+        criterion: the two losses and their weights.
+        optimizer, schedule: AdamW and its learning rate.
+        step: optimizer steps done.
+    """
+
+    config: PretrainConfig
+    processor: TextProcessor
+    sequences: list[np.ndarray]
+    sampler: BatchSampler
+    model: Any
+    criterion: Any
+    optimizer: Any
+    schedule: Any
+    step: int = 0
+
+
+def build(config: PretrainConfig) -> Run:
+    """Read the text, make random models and their optimizer; writes nothing.
+
+    Raises:
+        UserError: text, vocabulary, sizes or device that cannot work.
+    """
+    import paddle
+
+    from convbert.training.optimizer import make_optimizer, make_schedule
+    from paddlenlp import transformers
+    from paddlenlp.transformers.convbert.pretraining import generator_config
+
+    device = use_device(config.device)
+    tokenizer = ConvBertTokenizer(config.vocab_file)
+    processor = TextProcessor(tokenizer, config.max_seq_length)
+    size = config.model_config(tokenizer.vocab_size, tokenizer.pad_token_id)
+    processor.check_fits(size, config.vocab_file)
+    sequences = read_sequences(config, tokenizer)
+    lengths = [len(ids) for ids in sequences]
+    sampler = BatchSampler(len(lengths), config.batch_size, config.seed, lengths)
+    paddle.seed(config.seed)
+    model = transformers.ConvBertForTotalPretraining(
+        transformers.ConvBertGenerator(generator_config(size, config.generator_share)),
+        transformers.ConvBertDiscriminator(size),
+    )
+    criterion = transformers.ConvBertPretrainingCriterion(size.vocab_size)
+    schedule = make_schedule(
+        "linear", config.learning_rate, config.max_steps, float(config.warmup_proportion)
+    )
+    optimizer = make_optimizer(
+        model,
+        schedule,
+        size.num_hidden_layers,
+        layer_lr_decay=1.0,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+    )
+    print(f"{len(sequences)} sequences, device: {device}", flush=True)
+    return Run(config, processor, sequences, sampler, model, criterion, optimizer, schedule)
+
+
+def fit(run: Run) -> None:
     """Train to the last step; print and save on the way."""
-    print(f"{len(pretrainer.sequences)} sequences, device: {pretrainer.device}", flush=True)
-    losses, started = [], time.perf_counter()
-    for indices in pretrainer.batches():
-        lr = pretrainer.optimizer.get_lr()
-        with hold_signals():
-            losses.append(pretrainer.train_step(indices))
-        step, last = pretrainer.step, pretrainer.step == config.max_steps
-        if last or step % config.logging_steps == 0:
+    config, losses, started = run.config, [], time.perf_counter()
+    for indices in batches(run):
+        lr = run.optimizer.get_lr()
+        with hold_signals():  # until the step is complete
+            losses.append(train_step(run, indices))
+        last = run.step == config.max_steps
+        if last or run.step % config.logging_steps == 0:
             generator, discriminator = (sum(column) / len(losses) for column in zip(*losses))
             speed = len(losses) / (time.perf_counter() - started)
-            values = {"step": step, "total": config.max_steps, "lr": lr, "speed": speed}
+            values = {"step": run.step, "total": config.max_steps, "lr": lr, "speed": speed}
             print(
                 LINE.format(generator=generator, discriminator=discriminator, **values), flush=True
             )
             losses, started = [], time.perf_counter()
-        if last or step % config.save_steps == 0:
-            print(f"saved into {pretrainer.save()}", flush=True)
+        if last or run.step % config.save_steps == 0:
+            print(f"saved into {save(run)}", flush=True)
+
+
+def batches(run: Run) -> Iterator[list[int]]:
+    """Yield the batches of sequence numbers that are left, epoch after epoch."""
+    while run.step < run.config.max_steps:
+        epoch, first = divmod(run.step, len(run.sampler))
+        for indices in list(run.sampler.epoch(epoch))[first:]:
+            if run.step == run.config.max_steps:
+                return
+            yield indices
+
+
+def train_step(run: Run, indices: list[int]) -> tuple[float, float]:
+    """Do one optimizer step; return the losses of generator and discriminator.
+
+    The generator guesses masked words; the discriminator finds the words that it replaced
+    (arXiv 2003.10555, section 2).
+
+    Raises:
+        UserError: the loss is not a finite number.
+    """
+    import paddle
+
+    # Masks, samples and dropout are functions of seed and step, as is the order of the data.
+    random = np.random.default_rng([run.config.seed, run.step])
+    features = [Features(run.sequences[i], np.zeros_like(run.sequences[i])) for i in indices]
+    ids, token_types = run.processor.collate(features)  # [B, L] int64 each
+    masked, labels = mask_tokens(ids, run.processor.tokenizer, run.config.mask_probability, random)
+    paddle.seed(int(random.integers(2**31)))
+    run.model.train()
+    masked, token_types, ids, labels = map(paddle.to_tensor, (masked, token_types, ids, labels))
+    gen_logits, disc_logits, disc_labels, mask = run.model(
+        masked, token_types, raw_input_ids=ids, gen_labels=labels
+    )
+    generator = run.criterion.generator_loss(gen_logits, labels)
+    discriminator = run.criterion.discriminator_loss(disc_logits, disc_labels, mask)
+    loss = run.criterion.gen_weight * generator + run.criterion.disc_weight * discriminator
+    if not math.isfinite(float(loss)):
+        raise UserError(
+            "not-finite",
+            f"the loss became {float(loss)} in step {run.step + 1}: give a lower --learning_rate "
+            "or a longer warm-up; --resume continues from the last saved state",
+        )
+    loss.backward()
+    run.optimizer.step()
+    run.optimizer.clear_grad()
+    run.schedule.step()
+    run.step += 1
+    return float(generator), float(discriminator)
+
+
+def save(run: Run) -> Path:
+    """Write the state; return its directory.
+
+    ``discriminator`` and ``generator`` in it are checkpoints of their own: the first is what
+    train.py takes as ``--model_name_or_path``.
+    """
+    from convbert.training.state import write_state
+
+    directory = Path(run.config.output_dir) / STATE_DIR
+    parts = {name: getattr(run.model, name) for name in PARTS}
+    progress = {"step": run.step, **identity(run)}
+    tokenizer = run.processor.tokenizer
+    write_state(directory, parts, run.model, tokenizer, run.optimizer, progress)
+    return directory
+
+
+def resume(run: Run) -> None:
+    """Continue from the state in the output directory.
+
+    Raises:
+        UserError: there is none, it is damaged, or it belongs to other settings (named).
+    """
+    from convbert.training.state import read_state
+
+    directory = Path(run.config.output_dir) / STATE_DIR
+    parts = {name: getattr(run.model, name) for name in PARTS}
+    progress = read_state(directory, parts, run.model, run.optimizer, run.schedule, identity(run))
+    run.step = int(progress["step"])
+
+
+def identity(run: Run) -> dict[str, Any]:
+    """What a resumed run must share with its beginning: the settings and the text."""
+    text = 0
+    for ids in run.sequences:
+        text = zlib.crc32(ids.tobytes(), text)
+    return {"text": text, **run.config.identity()}
 
 
 if __name__ == "__main__":

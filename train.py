@@ -1,72 +1,315 @@
 """Fine-tune ConvBERT on a GLUE task, with evaluation in the loop and the best checkpoint kept.
 
     python train.py --task_name sst-2 --model_name_or_path convbert-base
+    python train.py --resume                         (continue a run that was stopped)
     python -m paddle.distributed.launch --gpus "0,1,2,3" train.py --task_name sst-2 ...
 
-Everything below is in ``convbert/training``: flags in ``settings``, what is built from them in
-``build``, one step and one evaluation in ``trainer``, what is printed and saved in ``records``.
+The file reads from top to bottom: flags (`main`), everything a run needs (`build`), the loop
+(`fit`), one optimizer step (`train_step`), one evaluation (`evaluate`). Paddle is imported inside
+the functions because the number of threads must be set before.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import numpy as np
+
+from convbert.command.machine import use_device
 from convbert.command.start import hold_signals, run_main, start_paddle
+from convbert.text.processing import TextProcessor, length_sorted_batches
+from convbert.training import run_folder
+from convbert.training.data import BatchSampler, EncodedSplit, load_split
+from convbert.training.records import Recorder
 from convbert.training.settings import TrainConfig
+from convbert.training.tasks import TASKS, Task
+from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.log import get_logger
+
+FIRST_LOSS_SCALE = 2.0**15  # of float16 training
+GPU_PAD_MULTIPLE = 8  # tensor cores like it; on a CPU every padded position only costs time
+
+Results = dict[str, dict[str, float]]  # dev split -> {"loss": ..., name of a metric: ...}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Read the flags, build everything, then train."""
     config = TrainConfig.parse(argv)
-    start_paddle(config.cpu_threads, training=True)  # before the modules that import Paddle
-    from convbert.training.build import build_trainer
-    from convbert.training.records import Recorder
-    from convbert.training.run_folder import open_run_dir
-
-    trainer = build_trainer(config)
+    start_paddle(config.cpu_threads, training=True)
+    run = build(config)
     with ExitStack() as stack:
-        if trainer.ranks.is_main:
-            stack.enter_context(open_run_dir(config.output_dir))
-        fit(config, trainer, Recorder(config.output_dir, trainer))
+        if run.ranks.is_main:
+            stack.enter_context(run_folder.locked(config.output_dir))
+        progress = run_folder.prepare(run)
+        fit(run, progress, Recorder(run, progress))
     return 0
 
 
-def fit(config: TrainConfig, trainer, recorder) -> None:
-    """Train to the last step; evaluate every ``save_steps`` steps and keep the best weights.
+@dataclass
+class Run:
+    """Everything that a run consists of.
 
-    Args:
+    Attributes:
         config: the settings.
-        trainer: `convbert.training.trainer.Trainer`, does steps and evaluations.
-        recorder: `convbert.training.records.Recorder`, prints and saves.
+        task: the row of the task table.
+        ranks: this process among those of the run.
+        train, dev: the tokenized splits; the first dev split chooses the best checkpoint.
+        sampler: which examples form which batch.
+        model: the classifier or regressor, on the selected device.
+        parallel_model: the same with gradients averaged over the processes.
+        optimizer, schedule, scaler: AdamW, its learning rate, the loss scaling of float16.
+        use_amp: compute in ``config.amp_dtype`` where that is safe.
     """
-    update = None
+
+    config: TrainConfig
+    task: Task
+    ranks: Any
+    train: EncodedSplit
+    dev: list[EncodedSplit]
+    sampler: BatchSampler
+    model: Any
+    parallel_model: Any
+    optimizer: Any
+    schedule: Any
+    scaler: Any
+    use_amp: bool
+    total_steps: int
+
+    def autocast(self):
+        """A context in which the model computes in the type of ``--amp_dtype``, if asked to."""
+        import paddle
+
+        return paddle.amp.auto_cast(self.use_amp, dtype=self.config.amp_dtype, level="O1")
+
+
+def build(config: TrainConfig) -> Run:
+    """Load data and model, make the optimizer; writes nothing, so a mistake leaves no trace.
+
+    Raises:
+        UserError: data, model, device or settings that cannot work.
+    """
+    import paddle
+
+    from convbert.training import optimizer as optim
+    from convbert.training.initial import initial_model, open_tokenizer
+    from convbert.training.ranks import join_ranks
+
+    device, task = use_device(config.device), TASKS[config.task_name]
+    on_gpu = device.startswith("gpu")
+    if config.use_amp and not on_gpu:
+        get_logger().warning("--use_amp has no effect on a CPU: training in float32")
+    tokenizer = open_tokenizer(config, task.labels)
+    pad_multiple = GPU_PAD_MULTIPLE if on_gpu else 1
+    processor = TextProcessor(tokenizer, config.max_seq_length, task.labels, pad_multiple)
+    splits = ("train", *task.dev_splits)
+    train, *dev = (load_split(task, split, processor, config.data_dir) for split in splits)
+
+    ranks = join_ranks(device)
+    paddle.seed(config.seed)  # the same initial weights in every process
+    model = initial_model(config, task.num_classes, processor)
+    lengths = train.lengths if config.group_by_length else None
+    sampler = BatchSampler(
+        len(train), config.batch_size, config.seed, lengths, ranks.rank, ranks.size
+    )
+    steps_per_epoch = math.ceil(len(sampler) / config.gradient_accumulation_steps)
+    total = config.max_steps if config.max_steps > 0 else steps_per_epoch * config.num_train_epochs
+    schedule = optim.make_schedule(
+        config.scheduler_type, config.learning_rate, total, config.warmup
+    )
+    optimizer = optim.make_optimizer(
+        model,
+        schedule,
+        model.config.num_hidden_layers,
+        config.layer_lr_decay,
+        config.weight_decay,
+        config.adam_epsilon,
+        config.max_grad_norm,
+    )
+    use_amp = config.use_amp and on_gpu
+    scaled = use_amp and config.amp_dtype == "float16"  # bfloat16 has the range of float32
+    scaler = paddle.amp.GradScaler(enable=scaled, init_loss_scaling=FIRST_LOSS_SCALE)
+    if ranks.is_main:
+        count = sum(parameter.size for parameter in model.parameters())
+        facts = (device, ranks.size, count, len(train))
+        text = "device: %s, processes: %d, parameters: %d, training examples: %d"
+        get_logger().info(text, *facts)
+    optimization = (model, ranks.wrap(model), optimizer, schedule, scaler, use_amp, total)
+    return Run(config, task, ranks, train, dev, sampler, *optimization)
+
+
+class Update(NamedTuple):
+    """One optimizer step and the examples it trains on."""
+
+    step: int  # from 1
+    epoch: int  # from 0
+    batch: int  # the last batch of this step within its epoch, from 0
+    batches: list[list[int]]  # indices of the examples, for this process
+
+    @property
+    def num_examples(self) -> int:
+        """Examples of this process in the step."""
+        return sum(map(len, self.batches))
+
+
+def updates(run: Run, done: int = 0) -> Iterator[Update]:
+    """Yield the optimizer steps of a run after the first ``done``, epoch after epoch."""
+    group, step, epoch = run.config.gradient_accumulation_steps, 0, 0
+    while True:
+        batches = list(run.sampler.epoch(epoch))
+        for first in range(0, len(batches), group):
+            if step == run.total_steps:
+                return
+            step += 1
+            if step > done:
+                part = batches[first : first + group]
+                yield Update(step, epoch, first + len(part) - 1, part)
+        epoch += 1
+
+
+def fit(run: Run, progress: run_folder.Progress, record: Recorder) -> None:
+    """Train to the last step; every ``save_steps`` steps evaluate and keep the best weights."""
+    config = run.config
     try:
-        for update in recorder.progress(trainer.updates()):
-            with hold_signals():
-                trainer.step(update)
-            last = update.step == trainer.total_steps
-            if last or update.step % config.logging_steps == 0:
-                recorder.training(update)
-            if last or update.step % config.save_steps == 0:
-                with recorder.pause(), trainer.weights_to_keep():
-                    evaluate(trainer, recorder, update)
+        # A resumed run comes back to its last step, whose evaluation may not have been completed.
+        for update in record.bar(updates(run, done=progress.step - 1)):
+            step, last = update.step, update.step == run.total_steps
+            if step > progress.step:
+                with hold_signals():  # until the step is complete
+                    progress.losses.append(train_step(run, update))
+                    progress.step = step
+            if (last or step % config.logging_steps == 0) and step > progress.logged:
+                record.training(update, mean_loss(progress.losses), float(run.optimizer.get_lr()))
+                progress.losses, progress.logged = [], step
+            if (last or step % config.save_steps == 0) and step > progress.evaluated:
+                with record.pause():
+                    evaluate_and_save(run, progress, record, update)
+    except (KeyboardInterrupt, SystemExit):
+        run_folder.save_state(run, progress)
+        raise
     finally:  # also after Ctrl-C, SIGTERM or a loss that is not a number
-        recorder.finish(update)
+        record.finish()
+    run_folder.remove_states(run)
 
 
-def evaluate(trainer, recorder, update) -> None:
-    """Evaluate all dev splits; weights at least as good as the best so far replace them."""
+def evaluate_and_save(run: Run, progress: run_folder.Progress, record: Recorder, update) -> None:
+    """Evaluate; weights at least as good as the best so far replace them; save a state."""
     started = time.perf_counter()
-    results = trainer.evaluate()
-    recorder.evaluation(update, results, time.perf_counter() - started)
-    if recorder.improves(results):
-        recorder.keep_best(update, results)
+    results = evaluate(run)
+    record.evaluation(update, results, time.perf_counter() - started)
+    best = progress.best
+    if best is None or score(run, results) >= score(run, best["dev"]):
+        run_folder.save_best(run)
+        progress.best = {"step": update.step, "epoch": update.epoch, "dev": results}
+        record.best()
+    progress.evaluated = update.step
+    if update.step < run.total_steps:
+        run_folder.save_state(run, progress)
+
+
+def train_step(run: Run, update: Update):
+    """Do one optimizer step: forward, loss, backward, update. Returns the loss, a scalar tensor.
+
+    The mean over several accumulated batches gives every example the same weight.
+    """
+    import paddle
+
+    config = run.config
+    # Dropout is a function of seed, step and process, so that a resumed run equals one in one go.
+    random = np.random.default_rng([config.seed, update.step, run.ranks.rank])
+    paddle.seed(int(random.integers(2**31)))
+    run.model.train()
+    total = paddle.zeros([])
+    for number, indices in enumerate(update.batches, start=1):
+        # input_ids [B, L], token_type_ids [B, L], labels [B]
+        input_ids, token_type_ids, labels = map(paddle.to_tensor, run.train.batch(indices))
+        accumulate = number < len(update.batches)
+        with run.ranks.local_gradients(run.parallel_model, local=accumulate):
+            with run.autocast():
+                logits = run.parallel_model(input_ids, token_type_ids)  # [B, C]
+            loss = run.task.loss(logits, labels) * (len(indices) / update.num_examples)
+            run.scaler.scale(loss).backward()
+        total = total + loss.detach()
+    run.scaler.step(run.optimizer)
+    run.scaler.update()
+    run.schedule.step()
+    run.optimizer.clear_grad(set_to_zero=False)  # filling with zeros only costs time
+    return total
+
+
+def mean_loss(losses: list) -> float:
+    """The mean of the losses since the last printed line.
+
+    Raises:
+        UserError: it is not a finite number. Checked here and not in every step, because a GPU
+            must finish its work to answer.
+    """
+    import paddle
+
+    return finite(float(paddle.stack(losses).mean()), "training")
+
+
+def finite(loss: float, where: str) -> float:
+    """Return ``loss``; raise `UserError` where it is nan or infinite."""
+    if not math.isfinite(loss):
+        raise UserError(
+            "not-finite",
+            f"the {where} loss became {loss}: give a lower --learning_rate, a longer warm-up or "
+            "--max_grad_norm 1; the best checkpoint so far is kept",
+        )
+    return loss
+
+
+def evaluate(run: Run) -> Results:
+    """Evaluate all dev splits.
+
+    Raises:
+        UserError: a loss is not a finite number.
+    """
+    import paddle
+
+    from paddlenlp import metrics
+
+    results = {}
+    for split in run.dev:
+        logits = predict(run, split)
+        loss = float(run.task.loss(paddle.to_tensor(logits), paddle.to_tensor(split.labels)))
+        metric = getattr(metrics, run.task.metric)()
+        metric.update(metric.compute(logits, split.labels))
+        results[split.name] = {"loss": finite(loss, f"'{split.name}'"), **metric.results()}
+    return results
+
+
+def score(run: Run, results: Results) -> float:
+    """The number that chooses the best checkpoint: the task's metric on the first dev split."""
+    return next(iter(results.values()))[run.task.selection]
+
+
+def predict(run: Run, split: EncodedSplit) -> np.ndarray:
+    """Return the logits of a whole split, [examples, C] float32, in every process.
+
+    The batches do not depend on the number of processes, so neither do the logits: each process
+    fills its rows of a zero matrix and the matrices are added.
+    """
+    import paddle
+
+    run.model.eval()
+    logits = np.zeros((len(split), run.model.config.num_classes), np.float32)
+    batches = list(length_sorted_batches(split.lengths, run.config.batch_size))
+    with paddle.no_grad(), run.autocast():
+        for indices in batches[run.ranks.rank :: run.ranks.size]:
+            input_ids, token_type_ids, _ = map(paddle.to_tensor, split.batch(indices))
+            output = run.model(input_ids, token_type_ids)
+            logits[indices] = output.astype("float32").numpy()
+    return run.ranks.sum(logits)
 
 
 if __name__ == "__main__":

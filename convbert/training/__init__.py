@@ -1,9 +1,12 @@
-"""Fine-tuning (train.py) and pretraining (pretrain.py).
+"""Fine-tuning and pretraining; the loops and steps themselves are in train.py and pretrain.py.
 
-``settings``, ``pretrain_settings``  one dataclass of flags for each command
+``settings``    two dataclasses of flags
 ``tasks``       the GLUE tasks as one table
-``data``        a tokenized split; ``sampler``: which examples form which batch
+``data``        a tokenized split, and which of its examples form which batch
+``corpus``      sequences and masks of pretraining
+``initial``     the vocabulary and the model that fine-tuning starts from
 ``optimizer``   AdamW with layer-wise learning rates, and the schedules
 ``ranks``       the processes of a distributed run
-``run_folder``  the output directory; ``records``: what is printed and written
+``run_folder``  the output directory; ``state``: what a stopped run continues from
+``records``     printed lines, metrics files and the curve
 """

@@ -1,8 +1,8 @@
-"""A split of a GLUE task, tokenized once and kept as flat arrays; batches are cut from it."""
+"""A tokenized split of a task, and which of its examples form which batch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,9 @@ from convbert.training.tasks import Task
 from paddlenlp.datasets import load_dataset
 from paddlenlp.utils.log import get_logger
 
+# Lengths are compared inside pools of this many batches, so that an epoch stays a random order of
+# the data on a large scale.
+POOL_BATCHES = 128
 ENCODE_AT_ONCE = 8192  # texts; bounds the memory of the tokenizer's Python lists
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -82,3 +85,59 @@ def load_split(
         np.cumsum(lengths),
         np.asarray(labels, dtype=np.float32 if task.regression else np.int64),
     )
+
+
+@dataclass(frozen=True)
+class BatchSampler:
+    """Yields one rank's batches of an epoch.
+
+    Args:
+        num_examples: size of the split.
+        batch_size: examples per batch and rank.
+        seed: with the epoch number it fixes the order.
+        lengths: tokens per example [num_examples] to group batches by; None: random order.
+        rank, world_size: this process among those that share an epoch.
+    """
+
+    num_examples: int
+    batch_size: int
+    seed: int = 42
+    lengths: Sequence[int] | None = None
+    rank: int = 0
+    world_size: int = 1
+
+    def __len__(self) -> int:
+        """Batches of one rank in an epoch; the last one may be smaller."""
+        return -(-self.num_examples // self.global_batch_size)
+
+    @property
+    def global_batch_size(self) -> int:
+        """Examples of one batch over all ranks."""
+        return self.batch_size * self.world_size
+
+    def epoch(self, number: int) -> Iterator[list[int]]:
+        """Yield the index lists of epoch ``number`` (from 0) for this rank.
+
+        A last batch that the ranks cannot share equally is filled up with examples from the
+        start of the order: all ranks see batches of one size, and so equal weights in the mean.
+        """
+        random = np.random.default_rng([self.seed, number])
+        order = random.permutation(self.num_examples)
+        size = self.global_batch_size
+        if self.lengths is None:
+            batches = [order[start : start + size] for start in range(0, len(order), size)]
+        else:
+            batches = self._grouped(order, random)
+        for batch in batches:
+            missing = -len(batch) % self.world_size
+            share = np.concatenate([batch, np.resize(order, missing)])[self.rank :: self.world_size]
+            yield share.tolist()
+
+    def _grouped(self, order: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
+        size, lengths = self.global_batch_size, np.asarray(self.lengths)
+        batches = []
+        for start in range(0, len(order), size * POOL_BATCHES):
+            pool = order[start : start + size * POOL_BATCHES]
+            pool = pool[np.argsort(-lengths[pool], kind="stable")]  # ties keep their random order
+            batches += [pool[at : at + size] for at in range(0, len(pool), size)]
+        return [batches[i] for i in random.permutation(len(batches))]

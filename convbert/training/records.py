@@ -1,4 +1,4 @@
-"""What a training run tells: printed lines in upstream's format, a metrics file and a curve."""
+"""What a fine-tuning run prints and writes: lines in upstream's format, metrics, a curve."""
 
 from __future__ import annotations
 
@@ -14,15 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from convbert.training.run_folder import (
-    ARGS_FILE,
-    BEST_DIR,
-    CURVE_FILE,
-    LOG_FILE,
-    SUMMARY_FILE,
-    save_checkpoint,
-)
-from convbert.training.trainer import Trainer, Update
+from convbert.training.run_folder import CURVE_FILE, LOG_FILE, SUMMARY_FILE, Progress, fingerprint
 from paddlenlp.utils.files import atomic_write, write_json
 
 TRAIN_LINE = (
@@ -30,65 +22,63 @@ TRAIN_LINE = (
     "loss: {loss:.6f}, lr: {lr:.10f}, speed: {speed:.4f} step/s"
 )
 RULE = "=" * 100
-Results = dict[str, dict[str, float]]  # {dev split: {"loss": ..., metric name: ...}}
 
 
 class Recorder:
-    """Prints and writes on rank 0; on the other ranks it only keeps the same books.
+    """Prints and writes on rank 0; in the other processes it only measures time.
 
     Args:
-        directory: the run's output directory (see `convbert.training.run_folder`).
-        trainer: whose progress is told.
+        run: the ``train.Run`` to record.
+        progress: where it starts; ``seconds`` is kept up to date.
     """
 
-    def __init__(self, directory: Path, trainer: Trainer):
-        self.directory, self.trainer = Path(directory), trainer
-        self.active = trainer.ranks.is_main
-        self.selection = trainer.task.selection
-        self.best: dict[str, Any] | None = None
-        self.records: list[dict[str, Any]] = []
-        self._start = time.perf_counter()
-        self._paused = 0.0  # seconds that were not training
-        self._examples = 0  # over all ranks
-        self._evaluated = 0  # last step whose evaluation was told
-        self._line_start = (0, 0, 0.0)  # step, examples and seconds at the last printed line
-        if self.active:
-            write_json(self.directory / ARGS_FILE, trainer.config.to_dict())
+    def __init__(self, run, progress: Progress):
+        self.run, self.progress = run, progress
+        self.directory = Path(run.config.output_dir)
+        self.active = run.ranks.is_main
+        self.records = self._earlier_records() if progress.step else []
+        self._examples = 0  # of this process since the start
+        self._first_step, self._first_seconds = progress.step, progress.seconds
+        self._resumed_at = time.perf_counter() - progress.seconds
+        self._line = (progress.step, 0, progress.seconds)  # steps, examples, seconds at that line
+        if progress.best:
+            self._summarize()
 
-    def progress(self, updates: Iterable[Update]) -> Iterator[Update]:
+    def bar(self, updates: Iterable) -> Iterator:
         """Yield the updates; with a progress bar on a terminal, silently into a log file."""
         quiet = not (self.active and sys.stderr.isatty())
-        total = self.trainer.total_steps
-        for update in tqdm(updates, total=total, unit="step", disable=quiet, leave=False):
-            self._examples += update.num_examples * self.trainer.ranks.size
+        options = {"unit": "step", "disable": quiet, "leave": False, "initial": self.progress.step}
+        for update in tqdm(updates, total=self.run.total_steps, **options):
+            self._examples += update.num_examples
             yield update
 
     @contextmanager
     def pause(self) -> Iterator[None]:
         """Do not count the block as training time."""
+        self._clock()
         started = time.perf_counter()
-        yield
-        self._paused += time.perf_counter() - started
+        try:
+            yield
+        finally:
+            self._resumed_at += time.perf_counter() - started
 
-    @property
-    def training_seconds(self) -> float:
-        """Seconds of training so far, without evaluations and saving."""
-        return time.perf_counter() - self._start - self._paused
+    def _clock(self) -> float:
+        self.progress.seconds = time.perf_counter() - self._resumed_at
+        return self.progress.seconds
 
-    def training(self, update: Update) -> None:
+    def training(self, update, loss: float, lr: float) -> None:
         """Print and write the mean loss since the last line, the learning rate and the speed."""
-        loss = self.trainer.mean_loss()  # waits for the device, so the clock below is honest
-        now = (update.step, self._examples, self.training_seconds)
-        steps, examples, seconds = (new - old for new, old in zip(now, self._line_start))
-        self._line_start = now
+        now = (update.step, self._examples * self.run.ranks.size, self._clock())
+        steps, examples, seconds = (new - old for new, old in zip(now, self._line))
+        self._line = now
         line = TRAIN_LINE.format(
             step=update.step,
-            total_steps=self.trainer.total_steps,
+            total_steps=self.run.total_steps,
             epoch=update.epoch,
             batch=update.batch,
-            rank=self.trainer.ranks.rank,
+            rank=self.run.ranks.rank,
             loss=loss,
-            lr=self.trainer.learning_rate,
+            lr=lr,
             speed=steps / seconds,
         )
         self._say(line)
@@ -97,71 +87,69 @@ class Recorder:
             step=update.step,
             epoch=update.epoch,
             loss=loss,
-            lr=self.trainer.learning_rate,
+            lr=lr,
             steps_per_second=steps / seconds,
             examples_per_second=examples / seconds,
             seconds=now[2],
         )
 
-    def evaluation(self, update: Update, results: Results, seconds: float) -> None:
+    def evaluation(self, update, results: dict[str, dict[str, float]], seconds: float) -> None:
         """Print and write the results of all dev splits."""
         for split, values in results.items():
             named = f"{split} " if len(results) > 1 else ""
             shown = "".join(f"{key.replace('_', ' ')}: {values[key]}, " for key in _metrics(values))
             self._say(f"{named}eval loss: {values['loss']:.6f}, {shown}")
             self._write(kind="eval", step=update.step, epoch=update.epoch, split=split, **values)
-        self._evaluated = update.step
         self._say(f"eval done total : {seconds} s")
         self._say(RULE)
 
-    def improves(self, results: Results) -> bool:
-        """Whether these results are at least as good as the best so far."""
-        return self.best is None or self._score(results) >= self._score(self.best["dev"])
+    def best(self) -> None:
+        """Write metrics.json after a new best checkpoint."""
+        self._summarize()
 
-    def keep_best(self, update: Update, results: Results) -> None:
-        """Save the weights as the best so far, and note their results."""
-        if self.active:
-            tokenizer = self.trainer.train.processor.tokenizer
-            save_checkpoint(self.directory / BEST_DIR, self.trainer.model, tokenizer)
-        self.best = {"step": update.step, "epoch": update.epoch, "dev": results}
-        self._summarize(update.step)
-
-    def finish(self, last: Update | None) -> None:
-        """Write totals and curve; ``last`` is the last step done, None if there was none."""
-        if not self.active or last is None:
+    def finish(self) -> None:
+        """Write totals and curve and print the last line."""
+        self._clock()
+        if not self.active or not self.progress.step:
             return
-        self._summarize(last.step)
+        self._summarize()
+        selection, best = self.run.task.selection, self.progress.best
         if self.records:
             with atomic_write(self.directory / CURVE_FILE, "wb") as file:
-                file.write(draw_curve(self.records, self.selection))
-        if self.best is not None:
-            value = self._score(self.best["dev"])
-            stopped = f"stopped at step {last.step} of {self.trainer.total_steps}"
+                file.write(draw_curve(self.records, selection))
+        if best is not None:
+            stopped = f"stopped at step {self.progress.step} of {self.run.total_steps}"
+            value = next(iter(best["dev"].values()))[selection]
+            origin = " of an earlier run" if best.get("earlier_run") else ""
             done = "finished" if self._finished else stopped
-            self._say(f"{done}; best {self.selection}: {value} at step {self.best['step']}")
-
-    def _score(self, results: Results) -> float:
-        return next(iter(results.values()))[self.selection]  # the first dev split chooses
+            self._say(f"{done}; best {selection}: {value} at step {best['step']}{origin}")
 
     @property
     def _finished(self) -> bool:
-        return self._evaluated == self.trainer.total_steps
+        return self.progress.evaluated == self.run.total_steps
 
-    def _summarize(self, step: int) -> None:
+    def _summarize(self) -> None:
+        run, seconds = self.run, self.progress.seconds - self._first_seconds
         summary = {
-            "task_name": self.trainer.config.task_name,
-            "selection": self.selection,
-            "best": self.best,
-            "steps": step,
-            "total_steps": self.trainer.total_steps,
+            "task_name": run.config.task_name,
+            "selection": run.task.selection,
+            "best": self.progress.best,
+            "steps": self.progress.step,
+            "total_steps": run.total_steps,
             "finished": self._finished,
-            "training_seconds": self.training_seconds,
-            "examples_per_second": self._examples / self.training_seconds,
-            "device": self.trainer.device,
-            "processes": self.trainer.ranks.size,
+            "training_seconds": self.progress.seconds,
+            "examples_per_second": self._examples * run.ranks.size / seconds if seconds else None,
+            "device": str(run.model.parameters()[0].place)[len("Place(") : -1],
+            "processes": run.ranks.size,
+            "dev_data": fingerprint(*run.dev),
         }
         if self.active:
             write_json(self.directory / SUMMARY_FILE, _json_safe(summary))
+
+    def _earlier_records(self) -> list[dict[str, Any]]:
+        path = self.directory / LOG_FILE
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        return [json.loads(line) for line in lines]
 
     def _say(self, line: str) -> None:
         if self.active:

@@ -1,24 +1,37 @@
-"""The output directory of a training run: one run at a time, and runs are never mixed.
+"""The output directory of a training run: one run at a time, and nothing good is overwritten.
 
 args.json          the settings
 metrics.jsonl      one JSON object per printed line, appended while training
 metrics.json       the best evaluation and totals
 curve.png          loss and metric over the steps
 best.pdparams/     checkpoint directory with the best metric; replaced as a whole
+states/step-N/     everything needed to resume an unfinished run; removed when it has finished
 previous/1, 2...   the records of earlier runs into the same directory (not their weights)
 """
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import filelock
 
+from paddlenlp.transformers.checkpoint import read_json
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import atomic_directory, ensure_writable_dir, remove_unfinished
+from paddlenlp.utils.files import (
+    atomic_directory,
+    atomic_write,
+    ensure_writable_dir,
+    remove_unfinished,
+    write_json,
+)
 from paddlenlp.utils.log import get_logger
 
 ARGS_FILE = "args.json"
@@ -26,14 +39,36 @@ LOG_FILE = "metrics.jsonl"
 SUMMARY_FILE = "metrics.json"
 CURVE_FILE = "curve.png"
 BEST_DIR = "best.pdparams"  # a directory, under upstream's name
+STATES_DIR = "states"
+MODEL_PART = "model"  # the checkpoint inside a state
 PREVIOUS_DIR = "previous"
 LOCK_FILE = ".lock"
 RECORDS = (ARGS_FILE, LOG_FILE, SUMMARY_FILE, CURVE_FILE)
 
 
+@dataclass
+class Progress:
+    """How far a run is; with weights and optimizer it is the whole state.
+
+    Attributes:
+        step: optimizer steps done.
+        logged, evaluated: the last step with a printed line, with an evaluation.
+        best: ``{"step", "epoch", "dev": results}`` of the best evaluation; None before the first.
+        losses: training losses since the last printed line.
+        seconds: training time so far, without evaluations and saving.
+    """
+
+    step: int = 0
+    logged: int = 0
+    evaluated: int = 0
+    best: dict[str, Any] | None = None
+    losses: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+
 @contextmanager
-def open_run_dir(path: str) -> Iterator[Path]:
-    """Hold a run's directory: make it, lock it, and move an earlier run's records aside.
+def locked(path: str) -> Iterator[Path]:
+    """Hold a run's directory for the block: make it, lock it, remove what a killed run left.
 
     Raises:
         UserError: not writable, or another run is writing there.
@@ -50,10 +85,167 @@ def open_run_dir(path: str) -> Iterator[Path]:
     try:
         for name in (*RECORDS, BEST_DIR):
             remove_unfinished(directory / name)
-        _archive(directory)
         yield directory
     finally:
         lock.release()
+
+
+def prepare(run) -> Progress:
+    """Start a run in its directory, or with ``--resume`` continue the one that is there.
+
+    Args:
+        run: a ``train.Run``; its weights and optimizer are filled on ``--resume``.
+
+    Raises:
+        UserError: an unfinished run, or the best model of another task or data set, is in the way;
+            with ``--resume`` there is nothing to continue or it had other settings.
+    """
+    config, directory = run.config, Path(run.config.output_dir)
+    if config.resume:
+        return _resume(run, directory)
+    if not run.ranks.is_main:
+        return Progress()
+    best = None
+    if config.overwrite:
+        remove_states(run)
+    else:
+        _refuse_unfinished(directory)
+        best = _earlier_best(run, directory)
+    _archive(directory)
+    write_json(directory / ARGS_FILE, config.to_dict())
+    return Progress(best=best)
+
+
+def save_best(run) -> None:
+    """Write weights, configuration, vocabulary and label names as the best checkpoint."""
+    if run.ranks.is_main:
+        with atomic_directory(Path(run.config.output_dir) / BEST_DIR) as work:
+            run.model.save_pretrained(work)
+            run.train.processor.tokenizer.save_pretrained(work)
+
+
+def save_state(run, progress: Progress) -> None:
+    """Write a state to resume from; only the last ``--keep_states`` are kept."""
+    from convbert.training.state import write_state
+
+    keep = run.config.keep_states
+    if not (run.ranks.is_main and keep and progress.step):
+        return
+    scaler = run.scaler.state_dict()  # empty unless --use_amp with float16
+    values = {
+        **asdict(progress),
+        "losses": [float(loss) for loss in progress.losses],
+        "scaler": {k: v.tolist() if k == "scale" else v for k, v in scaler.items()},
+        **_identity(run),
+    }
+    states = Path(run.config.output_dir) / STATES_DIR
+    tokenizer = run.train.processor.tokenizer
+    parts = {MODEL_PART: run.model}
+    directory = states / f"step-{progress.step:08d}"
+    write_state(directory, parts, run.model, tokenizer, run.optimizer, values)
+    for old in _states(states.parent)[:-keep]:
+        shutil.rmtree(old)
+
+
+def remove_states(run) -> None:
+    """Remove the states of this directory's run: it has finished, or is overwritten."""
+    if run.ranks.is_main:
+        shutil.rmtree(Path(run.config.output_dir) / STATES_DIR, ignore_errors=True)
+
+
+def _states(directory: Path) -> list[Path]:
+    """The states in a run's directory, the oldest first."""
+    return sorted((directory / STATES_DIR).glob("step-*"))
+
+
+def _resume(run, directory: Path) -> Progress:
+    import paddle
+
+    from convbert.training.state import read_state
+
+    states = _states(directory)
+    if not states:
+        summary = directory / SUMMARY_FILE
+        if summary.is_file() and read_json(str(summary)).get("finished"):
+            raise UserError("resume", f"the run in {directory} has finished: nothing to resume")
+        raise UserError(
+            "resume", f"{directory} has no saved state to resume from: start without --resume"
+        )
+    values = read_state(
+        states[-1],
+        {MODEL_PART: run.model},
+        run.model,
+        run.optimizer,
+        run.schedule,
+        _identity(run),
+    )
+    if values["scaler"]:
+        run.scaler.load_state_dict(values["scaler"])
+    progress = Progress(**{name: values[name] for name in Progress.__dataclass_fields__})
+    progress.losses = [paddle.to_tensor(loss, "float32") for loss in progress.losses]
+    if run.ranks.is_main:
+        _cut_log(directory / LOG_FILE, progress.step)
+        get_logger().info("continuing at step %d of %d", progress.step, run.total_steps)
+    return progress
+
+
+def _identity(run) -> dict[str, Any]:
+    """What a resumed run must share with its beginning."""
+    return {
+        **run.config.identity(),
+        "processes": run.ranks.size,
+        "data": fingerprint(run.train, *run.dev),
+    }
+
+
+def fingerprint(*splits) -> int:
+    """A number that changes with the tokens and labels of the splits."""
+    total = 0
+    for split in splits:
+        for array in (split.input_ids, split.ends, split.labels):
+            total = zlib.crc32(array.tobytes(), total)
+    return total
+
+
+def _cut_log(path: Path, step: int) -> None:
+    """Drop the records after ``step``: the resumed run writes them again."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+    with atomic_write(path) as file:
+        file.writelines(line for line in lines if json.loads(line)["step"] <= step)
+
+
+def _refuse_unfinished(directory: Path) -> None:
+    if _states(directory):
+        raise UserError(
+            "resume",
+            f"{directory} has an unfinished run ({_states(directory)[-1].name}): continue it with "
+            "--resume, replace it with --overwrite, or give another --output_dir",
+        )
+
+
+def _earlier_best(run, directory: Path) -> dict[str, Any] | None:
+    """The best evaluation of an earlier run, which this run has to reach before it replaces it."""
+    if not (directory / BEST_DIR).exists():
+        return None
+    summary = directory / SUMMARY_FILE
+    values = read_json(str(summary)) if summary.is_file() else {}
+    best = values.get("best")
+    facts = {"task_name": run.config.task_name, "dev_data": fingerprint(*run.dev)}
+    if best is None or any(values.get(name) != value for name, value in facts.items()):
+        raise UserError(
+            "resume",
+            f"{directory / BEST_DIR} is not the best model of this task and dev set: give another "
+            "--output_dir, or --overwrite to replace it",
+        )
+    value = next(iter(best["dev"].values()))[run.task.selection]
+    get_logger().info(
+        "%s of an earlier run has %s %s: it stays until this run is as good (--overwrite: until "
+        "the first evaluation)",
+        directory / BEST_DIR,
+        run.task.selection,
+        value,
+    )
+    return {**best, "earlier_run": True}
 
 
 def _archive(directory: Path) -> None:
@@ -67,17 +259,4 @@ def _archive(directory: Path) -> None:
     target.mkdir(parents=True)
     for record in records:
         os.replace(record, target / record.name)
-    kept = f"; its {BEST_DIR} stays until this run's first evaluation"
-    get_logger().info(
-        "the records of the earlier run in %s are now in %s%s",
-        directory,
-        target,
-        kept if (directory / BEST_DIR).is_dir() else "",
-    )
-
-
-def save_checkpoint(path: Path, model, tokenizer) -> None:
-    """Write weights, configuration, vocabulary and label names; replaces ``path`` in one step."""
-    with atomic_directory(path) as work:
-        model.save_pretrained(work)
-        tokenizer.save_pretrained(work)
+    get_logger().info("the records of the earlier run in %s are now in %s", directory, target)

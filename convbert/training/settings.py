@@ -1,6 +1,6 @@
-"""The settings of a fine-tuning run: one dataclass, one field per flag of train.py.
+"""The settings of train.py and pretrain.py: two dataclasses with one field per flag.
 
-Imports no Paddle, so that a mistake in the flags is told at once.
+Nothing here imports Paddle, so a mistake in the flags is reported immediately.
 """
 
 from __future__ import annotations
@@ -9,13 +9,17 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from convbert.command.flags import add_bool_flag, float_in, int_at_least, make_parser
 from convbert.training.tasks import TASKS
+from paddlenlp.transformers.checkpoint import read_json
+from paddlenlp.transformers.convbert.configuration import PRESETS, ConvBertConfig
 from paddlenlp.utils.errors import UserError
 
 HUGE = 1e9
+REVIEWS = Path(__file__).resolve().parents[2] / "data" / "reviews"
 
 
 def flag(default: Any, help: str, **options: Any) -> Any:
@@ -69,14 +73,6 @@ class TrainConfig:
     attention_probs_dropout_prob: float | None = flag(
         None, "dropout of the attention probabilities", type=float_in(0, 0.99)
     )
-    word_dropout: float = flag(
-        0.0, "share of the words hidden behind [MASK] in each training batch", type=float_in(0, 0.9)
-    )
-    ema_decay: float = flag(
-        0.0,
-        "evaluate and keep a moving average of the weights, e.g. 0.998; 0: off, as upstream",
-        type=float_in(0, 0.999999),
-    )
     # optimization
     learning_rate: float = flag(1e-4, "highest learning rate, of the head", type=float_in(0, HUGE))
     scheduler_type: str = flag(
@@ -100,6 +96,15 @@ class TrainConfig:
     max_steps: int = flag(-1, "optimizer steps instead of epochs; -1: off", type=int_at_least(-1))
     # run
     output_dir: str = flag("./convbert_base_outputs", "where the results go", metavar="DIR")
+    resume: bool = flag(False, "continue the unfinished run in --output_dir from its last state")
+    overwrite: bool = flag(
+        False, "replace the unfinished run or the better model of an earlier run in --output_dir"
+    )
+    keep_states: int = flag(
+        1,
+        "states to keep for --resume, each three times the weights; 0: none",
+        type=int_at_least(0),
+    )
     logging_steps: int = flag(100, "steps between two printed lines", type=int_at_least(1))
     save_steps: int = flag(400, "steps between two evaluations", type=int_at_least(1))
     seed: int = flag(42, "fixes weights, order and dropout", type=int_at_least(0))
@@ -119,6 +124,8 @@ class TrainConfig:
                 "command-line",
                 f"{given[0]} only goes with --from_scratch: a checkpoint has its own",
             )
+        if self.resume and self.overwrite:
+            raise UserError("command-line", "--resume and --overwrite exclude each other: give one")
         if self.max_steps == 0:
             raise UserError(
                 "command-line",
@@ -134,6 +141,8 @@ class TrainConfig:
         """
         description = "Fine-tune ConvBERT on a GLUE task, with evaluation in the loop."
         given = vars(build_parser(cls, description).parse_args(argv))
+        if given.get("resume"):
+            given = {**_saved_settings(cls, given), **given}
         task_name = given.get("task_name", cls.task_name)
         return cls(**{**TASKS[task_name].defaults, **given})
 
@@ -152,6 +161,10 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return the settings for args.json."""
         return dataclasses.asdict(self)
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings that a resumed run must share with its beginning."""
+        return _identity(self)
 
 
 SIZE_FLAGS = (
@@ -177,3 +190,112 @@ def build_parser(settings: type, description: str) -> argparse.ArgumentParser:
         options = field.metadata["options"]
         parser.add_argument(name, default=argparse.SUPPRESS, help=help, **options)
     return parser
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Every setting of a pretraining run.
+
+    The defaults are those of ELECTRA-Small (arXiv 2003.10555, appendix A), smaller where a small
+    machine needs it.
+    """
+
+    # data
+    input_file: str | None = flag(
+        None, "UTF-8 text, one sentence per line (default: the embedded reviews)", metavar="FILE"
+    )
+    vocab_file: str = flag(str(REVIEWS / "vocab.txt"), "WordPiece vocabulary", metavar="FILE")
+    max_seq_length: int = flag(
+        128, "tokens of a sequence; longer lines are cut into several", type=int_at_least(3)
+    )
+    mask_probability: float = flag(
+        0.15, "share of the words the generator guesses", type=float_in(0.01, 0.5)
+    )
+    # model
+    model_size: str = flag("convbert-small", "size of the discriminator", choices=list(PRESETS))
+    num_hidden_layers: int | None = flag(None, "encoder layers", type=int_at_least(1))
+    hidden_size: int | None = flag(None, "width of the encoder", type=int_at_least(1))
+    num_attention_heads: int | None = flag(
+        None, "heads, half of them convolutions", type=int_at_least(1)
+    )
+    intermediate_size: int | None = flag(
+        None, "width of the feed-forward layers", type=int_at_least(1)
+    )
+    embedding_size: int | None = flag(None, "width of the embeddings", type=int_at_least(1))
+    generator_share: int = flag(4, "how many times narrower the generator is", type=int_at_least(1))
+    # optimization
+    learning_rate: float = flag(5e-4, "highest learning rate", type=float_in(0, HUGE))
+    warmup_proportion: float = flag(0.1, "warm-up as a share of all steps", type=float_in(0, 1))
+    weight_decay: float = flag(0.01, "decoupled weight decay", type=float_in(0, HUGE))
+    max_grad_norm: float = flag(
+        1.0, "clip the gradient to this norm; 0: off", type=float_in(0, HUGE)
+    )
+    batch_size: int = flag(32, "sequences per step", type=int_at_least(1))
+    max_steps: int = flag(1000, "optimizer steps of the whole run", type=int_at_least(1))
+    # run
+    output_dir: str = flag("./pretrain_outputs", "where the results go", metavar="DIR")
+    resume: bool = flag(False, "go on where the run in --output_dir was saved last")
+    logging_steps: int = flag(20, "steps between two printed lines", type=int_at_least(1))
+    save_steps: int = flag(200, "steps between two saved states", type=int_at_least(1))
+    seed: int = flag(42, "fixes weights, order, masks, samples, dropout", type=int_at_least(0))
+    device: str | None = flag(
+        None, "gpu or cpu (default: gpu where Paddle sees one, else cpu)", choices=["gpu", "cpu"]
+    )
+    cpu_threads: int | None = flag(
+        None, "threads (default: the cores at hand)", type=int_at_least(1)
+    )
+
+    @classmethod
+    def parse(cls, argv: Sequence[str] | None = None) -> PretrainConfig:
+        """Read the command line ``argv``.
+
+        Raises:
+            UserError: an unknown flag or a bad value.
+        """
+        description = "Pretrain ConvBERT by replaced-token detection (ELECTRA) on a text file."
+        return cls(**vars(build_parser(cls, description).parse_args(argv)))
+
+    def model_config(self, vocab_size: int, pad_token_id: int) -> ConvBertConfig:
+        """Return the discriminator's configuration.
+
+        Raises:
+            UserError: sizes that do not fit together.
+        """
+        given = {name: getattr(self, name) for name in SIZE_FLAGS}
+        overrides = {name: value for name, value in given.items() if value is not None}
+        overrides.update(vocab_size=vocab_size, pad_token_id=pad_token_id)
+        return ConvBertConfig.preset(self.model_size, **overrides)
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings that a resumed run must share with its beginning."""
+        return _identity(self)
+
+
+# What may differ between the beginning of a run and its continuation. The files may have moved: a
+# state knows their content.
+RUN_SETTINGS = (
+    "data_dir",
+    "input_file",
+    "vocab_file",
+    "output_dir",
+    "resume",
+    "overwrite",
+    "keep_states",
+    "logging_steps",
+    "save_steps",
+    "device",
+    "cpu_threads",
+)
+
+
+def _identity(settings) -> dict[str, Any]:
+    values = dataclasses.asdict(settings)
+    return {name: value for name, value in values.items() if name not in RUN_SETTINGS}
+
+
+def _saved_settings(settings: type, given: dict[str, Any]) -> dict[str, Any]:
+    """The settings of the run that ``--resume`` continues; {} where there is no run."""
+    path = Path(given.get("output_dir", settings.output_dir)) / "args.json"
+    saved = read_json(str(path)) if path.is_file() else {}
+    names = {field.name for field in dataclasses.fields(settings)} - {"output_dir", "overwrite"}
+    return {name: value for name, value in saved.items() if name in names}

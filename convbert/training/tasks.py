@@ -1,7 +1,7 @@
-"""The GLUE tasks as one table: what fine-tuning must know about each. Imports no Paddle.
+"""The GLUE tasks as one table: what fine-tuning must know about each.
 
-Files, columns and labels of a task are rows of ``paddlenlp.datasets.GLUE_TASKS``; here stands what
-is done with them.
+Files, columns and labels of a task are rows of ``paddlenlp.datasets.GLUE_TASKS``; this table adds
+the metrics and settings.
 """
 
 from __future__ import annotations
@@ -49,6 +49,15 @@ class Task:
     def dev_splits(self) -> tuple[str, ...]:
         """The splits to evaluate; the first one chooses the checkpoint."""
         return tuple(name for name in GLUE_TASKS[self.name].splits if name.startswith("dev"))
+
+    def loss(self, logits, labels):
+        """Mean cross entropy of logits [B, C], or mean squared error of scores [B, 1]; a scalar."""
+        import paddle.nn.functional as F
+
+        logits = logits.astype("float32")
+        if self.regression:
+            return F.mse_loss(logits.squeeze(-1), labels)
+        return F.cross_entropy(logits, labels)
 
     def text(self, example: dict[str, Any]):
         """Return the text of an example: a string, or a pair of strings."""

@@ -85,4 +85,4 @@ def test_a_mistake_ends_all_processes(repo_root, tiny_checkpoint, data, tmp_path
     out.write_text("a file, not a directory")
     done = launch(repo_root, tiny_flags(tiny_checkpoint, data, out), tmp_path / "log")
     assert done.returncode != 0
-    assert "cannot write in directory" in done.stdout
+    assert "[not-writable]" in done.stdout

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from convbert.training.sampler import BatchSampler
+from convbert.training.data import BatchSampler
 
 LENGTHS = np.random.default_rng(0).integers(3, 60, size=1003)
 

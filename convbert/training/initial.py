@@ -1,0 +1,61 @@
+"""What a fine-tuning run starts from: the vocabulary and the model that the flags name."""
+
+from __future__ import annotations
+
+import os
+
+from convbert.text.processing import TextProcessor
+from convbert.training.settings import TrainConfig
+from paddlenlp.transformers import (
+    ConvBertConfig,
+    ConvBertForSequenceClassification,
+    ConvBertTokenizer,
+)
+from paddlenlp.transformers.checkpoint import CONFIG_FILE, read_json
+from paddlenlp.utils.errors import UserError
+
+
+def open_tokenizer(config: TrainConfig, label_names: list[str] | None) -> ConvBertTokenizer:
+    """Open the vocabulary of ``--vocab_file`` or of the named model.
+
+    Raises:
+        UserError: it is missing, damaged, or cannot be downloaded.
+    """
+    source = config.model_name_or_path
+    if config.vocab_file:
+        return ConvBertTokenizer(config.vocab_file, label_names=label_names)
+    if source.endswith(".json"):
+        raise UserError(
+            "command-line",
+            f"--model_name_or_path {source} contains no vocabulary: give --vocab_file too",
+        )
+    return ConvBertTokenizer.from_pretrained(source, label_names=label_names)
+
+
+def initial_model(
+    config: TrainConfig, num_classes: int, processor: TextProcessor
+) -> ConvBertForSequenceClassification:
+    """Load the named weights, or with ``--from_scratch`` make random ones of that size.
+
+    Raises:
+        UserError: the model is unknown, or it fits neither its weights, the vocabulary nor
+            ``--max_seq_length``.
+    """
+    tokenizer, source = processor.tokenizer, config.model_name_or_path
+    overrides = {**config.model_overrides, "num_classes": num_classes}
+    if config.from_scratch:
+        overrides.update(vocab_size=tokenizer.vocab_size, pad_token_id=tokenizer.pad_token_id)
+        model = ConvBertForSequenceClassification(_named_size(source, **overrides))
+    else:
+        model = ConvBertForSequenceClassification.from_pretrained(source, **overrides)
+    processor.check_fits(model.config, config.vocab_file or source)
+    return model
+
+
+def _named_size(source: str, **overrides) -> ConvBertConfig:
+    """The size of a published model, of a checkpoint directory or of a model_config.json."""
+    if os.path.isdir(source):
+        source = os.path.join(source, CONFIG_FILE)
+    if source.endswith(".json"):
+        return ConvBertConfig.from_dict(read_json(source), **overrides)
+    return ConvBertConfig.preset(source, **overrides)

@@ -1,0 +1,130 @@
+"""One step and one evaluation: what must not depend on how the batches are cut."""
+
+import dataclasses
+
+import numpy as np
+import paddle
+import pytest
+
+from convbert.training.settings import TrainConfig
+from tests.helpers.errors import raises_code
+from tests.helpers.training import tiny_flags, write_sst2
+from train import build, evaluate, mean_loss, predict, train_step, updates
+
+QUIET = {"hidden_dropout_prob": 0, "attention_probs_dropout_prob": 0}
+
+
+@pytest.fixture(scope="module", name="data")
+def _data(tmp_path_factory):
+    return write_sst2(tmp_path_factory.mktemp("sst2"), train=37, dev=21)
+
+
+@pytest.fixture(name="new_run")
+def _new_run(tiny_checkpoint, data, tmp_path):
+    """Return ``new_run(**flags)``: everything a run consists of."""
+
+    def make(**changes):
+        flags = tiny_flags(tiny_checkpoint, data, tmp_path, **changes)
+        return build(TrainConfig.parse(flags))
+
+    return make
+
+
+def finish(run):
+    """Train to the end; returns (losses by step, weights)."""
+    losses = [float(train_step(run, update)) for update in updates(run)]
+    return losses, {name: p.numpy() for name, p in run.model.named_parameters()}
+
+
+def test_accumulation_equals_a_large_batch(new_run):
+    # 37 examples: the last large batch holds 5, two small ones of 4 and 1
+    large = finish(new_run(batch_size=8, max_steps=10, **QUIET))
+    small = finish(new_run(batch_size=4, gradient_accumulation_steps=2, max_steps=10, **QUIET))
+    np.testing.assert_allclose(small[0], large[0], rtol=1e-5)
+    for name, weight in large[1].items():
+        np.testing.assert_allclose(small[1][name], weight, atol=2e-4, err_msg=name)
+
+
+def test_updates_count_steps_epochs_and_batches(new_run):
+    steps = list(updates(new_run(batch_size=8, gradient_accumulation_steps=2, max_steps=7)))
+    assert [update.step for update in steps] == [1, 2, 3, 4, 5, 6, 7]
+    assert [update.epoch for update in steps] == [0, 0, 0, 1, 1, 1, 2]
+    assert [update.batch for update in steps] == [1, 3, 4, 1, 3, 4, 1]
+    assert [update.num_examples for update in steps] == [16, 16, 5, 16, 16, 5, 16]
+
+
+def test_epochs_without_max_steps(new_run):
+    assert new_run(max_steps=-1, num_train_epochs=2, batch_size=8).total_steps == 10
+
+
+def test_grouped_batches_train_on_every_example(new_run):
+    grouped = new_run(group_by_length=True, max_steps=-1, num_train_epochs=1)
+    seen = [index for update in updates(grouped) for part in update.batches for index in part]
+    assert sorted(seen) == list(range(37))
+
+
+def test_evaluation_does_not_depend_on_the_batch_size(new_run):
+    results, logits = [], []
+    for batch_size in (1, 4, 64):
+        one = new_run(batch_size=batch_size)
+        results.append(evaluate(one)["dev"])
+        logits.append(predict(one, one.dev[0]))
+    assert results[0] == pytest.approx(results[2])
+    assert results[1] == pytest.approx(results[2])
+    np.testing.assert_allclose(logits[0], logits[2], atol=1e-5)
+
+
+def test_evaluation_is_without_dropout_and_keeps_the_order(new_run):
+    one = new_run(hidden_dropout_prob=0.5)
+    logits = predict(one, one.dev[0])
+    np.testing.assert_array_equal(logits, predict(one, one.dev[0]))
+    for index in (0, 7, 20):
+        input_ids, token_type_ids, _ = one.dev[0].batch([index])
+        alone = one.model(paddle.to_tensor(input_ids), paddle.to_tensor(token_type_ids))
+        np.testing.assert_allclose(alone.numpy()[0], logits[index], atol=1e-5)
+
+
+def test_the_printed_loss_is_the_mean_of_the_steps(new_run):
+    losses, _ = finish(new_run(max_steps=4, **QUIET))
+    assert mean_loss(list(map(paddle.to_tensor, losses))) == pytest.approx(np.mean(losses))
+    with raises_code("not-finite"):
+        mean_loss([paddle.to_tensor(float("nan"))])
+
+
+def test_dropout_depends_on_seed_and_step_alone(new_run):
+    run = new_run(max_steps=3, learning_rate=0)
+    first, second, _ = updates(run)
+    losses = [float(train_step(run, update)) for update in (first, second, first)]
+    assert losses[0] == losses[2] != losses[1]
+
+
+def test_dropout_flags_reach_the_model(new_run):
+    config = new_run(hidden_dropout_prob=0.25, attention_probs_dropout_prob=0.5).model.config
+    assert (config.hidden_dropout_prob, config.attention_probs_dropout_prob) == (0.25, 0.5)
+
+
+def test_size_flags_replace_the_named_size(new_run):
+    sizes = {"num_hidden_layers": 3, "hidden_size": 32, "embedding_size": 8}
+    config = new_run(num_attention_heads=8, intermediate_size=64, **sizes).model.config
+    assert (config.num_hidden_layers, config.hidden_size, config.embedding_size) == (3, 32, 8)
+    assert (config.num_attention_heads, config.intermediate_size) == (8, 64)
+
+
+def test_published_size_from_scratch_takes_the_vocabulary_given(new_run, tiny_vocab):
+    small = new_run(model_name_or_path="convbert-small", vocab_file=tiny_vocab, num_hidden_layers=1)
+    config = small.model.config
+    words = len(tiny_vocab.read_text().splitlines())
+    assert (config.hidden_size, config.embedding_size, config.vocab_size) == (256, 128, words)
+
+
+def test_the_padding_word_may_stand_anywhere(new_run, tiny_vocab, tmp_path):
+    """Of a new model the vocabulary decides; a trained one must agree with it."""
+    words = tiny_vocab.read_text().split()
+    vocab = tmp_path / "padding_last.txt"
+    vocab.write_text("\n".join([*words[1:], words[0]]) + "\n")
+    sizes = {"model_name_or_path": "convbert-small", "num_hidden_layers": 1}
+    run = new_run(vocab_file=vocab, **sizes)
+    assert run.model.config.pad_token_id == len(words) - 1
+    other = dataclasses.replace(run.model.config, pad_token_id=0)
+    with raises_code("vocabulary"):
+        run.train.processor.check_fits(other, "here")
