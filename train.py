@@ -1,6 +1,7 @@
-"""Fine-tune ConvBERT on a GLUE task, with evaluation in the loop and the best checkpoint kept.
+"""Fine-tune ConvBERT on a GLUE task or your own data; evaluate on the way and keep the best.
 
     python train.py --task_name sst-2 --model_name_or_path convbert-base
+    python train.py --train_file reviews.csv --text_column review --label_column stars
     python train.py --resume                         (continue a run that was stopped)
     python -m paddle.distributed.launch --gpus "0,1,2,3" train.py --task_name sst-2 ...
 
@@ -28,10 +29,11 @@ from convbert.command.machine import use_device
 from convbert.command.start import hold_signals, run_main, start_paddle
 from convbert.text.processing import TextProcessor, length_sorted_batches
 from convbert.training import run_folder
-from convbert.training.data import BatchSampler, EncodedSplit, load_split
+from convbert.training.data import BatchSampler, EncodedSplit, encode_split
+from convbert.training.own_data import open_own_data
 from convbert.training.records import Recorder
 from convbert.training.settings import TrainConfig
-from convbert.training.tasks import TASKS, Task
+from convbert.training.tasks import TASKS, Examples, Task, glue_examples
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.log import get_logger
 
@@ -103,15 +105,17 @@ def build(config: TrainConfig) -> Run:
     from convbert.training.initial import initial_model, open_tokenizer
     from convbert.training.ranks import join_ranks
 
-    device, task = use_device(config.device), TASKS[config.task_name]
+    device = use_device(config.device)
     on_gpu = device.startswith("gpu")
     if config.use_amp and not on_gpu:
         get_logger().warning("--use_amp has no effect on a CPU: training in float32")
-    tokenizer = open_tokenizer(config, task.labels)
+    task, examples = open_data(config)
+    tokenizer = open_tokenizer(config, task.label_names)
     pad_multiple = GPU_PAD_MULTIPLE if on_gpu else 1
-    processor = TextProcessor(tokenizer, config.max_seq_length, task.labels, pad_multiple)
-    splits = ("train", *task.dev_splits)
-    train, *dev = (load_split(task, split, processor, config.data_dir) for split in splits)
+    processor = TextProcessor(tokenizer, config.max_seq_length, task.label_names, pad_multiple)
+    train, *dev = (
+        encode_split(name, split, processor, task.regression) for name, split in examples.items()
+    )
 
     ranks = join_ranks(device)
     paddle.seed(config.seed)  # the same initial weights in every process
@@ -144,6 +148,15 @@ def build(config: TrainConfig) -> Run:
         get_logger().info(text, *facts)
     optimization = (model, ranks.wrap(model), optimizer, schedule, scaler, use_amp, total)
     return Run(config, task, ranks, train, dev, sampler, *optimization)
+
+
+def open_data(config: TrainConfig) -> tuple[Task, dict[str, Examples]]:
+    """Read the task and its splits, "train" first: the user's own files or a GLUE task."""
+    if config.train_file:
+        return open_own_data(config)
+    task = TASKS[config.task_name]
+    splits = ("train", *task.dev_splits)
+    return task, {name: glue_examples(task.name, name, config.data_dir) for name in splits}
 
 
 class Update(NamedTuple):
@@ -203,13 +216,13 @@ def fit(run: Run, progress: run_folder.Progress, record: Recorder) -> None:
 def evaluate_and_save(run: Run, progress: run_folder.Progress, record: Recorder, update) -> None:
     """Evaluate; weights at least as good as the best so far replace them; save a state."""
     started = time.perf_counter()
-    results = evaluate(run)
+    results, logits = evaluate(run)
     record.evaluation(update, results, time.perf_counter() - started)
     best = progress.best
     if best is None or score(run, results) >= score(run, best["dev"]):
         run_folder.save_best(run)
         progress.best = {"step": update.step, "epoch": update.epoch, "dev": results}
-        record.best()
+        record.best(logits)
     progress.evaluated = update.step
     if update.step < run.total_steps:
         run_folder.save_state(run, progress)
@@ -268,8 +281,8 @@ def finite(loss: float, where: str) -> float:
     return loss
 
 
-def evaluate(run: Run) -> Results:
-    """Evaluate all dev splits.
+def evaluate(run: Run) -> tuple[Results, dict[str, np.ndarray]]:
+    """Evaluate all dev splits; return the results and the logits of each split.
 
     Raises:
         UserError: a loss is not a finite number.
@@ -278,14 +291,14 @@ def evaluate(run: Run) -> Results:
 
     from paddlenlp import metrics
 
-    results = {}
+    results, logits = {}, {split.name: predict(run, split) for split in run.dev}
     for split in run.dev:
-        logits = predict(run, split)
-        loss = float(run.task.loss(paddle.to_tensor(logits), paddle.to_tensor(split.labels)))
+        outputs = logits[split.name]
+        loss = float(run.task.loss(paddle.to_tensor(outputs), paddle.to_tensor(split.labels)))
         metric = getattr(metrics, run.task.metric)()
-        metric.update(metric.compute(logits, split.labels))
+        metric.update(metric.compute(outputs, split.labels))
         results[split.name] = {"loss": finite(loss, f"'{split.name}'"), **metric.results()}
-    return results
+    return results, logits
 
 
 def score(run: Run, results: Results) -> float:

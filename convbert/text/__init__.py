@@ -2,4 +2,5 @@
 
 ``processing``  texts to token ids, logits to labels: the one place for training and inference
 ``reading``     files of texts, line by line
+``tables``      texts and labels in columns: CSV, TSV, JSON lines, Parquet
 """

@@ -1,7 +1,7 @@
 """Fine-tuning and pretraining; the loops and steps themselves are in train.py and pretrain.py.
 
 ``settings``    two dataclasses of flags
-``tasks``       the GLUE tasks as one table
+``tasks``       the GLUE tasks as one table; ``own_data``: a task made from the user's files
 ``data``        a tokenized split, and which of its examples form which batch
 ``corpus``      sequences and masks of pretraining
 ``initial``     the vocabulary and the model that fine-tuning starts from

@@ -1,4 +1,4 @@
-"""A tokenized split of a task, and which of its examples form which batch."""
+"""A tokenized split, and which of its examples form which batch."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from convbert.text.processing import Features, TextProcessor
-from convbert.training.tasks import Task
-from paddlenlp.datasets import load_dataset
+from convbert.training.tasks import Examples
 from paddlenlp.utils.log import get_logger
 
 # Lengths are compared inside pools of this many batches, so that an epoch stays a random order of
@@ -55,17 +54,11 @@ class EncodedSplit:
         return (*self.processor.collate(features), self.labels[list(indices)])
 
 
-def load_split(
-    task: Task, split: str, processor: TextProcessor, data_dir: str | None = None
+def encode_split(
+    name: str, examples: Examples, processor: TextProcessor, regression: bool
 ) -> EncodedSplit:
-    """Read one split of a task and tokenize it.
-
-    Raises:
-        UserError: the files are missing, damaged, or hold no example.
-    """
-    examples = load_dataset("glue", task.name, splits=split, data_dir=data_dir)
-    texts = [task.text(example) for example in examples]
-    labels = [example["labels"] for example in examples]
+    """Tokenize the texts of a split; its labels become int64 class ids or float32 scores."""
+    texts, labels = examples
     ids, types, lengths, truncated = [], [], [0], 0
     for start in range(0, len(texts), ENCODE_AT_ONCE):
         # A few official examples (qqp) have an empty sentence; for training they are data.
@@ -76,14 +69,14 @@ def load_split(
         truncated += sum(feature.truncated for feature in encoded)
     if truncated:
         cut = f"{truncated} of {len(texts)} texts are cut to {processor.max_seq_len} tokens"
-        get_logger().info("%s: %s (--max_seq_length)", split, cut)
+        get_logger().info("%s: %s (--max_seq_length)", name, cut)
     return EncodedSplit(
-        split,
+        name,
         processor,
         np.concatenate(ids),
         np.concatenate(types),
         np.cumsum(lengths),
-        np.asarray(labels, dtype=np.float32 if task.regression else np.int64),
+        np.asarray(labels, dtype=np.float32 if regression else np.int64),
     )
 
 

@@ -15,7 +15,7 @@ from paddlenlp.transformers.checkpoint import CONFIG_FILE, read_json
 from paddlenlp.utils.errors import UserError
 
 
-def open_tokenizer(config: TrainConfig, label_names: list[str] | None) -> ConvBertTokenizer:
+def open_tokenizer(config: TrainConfig, label_names: tuple[str, ...] | None) -> ConvBertTokenizer:
     """Open the vocabulary of ``--vocab_file`` or of the named model.
 
     Raises:

@@ -7,14 +7,22 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
-from convbert.training.run_folder import CURVE_FILE, LOG_FILE, SUMMARY_FILE, Progress, fingerprint
+from convbert.training.run_folder import (
+    CONFUSION_FILE,
+    CURVE_FILE,
+    LOG_FILE,
+    SUMMARY_FILE,
+    Progress,
+    fingerprint,
+)
 from paddlenlp.utils.files import atomic_write, write_json
 
 TRAIN_LINE = (
@@ -103,9 +111,21 @@ class Recorder:
         self._say(f"eval done total : {seconds} s")
         self._say(RULE)
 
-    def best(self) -> None:
-        """Write metrics.json after a new best checkpoint."""
+    def best(self, logits: dict[str, np.ndarray]) -> None:
+        """Write metrics.json and confusion.json after a new best checkpoint.
+
+        Args:
+            logits: [examples, C] float32 of each dev split.
+        """
         self._summarize()
+        names = self.run.task.label_names
+        if self.active and names:
+            splits = {split.name: split.labels for split in self.run.dev}
+            content = {
+                name: confusion(labels, logits[name].argmax(axis=1), names)
+                for name, labels in splits.items()
+            }
+            write_json(self.directory / CONFUSION_FILE, content)
 
     def finish(self) -> None:
         """Write totals and curve and print the last line."""
@@ -131,7 +151,7 @@ class Recorder:
     def _summarize(self) -> None:
         run, seconds = self.run, self.progress.seconds - self._first_seconds
         summary = {
-            "task_name": run.config.task_name,
+            "task_name": run.task.name,
             "selection": run.task.selection,
             "best": self.progress.best,
             "steps": self.progress.step,
@@ -172,6 +192,31 @@ def _json_safe(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _json_safe(item) for key, item in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def confusion(labels: np.ndarray, answers: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+    """Count what was answered for which label.
+
+    Args:
+        labels, answers: [examples] int64 class ids.
+        names: label names by class id.
+
+    Returns:
+        "labels"; "confusion", where row i, column j counts the examples of label i answered as j;
+        "per_class", with precision, recall, F1 and support.
+    """
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    ids = range(len(names))
+    columns = precision_recall_fscore_support(labels, answers, labels=ids, zero_division=0)
+    keys = ("precision", "recall", "f1", "support")
+    return {
+        "labels": list(names),
+        "confusion": confusion_matrix(labels, answers, labels=ids).tolist(),
+        "per_class": {
+            name: dict(zip(keys, map(float, row))) for name, row in zip(names, zip(*columns))
+        },
+    }
 
 
 def draw_curve(records: list[dict[str, Any]], selection: str) -> bytes:

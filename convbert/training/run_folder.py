@@ -3,6 +3,7 @@
 args.json          the settings
 metrics.jsonl      one JSON object per printed line, appended while training
 metrics.json       the best evaluation and totals
+confusion.json     confusion matrix, precision, recall and F1 per class, of the best evaluation
 curve.png          loss and metric over the steps
 best.pdparams/     checkpoint directory with the best metric; replaced as a whole
 states/step-N/     everything needed to resume an unfinished run; removed when it has finished
@@ -38,12 +39,13 @@ ARGS_FILE = "args.json"
 LOG_FILE = "metrics.jsonl"
 SUMMARY_FILE = "metrics.json"
 CURVE_FILE = "curve.png"
+CONFUSION_FILE = "confusion.json"
 BEST_DIR = "best.pdparams"  # a directory, under upstream's name
 STATES_DIR = "states"
 MODEL_PART = "model"  # the checkpoint inside a state
 PREVIOUS_DIR = "previous"
 LOCK_FILE = ".lock"
-RECORDS = (ARGS_FILE, LOG_FILE, SUMMARY_FILE, CURVE_FILE)
+RECORDS = (ARGS_FILE, LOG_FILE, SUMMARY_FILE, CURVE_FILE, CONFUSION_FILE)
 
 
 @dataclass
@@ -230,7 +232,7 @@ def _earlier_best(run, directory: Path) -> dict[str, Any] | None:
     summary = directory / SUMMARY_FILE
     values = read_json(str(summary)) if summary.is_file() else {}
     best = values.get("best")
-    facts = {"task_name": run.config.task_name, "dev_data": fingerprint(*run.dev)}
+    facts = {"task_name": run.task.name, "dev_data": fingerprint(*run.dev)}
     if best is None or any(values.get(name) != value for name, value in facts.items()):
         raise UserError(
             "resume",

@@ -42,6 +42,23 @@ class TrainConfig:
     data_dir: str | None = flag(
         None, "folder with the task's official files (default: download them)", metavar="DIR"
     )
+    train_file: str | None = flag(
+        None, "your own data instead of a GLUE task: .csv, .tsv, .jsonl or .parquet", metavar="FILE"
+    )
+    dev_file: str | None = flag(
+        None, "with --train_file: the dev set (default: hold out a part)", metavar="FILE"
+    )
+    text_column: str | None = flag(
+        None, "column of the texts (default: 'text' or 'sentence')", metavar="NAME"
+    )
+    text_pair_column: str | None = flag(
+        None, "column of the second texts, for pairs", metavar="NAME"
+    )
+    label_column: str = flag("label", "column of the labels", metavar="NAME")
+    regression: bool = flag(False, "with --train_file: the labels are numbers to predict")
+    dev_share: float = flag(
+        0.1, "share of --train_file to hold out where there is no --dev_file", type=float_in(0, 0.9)
+    )
     max_seq_length: int = flag(128, "tokens kept of a text or pair", type=int_at_least(3))
     group_by_length: bool = flag(False, "batch texts of similar length: less padding, faster")
     # model
@@ -124,6 +141,11 @@ class TrainConfig:
                 "command-line",
                 f"{given[0]} only goes with --from_scratch: a checkpoint has its own",
             )
+        own = [f"--{name}" for name in OWN_DATA_FLAGS if getattr(self, name)]
+        if own and not self.train_file:
+            raise UserError("command-line", f"{own[0]} only goes with --train_file")
+        if self.train_file and self.data_dir:
+            raise UserError("command-line", "--train_file and --data_dir exclude each other")
         if self.resume and self.overwrite:
             raise UserError("command-line", "--resume and --overwrite exclude each other: give one")
         if self.max_steps == 0:
@@ -139,10 +161,14 @@ class TrainConfig:
         Raises:
             UserError: an unknown flag, a bad value (lists the choices), or a contradiction.
         """
-        description = "Fine-tune ConvBERT on a GLUE task, with evaluation in the loop."
+        description = "Fine-tune ConvBERT on a GLUE task or on your own data."
         given = vars(build_parser(cls, description).parse_args(argv))
         if given.get("resume"):
             given = {**_saved_settings(cls, given), **given}
+        if "train_file" in given:
+            if "task_name" in given and not given.get("resume"):
+                raise UserError("command-line", "--train_file and --task_name exclude each other")
+            return cls(**given)
         task_name = given.get("task_name", cls.task_name)
         return cls(**{**TASKS[task_name].defaults, **given})
 
@@ -167,6 +193,7 @@ class TrainConfig:
         return _identity(self)
 
 
+OWN_DATA_FLAGS = ("dev_file", "text_column", "text_pair_column", "regression")
 SIZE_FLAGS = (
     "num_hidden_layers",
     "hidden_size",
@@ -275,6 +302,8 @@ class PretrainConfig:
 # state knows their content.
 RUN_SETTINGS = (
     "data_dir",
+    "train_file",
+    "dev_file",
     "input_file",
     "vocab_file",
     "output_dir",

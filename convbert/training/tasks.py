@@ -7,48 +7,49 @@ the metrics and settings.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from paddlenlp.datasets import GLUE_TASKS
+from paddlenlp.datasets import GLUE_TASKS, load_dataset
+from paddlenlp.transformers.tokenizer_utils import Text
+
+
+class Examples(NamedTuple):
+    """The texts of a split, strings or pairs of strings, and their class ids or scores."""
+
+    texts: list[Text]
+    labels: list
 
 
 @dataclass(frozen=True)
 class Task:
-    """One GLUE task.
+    """What is learned: which outputs the model has and how they are judged.
 
     Attributes:
-        name: key of `TASKS` and of ``GLUE_TASKS``.
+        name: for the records; of a GLUE task the key of ``GLUE_TASKS``.
+        label_names: by class id; None for regression, which has one output.
         metric: class name in ``paddlenlp.metrics``.
-        selection: the result of that metric by which the best checkpoint is chosen, the one the
-            ELECTRA and ConvBERT papers report (arXiv 2003.10555, section 3.1).
+        selection: the result of that metric by which the best checkpoint is chosen; for GLUE the
+            one that the ELECTRA and ConvBERT papers report (arXiv 2003.10555, section 3.1).
+        dev_splits: the splits to evaluate; the first one chooses the checkpoint.
         defaults: values of `TrainConfig` that suit this task better than the general ones.
     """
 
     name: str
+    label_names: tuple[str, ...] | None
     metric: str = "Accuracy"
     selection: str = "acc"
+    dev_splits: tuple[str, ...] = ("dev",)
     defaults: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def labels(self) -> list[str] | None:
-        """Label texts by id; None for regression."""
-        labels = GLUE_TASKS[self.name].labels
-        return list(labels) if labels else None
 
     @property
     def regression(self) -> bool:
         """Whether the label is a score and the model has one output."""
-        return self.labels is None
+        return self.label_names is None
 
     @property
     def num_classes(self) -> int:
         """C: outputs of the model."""
-        return len(self.labels or [None])
-
-    @property
-    def dev_splits(self) -> tuple[str, ...]:
-        """The splits to evaluate; the first one chooses the checkpoint."""
-        return tuple(name for name in GLUE_TASKS[self.name].splits if name.startswith("dev"))
+        return 1 if self.regression else len(self.label_names)
 
     def loss(self, logits, labels):
         """Mean cross entropy of logits [B, C], or mean squared error of scores [B, 1]; a scalar."""
@@ -59,27 +60,39 @@ class Task:
             return F.mse_loss(logits.squeeze(-1), labels)
         return F.cross_entropy(logits, labels)
 
-    def text(self, example: dict[str, Any]):
-        """Return the text of an example: a string, or a pair of strings."""
-        if GLUE_TASKS[self.name].pair:
-            return example["sentence1"], example["sentence2"]
-        return example["sentence"]
+
+def _glue(name: str, metric: str = "Accuracy", selection: str = "acc", **defaults: Any) -> Task:
+    facts = GLUE_TASKS[name]
+    labels = tuple(facts.labels) if facts.labels else None
+    dev_splits = tuple(split for split in facts.splits if split.startswith("dev"))
+    return Task(name, labels, metric, selection, dev_splits, defaults)
 
 
-# ELECTRA's setting for the two small tasks (arXiv 2003.10555, appendix B): 10 epochs, not 3.
-LONGER = {"num_train_epochs": 10}
-
+# Ten epochs instead of three for the two small tasks, as ELECTRA (arXiv 2003.10555, appendix B).
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
-        Task("cola", "Mcc", "mcc"),
-        Task("sst-2"),
-        Task("mrpc", "AccuracyAndF1"),
-        Task("sts-b", "PearsonAndSpearman", "spearman", LONGER),
-        Task("qqp", "AccuracyAndF1"),
-        Task("mnli"),
-        Task("qnli"),
-        Task("rte", defaults=LONGER),
-        Task("wnli"),
+        _glue("cola", "Mcc", "mcc"),
+        _glue("sst-2"),
+        _glue("mrpc", "AccuracyAndF1"),
+        _glue("sts-b", "PearsonAndSpearman", "spearman", num_train_epochs=10),
+        _glue("qqp", "AccuracyAndF1"),
+        _glue("mnli"),
+        _glue("qnli"),
+        _glue("rte", num_train_epochs=10),
+        _glue("wnli"),
     )
 }
+
+
+def glue_examples(name: str, split: str, data_dir: str | None = None) -> Examples:
+    """Read one split of a GLUE task.
+
+    Raises:
+        UserError: the files are missing, damaged, or hold no example.
+    """
+    keys = ("sentence1", "sentence2") if GLUE_TASKS[name].pair else ("sentence",)
+    examples = load_dataset("glue", name, splits=split, data_dir=data_dir)
+    rows = [tuple(example[key] for key in keys) for example in examples]
+    texts = [row if len(row) == 2 else row[0] for row in rows]
+    return Examples(texts, [example["labels"] for example in examples])

@@ -10,7 +10,7 @@ from sklearn import metrics as sklearn_metrics
 
 import train
 from convbert.text.processing import TextProcessor
-from convbert.training.tasks import TASKS
+from convbert.training.tasks import TASKS, glue_examples
 from paddlenlp.datasets import GLUE_TASKS, load_dataset
 from paddlenlp.transformers import ConvBertForSequenceClassification
 from tests.helpers.training import FIXTURES, read_log, read_summary, tiny_flags
@@ -106,8 +106,7 @@ def test_row_of_the_table(name):
     task = TASKS[name]
     assert (task.num_classes, task.dev_splits, task.selection) == (classes, splits, selection)
     assert task.regression == (classes == 1)
-    example = load_dataset("glue", name, splits="train", data_dir=FIXTURES)[0]
-    text = task.text(example)
+    text = glue_examples(name, "train", FIXTURES).texts[0]
     assert (1 if isinstance(text, str) else len(text)) == texts
 
 

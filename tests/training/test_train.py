@@ -72,7 +72,8 @@ def test_a_whole_run(train, tmp_path):
     assert "it/s" not in done.stderr  # no progress bar in a log file
 
     assert sorted(os.listdir(out)) == sorted(
-        [".lock", "args.json", "best.pdparams", "curve.png", "metrics.json", "metrics.jsonl"]
+        [".lock", "args.json", "best.pdparams", "confusion.json", "curve.png", "metrics.json"]
+        + ["metrics.jsonl"]
     )
     assert sorted(os.listdir(out / "best.pdparams")) == [
         "model_config.json",
@@ -86,6 +87,10 @@ def test_a_whole_run(train, tmp_path):
     assert [record["step"] for record in train_log] == list(range(5, 61, 5))
     assert [record["step"] for record in eval_log] == list(range(10, 61, 10))
     assert train_log[-1]["loss"] < 0.5 * train_log[0]["loss"]
+    assert json.loads((out / "confusion.json").read_text())["dev"]["confusion"] == [
+        [10, 0],
+        [0, 10],
+    ]
     best = read_summary(out)["best"]
     assert best["dev"]["dev"]["acc"] == 1.0
     # of equally good evaluations the last one is kept

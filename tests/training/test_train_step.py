@@ -67,7 +67,7 @@ def test_evaluation_does_not_depend_on_the_batch_size(new_run):
     results, logits = [], []
     for batch_size in (1, 4, 64):
         one = new_run(batch_size=batch_size)
-        results.append(evaluate(one)["dev"])
+        results.append(evaluate(one)[0]["dev"])
         logits.append(predict(one, one.dev[0]))
     assert results[0] == pytest.approx(results[2])
     assert results[1] == pytest.approx(results[2])

@@ -1,0 +1,138 @@
+"""A task made from the user's own files: texts and labels in columns of a table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from convbert.text.tables import Table, cell_label, cell_text, iterate, read_table
+from convbert.training.settings import TrainConfig
+from convbert.training.tasks import Examples, Task
+from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.log import get_logger
+
+TEXT_COLUMNS = ("text", "sentence")  # taken when --text_column is not given
+OWN_DATA = "own data"  # what the records call the task
+
+
+def open_own_data(config: TrainConfig) -> tuple[Task, dict[str, Examples]]:
+    """Read ``--train_file`` and ``--dev_file``; without the latter hold out a part of the first.
+
+    Returns:
+        The task, whose labels are those of the training file in sorted order, and its examples
+        for "train" and "dev".
+
+    Raises:
+        UserError: a file or a row that cannot be used (with its line), fewer than two labels, or a
+            label that occurs only in the dev file.
+    """
+    table = read_table(config.train_file)
+    texts, labels = _read_columns(table, config)
+    if config.regression:
+        task = Task(OWN_DATA, None, "PearsonAndSpearman", "spearman")
+    else:
+        names = sorted(set(labels), key=_label_order)
+        if len(names) < 2:
+            raise UserError("label", f"{table.path}: all rows have the label '{names[0]}'")
+        task = Task(OWN_DATA, tuple(names))
+    train = Examples(texts, _label_ids(task, labels, table))
+    if config.dev_file:
+        dev_table = read_table(config.dev_file)
+        texts, labels = _read_columns(dev_table, config)
+        dev = Examples(texts, _label_ids(task, labels, dev_table))
+    else:
+        train, dev = _hold_out(train, task, config)
+    _report(task, train, dev)
+    return task, {"train": train, "dev": dev}
+
+
+def _read_columns(table: Table, config: TrainConfig) -> tuple[list, list[str]]:
+    first = config.text_column or next(
+        (name for name in TEXT_COLUMNS if name in table.columns), TEXT_COLUMNS[0]
+    )
+    columns = [table.require(first)]
+    if config.text_pair_column:
+        columns.append(table.require(config.text_pair_column))
+    label_column = table.require(config.label_column)
+    texts, labels = [], []
+    for place, row in iterate(table):
+        parts = [cell_text(row, column, place) for column in columns]
+        texts.append(parts[0] if len(parts) == 1 else tuple(parts))
+        labels.append(cell_label(row, label_column, place))
+    return texts, labels
+
+
+def _label_order(name: str) -> tuple[int, Any]:
+    """Numbers in numeric order, then words in alphabetic order."""
+    return (0, int(name)) if name.lstrip("-").isdecimal() else (1, name)
+
+
+def _label_ids(task: Task, labels: list[str], table: Table) -> list:
+    """Class ids, or scores for regression."""
+    if task.regression:
+        return [_score(text, place) for text, place in zip(labels, table.places)]
+    ids = {name: number for number, name in enumerate(task.label_names)}
+    for label, place in zip(labels, table.places):
+        if label not in ids:
+            allowed = ", ".join(f"'{name}'" for name in task.label_names)
+            raise UserError(
+                "label", f"{place}: label '{label}' is not in the training file, only {allowed}"
+            )
+    return [ids[label] for label in labels]
+
+
+def _score(text: str, place: str) -> float:
+    try:
+        score = float(text)
+    except ValueError:
+        score = np.nan
+    if not np.isfinite(score):
+        raise UserError("label", f"{place}: '{text}' is not a finite number (--regression)")
+    return score
+
+
+def _hold_out(examples: Examples, task: Task, config: TrainConfig) -> tuple[Examples, Examples]:
+    """Split off ``--dev_share`` of the rows, of each label alike; the seed decides which."""
+    from sklearn.model_selection import train_test_split
+
+    texts, labels = examples
+    count = max(round(config.dev_share * len(texts)), 1 if task.regression else task.num_classes)
+    rest = len(texts) - count
+    smallest = None if task.regression else min(Counter(labels).values())
+    if rest < max(1, task.num_classes) or (smallest is not None and smallest < 2):
+        raise UserError(
+            "label",
+            f"{config.train_file} is too small to hold out a dev set (every label needs at least "
+            "two rows): add rows or give --dev_file",
+        )
+    indices = np.arange(len(texts))
+    strata = None if task.regression else labels
+    kept, held = train_test_split(
+        indices, test_size=count, random_state=config.seed % 2**32, stratify=strata
+    )
+    return tuple(
+        Examples([texts[i] for i in sorted(part)], [labels[i] for i in sorted(part)])
+        for part in (kept, held)
+    )
+
+
+def _report(task: Task, train: Examples, dev: Examples) -> None:
+    """Log class balance, duplicates and overlap: what often explains a surprising accuracy."""
+    log = get_logger()
+    for name, (texts, labels) in (("train", train), ("dev", dev)):
+        if task.regression:
+            shown = f"scores from {min(labels):g} to {max(labels):g}"
+        else:
+            counts = Counter(labels)
+            shown = ", ".join(
+                f"'{label}' {counts[number]}" for number, label in enumerate(task.label_names)
+            )
+        log.info("%s: %d rows; %s", name, len(texts), shown)
+    repeated = len(train.texts) - len(set(train.texts))
+    shared = len(set(train.texts) & set(dev.texts))
+    if repeated:
+        log.warning("train: %d rows repeat the text of an earlier row", repeated)
+    if shared:
+        log.warning("%d texts of dev are also in train: the dev result is too optimistic", shared)
