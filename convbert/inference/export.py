@@ -12,7 +12,7 @@ from paddle import nn
 from convbert.inference.dygraph import dygraph_runner, load_classifier
 from convbert.inference.engines.paddle_inference import EngineOptions, Predictor
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import atomic_directory
+from paddlenlp.utils.products import product_directory
 
 TOLERANCE = 1e-5
 # (batch, length): one token, odd and even lengths around the kernel size, long rows, batches.
@@ -50,11 +50,11 @@ def export_checkpoint(checkpoint_dir: str, export_dir: str) -> list[tuple[str, s
         One row per engine and shape: engine name, shape, largest absolute difference of the logits.
 
     Raises:
-        UserError: the checkpoint cannot be used, the directory cannot be written, or the program's
-            logits differ from the model's by more than 1e-5.
+        UserError: the checkpoint cannot be used, the directory cannot be written or holds something
+            else, or the program's logits differ from the model's by more than 1e-5.
     """
     model, processor = load_classifier(checkpoint_dir)
-    with atomic_directory(export_dir) as work:
+    with product_directory(export_dir, "exported model", [checkpoint_dir]) as work:
         save_program(model, os.path.join(work, "inference"))
         processor.tokenizer.save_pretrained(work)
         model.save_config(str(work))

@@ -10,6 +10,7 @@ from convbert.text.processing import PAD_MULTIPLE, TextProcessor
 from paddlenlp.transformers.checkpoint import CONFIG_FILE
 from paddlenlp.transformers.tokenizer_utils import CONFIG_FILE as TOKENIZER_CONFIG_FILE
 from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.products import verify
 
 
 def open_exported(
@@ -25,8 +26,11 @@ def open_exported(
         max_seq_len: longest sequence in tokens; None: 128, or less if the model has less.
 
     Raises:
-        UserError: files are missing or do not fit together, or the engine cannot run the model.
+        UserError: files are missing, damaged or do not fit together, or the engine cannot run the
+            model.
     """
+    if os.path.isdir(model_dir):
+        verify(model_dir)
     engine = open_engine(model_dir, options)
     return engine, open_processor(model_dir, max_seq_len)
 

@@ -28,8 +28,8 @@ from convbert.inference.engines.paddle_inference import (
 from convbert.inference.exported import open_processor
 from convbert.inference.program import PROGRAM_FILES
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import atomic_directory
 from paddlenlp.utils.logits import predicted_classes
+from paddlenlp.utils.products import MANIFEST_FILE, product_directory
 
 ALGORITHMS = ("KL", "hist", "mse", "abs_max")
 # The matrix products; the oneDNN engine runs those with a weight as int8 (see the predictor).
@@ -68,7 +68,7 @@ def quantize_export(
     features = processor.encode(texts)
     starts = range(0, len(features), batch_size)
     batches = [processor.collate(features[start : start + batch_size]) for start in starts]
-    with atomic_directory(save_dir) as work:
+    with product_directory(save_dir, "quantized model", [model_dir]) as work:
         quantized = _quantize(model_dir, str(work), batches, algo)
         _copy_companions(model_dir, str(work))
         before = _labels(model_dir, EngineOptions(), batches)
@@ -147,7 +147,7 @@ def _copy_companions(model_dir: str, save_dir: str) -> None:
     """Copy the vocabulary and whatever else lies beside the program."""
     for name in os.listdir(model_dir):
         path = os.path.join(model_dir, name)
-        if os.path.isfile(path) and not name.startswith("inference."):
+        if os.path.isfile(path) and not name.startswith(("inference.", MANIFEST_FILE)):
             shutil.copyfile(path, os.path.join(save_dir, name))
 
 

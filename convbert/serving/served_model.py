@@ -17,9 +17,10 @@ from convbert.inference.engines.paddle_inference import find_program
 from convbert.inference.program import ProgramInfo, Variable, read_program
 from convbert.inference.protobuf import Field, build_messages
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import atomic_directory
+from paddlenlp.utils.products import check_replaceable, product_directory, verify
 
 SERVER_CONFIG = "serving_server_conf.prototxt"
+SERVER_KIND, CLIENT_KIND = "served model", "serving client"
 CLIENT_CONFIG = "serving_client_conf.prototxt"
 TOKENIZER_FILES = ("tokenizer_config.json", "vocab.txt")
 
@@ -93,16 +94,17 @@ def convert(
         UserError: a file is missing or not a program, or a target is a folder of something else.
     """
     program, params = _model_files(dirname, model_filename, params_filename)
+    verify(dirname)
     tokenizer = [os.path.join(dirname, name) for name in TOKENIZER_FILES]
     _require_files(dirname, tokenizer, "export it again")
     config = model_config(read_program(program))
-    _check_target(serving_server, SERVER_CONFIG)
-    _check_target(serving_client, CLIENT_CONFIG)
-    with atomic_directory(serving_server) as server:
+    check_replaceable(serving_server, SERVER_KIND, [dirname])
+    check_replaceable(serving_client, CLIENT_KIND, [dirname])
+    with product_directory(serving_server, SERVER_KIND, [dirname]) as server:
         for path in [program, params, *tokenizer]:
             shutil.copyfile(path, server / os.path.basename(path))
         _write_config(server / SERVER_CONFIG, config)
-    with atomic_directory(serving_client) as client:
+    with product_directory(serving_client, CLIENT_KIND, [dirname]) as client:
         _write_config(client / CLIENT_CONFIG, config)
     return config
 
@@ -114,6 +116,7 @@ def check_served(model_dir: str) -> None:
             "served-model",
             f"'{model_dir}' does not contain {SERVER_CONFIG}: run shell/serving.sh convert",
         )
+    verify(model_dir)
 
 
 def _model_files(
@@ -130,15 +133,6 @@ def _require_files(dirname: str, paths: list[str], hint: str) -> None:
     missing = [os.path.basename(path) for path in paths if not os.path.isfile(path)]
     if missing:
         raise UserError("export", f"'{dirname}' does not contain {', '.join(missing)}: {hint}")
-
-
-def _check_target(path: str, marker: str) -> None:
-    """Replacing a folder removes what is in it: only do so to an earlier conversion."""
-    target = Path(path)
-    if target.is_dir() and any(target.iterdir()) and not (target / marker).is_file():
-        raise UserError(
-            "served-model", f"'{path}' contains other files than a converted model: name another"
-        )
 
 
 def _write_config(path: Path, config) -> None:

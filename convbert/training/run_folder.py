@@ -27,13 +27,13 @@ import filelock
 from paddlenlp.transformers.checkpoint import read_json
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import (
-    atomic_directory,
     atomic_write,
     ensure_writable_dir,
     remove_unfinished,
     write_json,
 )
 from paddlenlp.utils.log import get_logger
+from paddlenlp.utils.products import check_replaceable, product_directory
 
 ARGS_FILE = "args.json"
 LOG_FILE = "metrics.jsonl"
@@ -107,6 +107,7 @@ def prepare(run) -> Progress:
         return _resume(run, directory)
     if not run.ranks.is_main:
         return Progress()
+    check_replaceable(directory / BEST_DIR, "checkpoint", [config.model_name_or_path])
     best = None
     if config.overwrite:
         remove_states(run)
@@ -121,7 +122,8 @@ def prepare(run) -> Progress:
 def save_best(run) -> None:
     """Write weights, configuration, vocabulary and label names as the best checkpoint."""
     if run.ranks.is_main:
-        with atomic_directory(Path(run.config.output_dir) / BEST_DIR) as work:
+        best, settings = Path(run.config.output_dir) / BEST_DIR, _identity(run)
+        with product_directory(best, "checkpoint", settings=settings) as work:
             run.model.save_pretrained(work)
             run.train.processor.tokenizer.save_pretrained(work)
 

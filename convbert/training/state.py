@@ -16,7 +16,7 @@ import paddle
 
 from paddlenlp.transformers.checkpoint import read_json, read_weights, require_files
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import atomic_directory
+from paddlenlp.utils.products import product_directory, verify
 
 WEIGHTS_FILE = "model_state.pdparams"
 OPTIMIZER_FILE = "optimizer.pdparams"
@@ -36,7 +36,7 @@ def write_state(
         optimizer: its moments are saved.
         progress: anything JSON can hold, with the number of optimizer steps as "step".
     """
-    with atomic_directory(directory) as work:
+    with product_directory(directory, "training state") as work:
         for name, part in parts.items():
             part.save_pretrained(str(work / name))
             tokenizer.save_pretrained(work / name)
@@ -57,6 +57,7 @@ def read_state(
     Raises:
         UserError: the state is missing or damaged, or belongs to other settings (named).
     """
+    verify(directory)
     require_files(str(directory), [PROGRESS_FILE, OPTIMIZER_FILE], "saved state")
     progress = read_json(str(directory / PROGRESS_FILE))
     for name, value in expected.items():

@@ -10,9 +10,10 @@ from paddle import nn
 
 from paddlenlp.transformers import checkpoint
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import atomic_directory
+from paddlenlp.utils.files import atomic_path, atomic_write
 from paddlenlp.utils.hub import pretrained_file
 from paddlenlp.utils.log import get_logger
+from paddlenlp.utils.products import add_to_manifest, verify
 
 
 def resolve_checkpoint(name_or_dir: str) -> str:
@@ -77,6 +78,8 @@ class PretrainedModel(nn.Layer):
 
     @classmethod
     def _read(cls, name: str, directory: str, overrides: dict[str, Any]):
+        if os.path.isdir(name):
+            verify(directory)
         # Upstream publishes weights under a name, without a configuration.
         config_file, weights_file = checkpoint.find_files(
             directory, config_optional=not os.path.isdir(name)
@@ -161,25 +164,23 @@ class PretrainedModel(nn.Layer):
                 f"configuration beside them; {'; '.join(problems)}",
             )
 
-    def save_pretrained(self, directory: str, extra_files: dict[str, Any] | None = None) -> None:
-        """Write ``model_config.json`` and ``model_state.pdparams``; all files appear or none does.
+    def save_pretrained(self, directory: str) -> None:
+        """Write ``model_config.json`` and ``model_state.pdparams``, each whole or not at all.
 
-        Args:
-            directory: replaced as a whole if it exists.
-            extra_files: further contents by file name, as a callable taking the path.
+        Other files in the directory stay.
 
         Raises:
             UserError: the directory cannot be written.
         """
-        with atomic_directory(directory) as work:
-            self.save_config(str(work))
-            paddle.save(self.state_dict(), os.path.join(work, checkpoint.WEIGHTS_FILE))
-            for name, write in (extra_files or {}).items():
-                write(os.path.join(work, name))
+        with atomic_path(os.path.join(directory, checkpoint.WEIGHTS_FILE)) as path:
+            paddle.save(self.state_dict(), str(path))
+        self.save_config(directory)
+        names = (checkpoint.WEIGHTS_FILE, checkpoint.CONFIG_FILE)
+        add_to_manifest(directory, "checkpoint", names)
 
     def save_config(self, directory: str) -> None:
         """Write ``model_config.json`` into an existing directory."""
         config = {"architecture": type(self).__name__, **self.config.to_dict()}
-        with open(os.path.join(directory, checkpoint.CONFIG_FILE), "w", encoding="utf-8") as file:
+        with atomic_write(os.path.join(directory, checkpoint.CONFIG_FILE)) as file:
             json.dump(config, file, indent=2)
             file.write("\n")

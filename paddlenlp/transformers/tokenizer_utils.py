@@ -18,6 +18,7 @@ from paddlenlp.transformers.checkpoint import VOCAB_FILE, read_json
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import PathLike, atomic_write
 from paddlenlp.utils.hub import pretrained_file
+from paddlenlp.utils.products import add_to_manifest
 from paddlenlp.utils.text import without_surrogates
 
 Text = str | tuple[str, str]
@@ -126,6 +127,7 @@ class WordPieceTokenizer:
         with atomic_write(Path(directory) / CONFIG_FILE) as file:
             json.dump(config, file, ensure_ascii=False, indent=2)
             file.write("\n")
+        add_to_manifest(directory, "checkpoint", (VOCAB_FILE, CONFIG_FILE))
 
     @property
     def vocab_size(self) -> int:

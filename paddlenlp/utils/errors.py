@@ -21,6 +21,7 @@ CODES = {
     "file-missing": "a file or directory does not exist",
     "file-unreadable": "the system refuses to read a file",
     "label": "a label is not one of the allowed ones",
+    "occupied": "an output directory holds something that this command did not write",
     "model-name": "unknown model or architecture name",
     "not-finite": "a loss or an answer is not a finite number",
     "not-writable": "an output directory or file cannot be written",

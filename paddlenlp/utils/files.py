@@ -74,6 +74,20 @@ def atomic_write(path: PathLike, mode: str = "w") -> Iterator[IO]:
         raise
 
 
+@contextmanager
+def atomic_path(path: PathLike) -> Iterator[Path]:
+    """Yield the path of a file to write, which replaces ``path`` when the block ends well."""
+    target = Path(os.path.realpath(path))
+    ensure_writable_dir(target.parent)
+    temporary = _beside(target)
+    try:
+        yield temporary
+        _sync(str(temporary))
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_json(path: PathLike, content: Any) -> None:
     """Write a JSON file that appears whole or not at all."""
     with atomic_write(path) as file:

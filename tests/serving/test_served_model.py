@@ -10,6 +10,7 @@ import pytest
 
 from convbert.inference.program import read_program
 from convbert.serving.served_model import convert, model_config
+from paddlenlp.utils.products import MANIFEST_FILE
 from tests.helpers.errors import assert_refused, raises_code
 
 CONVERT = "tools/export_serving_model.py"
@@ -34,19 +35,28 @@ def test_the_command_writes_what_the_original_writes(run_script, tiny_export, tm
         assert (server / pattern.format("server")).read_bytes() == golden
         assert (client / pattern.format("client")).read_bytes() == golden
     copied = {"inference.pdmodel", "inference.pdiparams", "vocab.txt", "tokenizer_config.json"}
-    assert {p.name for p in server.iterdir()} == copied | {p.format("server") for p in CONFIGS}
+    assert {p.name for p in server.iterdir()} == {
+        *copied,
+        *(p.format("server") for p in CONFIGS),
+        MANIFEST_FILE,
+    }
     for name in copied:
         assert (server / name).read_bytes() == (tiny_export / name).read_bytes()
-    assert {p.name for p in client.iterdir()} == {p.format("client") for p in CONFIGS}
+    assert {p.name for p in client.iterdir()} == {
+        *(p.format("client") for p in CONFIGS),
+        MANIFEST_FILE,
+    }
 
 
 def test_a_second_conversion_replaces_the_first(tiny_export, tmp_path):
     server, client = tmp_path / "server", tmp_path / "client"
     convert(str(tiny_export), str(server), str(client))
-    (server / "stale").write_text("")
     convert(str(tiny_export), str(server), str(client))
-    assert not (server / "stale").exists()
     assert (client / "serving_client_conf.prototxt").is_file()
+    (server / "notes").write_text("mine")
+    with raises_code("occupied", server, "notes"):
+        convert(str(tiny_export), str(server), str(client))
+    assert (server / "notes").read_text() == "mine"
 
 
 def test_the_embedding_rows_are_read(tiny_export, tiny_config):
@@ -127,5 +137,5 @@ def test_a_folder_of_something_else_is_not_replaced(run_script, tiny_export, tmp
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "diary.txt").write_text("keep me")
     done = run_script(CONVERT, "--dirname", tiny_export, "--serving_server", "mine")
-    assert_refused(done, "served-model", "mine")
+    assert_refused(done, "occupied", "mine")
     assert (tmp_path / "mine" / "diary.txt").read_text() == "keep me"

@@ -76,6 +76,7 @@ def test_a_whole_run(train, tmp_path):
         + ["metrics.jsonl"]
     )
     assert sorted(os.listdir(out / "best.pdparams")) == [
+        "manifest.json",
         "model_config.json",
         "model_state.pdparams",
         "tokenizer_config.json",

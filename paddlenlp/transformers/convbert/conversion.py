@@ -15,7 +15,8 @@ from paddlenlp.transformers.convbert import heads, modeling, pretraining, weight
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.transformers.convbert.tokenizer import ConvBertTokenizer
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import atomic_directory, atomic_write
+from paddlenlp.utils.files import atomic_write
+from paddlenlp.utils.products import product_directory
 
 LAYOUTS = ("paddle", "hf")
 TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -26,7 +27,7 @@ def convert(source: str, target: str, layout: str, architecture: str | None = No
 
     Args:
         source: a checkpoint directory in either layout.
-        target: directory to write, replaced if it exists.
+        target: directory to write; an earlier checkpoint is replaced.
         layout: "paddle" (also upstream's) or "hf" (transformers').
         architecture: our class of the model; None: as the configuration says.
 
@@ -51,7 +52,7 @@ def convert(source: str, target: str, layout: str, architecture: str | None = No
         )
     model = _model_class(architecture).from_pretrained(source, new_head=False)
     labels = label_names(source, raw)
-    with atomic_directory(target) as work:
+    with product_directory(target, "checkpoint", [source]) as work:
         if layout == "hf":
             write_hf(model, work, labels)
         else:

@@ -1,0 +1,185 @@
+"""Directories that a command writes: each carries a manifest, and only its own kind is replaced.
+
+The manifest lists every file with its size and SHA-256, so that a reader notices one flipped bit or
+a missing tail. Hashing costs about a second per gigabyte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.files import PathLike, atomic_directory, write_json
+from paddlenlp.utils.log import get_logger
+
+MANIFEST_FILE = "manifest.json"
+# Files that a reader may open: beside a manifest they must be listed in it.
+READABLE = (".json", ".onnx", ".pdiparams", ".pdmodel", ".pdparams", ".safetensors", ".txt", ".xml")
+_CHUNK = 1 << 20
+
+
+@contextmanager
+def product_directory(
+    path: PathLike,
+    kind: str,
+    inputs: Iterable[PathLike] = (),
+    settings: dict[str, Any] | None = None,
+) -> Iterator[Path]:
+    """Yield an empty directory that becomes the product ``path`` when the block ends well.
+
+    Args:
+        path: absent, empty, or an earlier product of the same kind without other files in it.
+        kind: what is written, for example "exported model".
+        inputs: what the command reads; ``path`` may neither be one of them nor contain one.
+        settings: kept in the manifest.
+
+    Raises:
+        UserError: ``path`` holds something else (named), or cannot be written.
+    """
+    check_replaceable(path, kind, inputs)
+    with atomic_directory(path) as work:
+        yield work
+        names = {str(file.relative_to(work)) for file in _files(work)} - {MANIFEST_FILE}
+        write_json(work / MANIFEST_FILE, _manifest(work, kind, sorted(names), settings))
+
+
+def check_replaceable(path: PathLike, kind: str, inputs: Iterable[PathLike] = ()) -> None:
+    """Check that a product of this kind may take the place of ``path``; see `product_directory`."""
+    target = Path(os.path.realpath(path))
+    for given in inputs:
+        read = Path(os.path.realpath(given))
+        if read == target or target in read.parents:
+            raise UserError(
+                "occupied",
+                f"{path} is or contains the input {given}: give another output directory",
+            )
+    if not target.is_dir() or not any(target.iterdir()):
+        return
+    manifest = read_manifest(target)
+    if manifest is None or manifest["kind"] != kind:
+        found = "something else" if manifest is None else f"a {manifest['kind']}"
+        raise UserError(
+            "occupied",
+            f"{path} holds {found}, not an earlier {kind}: give another directory, or remove it",
+        )
+    known = {MANIFEST_FILE, *manifest["files"]}
+    foreign = sorted({str(f.relative_to(target)) for f in _files(target)} - known)
+    if foreign:
+        raise UserError(
+            "occupied",
+            f"{path} holds files that no command wrote ({', '.join(foreign[:3])}): move them away",
+        )
+
+
+def verify(directory: PathLike) -> None:
+    """Compare the files of a product with its manifest; one warning where there is none.
+
+    Raises:
+        UserError: a file is missing, has changed, or is not listed.
+    """
+    folder = Path(directory)
+    manifest = read_manifest(folder)
+    if manifest is None:
+        get_logger().warning("%s has no %s: its files are not checked", folder, MANIFEST_FILE)
+        return
+    for name, expected in manifest["files"].items():
+        file = folder / name
+        if not file.is_file():
+            raise UserError("file-damaged", f"{file} is missing, {MANIFEST_FILE} lists it")
+        if file.stat().st_size != expected["size"] or sha256(file) != expected["sha256"]:
+            raise UserError(
+                "file-damaged",
+                f"{file} is damaged or was changed: it differs from {MANIFEST_FILE} (write it "
+                f"again, or remove {MANIFEST_FILE} if the change is yours)",
+            )
+    known = {MANIFEST_FILE, *manifest["files"]}
+    for file in sorted(folder.iterdir()):
+        if file.suffix in READABLE and file.name not in known:
+            raise UserError("file-damaged", f"{file} is not listed in {MANIFEST_FILE}: remove it")
+
+
+def add_to_manifest(directory: PathLike, kind: str, names: Iterable[str]) -> None:
+    """List files that were written into a directory one by one; other entries stay."""
+    folder = Path(directory)
+    manifest = read_manifest(folder) or {"kind": kind, "files": {}}
+    new = _manifest(folder, manifest["kind"], names, manifest.get("settings"))
+    files = {**manifest["files"], **new["files"]}
+    write_json(folder / MANIFEST_FILE, {**new, "files": files})
+
+
+def read_manifest(directory: PathLike) -> dict[str, Any] | None:
+    """Return the manifest of a directory; None where there is none.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    path = Path(directory) / MANIFEST_FILE
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        files = manifest["files"]
+        valid = isinstance(manifest["kind"], str) and all(
+            isinstance(f["size"], int) and isinstance(f["sha256"], str) and _inside(name)
+            for name, f in files.items()
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        valid = False
+    if not valid:
+        raise UserError("file-damaged", f"{path} is damaged: write the product again")
+    return manifest
+
+
+def sha256(path: PathLike) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _inside(name: str) -> bool:
+    return not os.path.isabs(name) and ".." not in Path(name).parts
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if not path.is_dir())
+
+
+def _manifest(
+    folder: Path, kind: str, names: Iterable[str], settings: dict[str, Any] | None
+) -> dict[str, Any]:
+    files = {
+        name: {"size": (folder / name).stat().st_size, "sha256": sha256(folder / name)}
+        for name in names
+    }
+    paddle = sys.modules.get("paddle")
+    made_by = {
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "paddle": getattr(paddle, "__version__", None),
+    }
+    return {"kind": kind, "made_by": made_by, "settings": settings or {}, "files": files}
+
+
+def _commit() -> str | None:
+    """The git commit of this checkout; None where it is not one."""
+    root = Path(__file__).resolve().parents[2]
+    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    if not (root / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
