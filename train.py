@@ -126,6 +126,9 @@ def build(config: TrainConfig) -> Run:
     )
     steps_per_epoch = math.ceil(len(sampler) / config.gradient_accumulation_steps)
     total = config.max_steps if config.max_steps > 0 else steps_per_epoch * config.num_train_epochs
+    if config.warmup_steps >= total:
+        warning = "--warmup_steps %d: the run has %d steps, so it never leaves the warm-up"
+        get_logger().warning(warning, config.warmup_steps, total)
     schedule = optim.make_schedule(
         config.scheduler_type, config.learning_rate, total, config.warmup
     )

@@ -27,8 +27,8 @@ def add_bool_flag(parser: argparse.ArgumentParser, name: str, default: bool, hel
     )
 
 
-def int_at_least(minimum: int) -> Callable[[str], int]:
-    """Return an argparse type for integers ``>= minimum``."""
+def int_at_least(minimum: int, maximum: int = 2**63 - 1) -> Callable[[str], int]:
+    """Return an argparse type for integers from ``minimum`` to ``maximum`` (default: int64)."""
 
     def parse(value: str) -> int:
         try:
@@ -37,6 +37,8 @@ def int_at_least(minimum: int) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"'{value}' is not an integer") from None
         if number < minimum:
             raise argparse.ArgumentTypeError(f"{number} is too small: at least {minimum}")
+        if number > maximum:
+            raise argparse.ArgumentTypeError(f"{number} is too large: at most {maximum}")
         return number
 
     return parse

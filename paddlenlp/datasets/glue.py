@@ -190,7 +190,8 @@ def read_glue(
     if name == "mrpc" and not path.is_file():
         path, rows = _mrpc_rows(directory, split, where)
     else:
-        rows = _rows(path, where.columns, where.header, task.bad_rows)
+        labels = task.labels if where.header and len(where.fields) > 1 + task.pair else None
+        rows = _rows(path, where.columns, where.header, task.bad_rows, where.fields[-1], labels)
     examples = [_example(task, where, columns, path, line) for line, columns in rows]
     if not examples:
         raise UserError("empty-input", f"{path} contains no examples: give the official file")
@@ -224,12 +225,25 @@ def _label(task: GlueTask, text: str, place: str) -> Any:
     return score
 
 
-def _rows(path: Path, count: int, header: bool, bad_rows: int = 0) -> Iterator[Row]:
-    """Yield the rows of a tab-separated file, each of ``count`` columns."""
+def _rows(
+    path: Path,
+    count: int,
+    header: bool,
+    bad_rows: int = 0,
+    label_field: int = 0,
+    labels: tuple[str, ...] | None = None,
+) -> Iterator[Row]:
+    """Yield the rows of a tab-separated file, each of ``count`` columns.
+
+    A first line that has one of ``labels`` in ``label_field`` is an example, not a header.
+    """
     bad: list[int] = []
     for line, text in _lines(path):
         if header and line == 1:
-            continue
+            cells = text.split("\t")
+            if not labels or len(cells) != count or cells[label_field] not in labels:
+                continue
+            get_logger().warning("%s has no header: its first line is read as an example", path)
         columns = text.split("\t")
         if len(columns) == count:
             yield line, columns

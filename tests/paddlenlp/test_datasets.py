@@ -150,6 +150,13 @@ def test_mrpc_without_its_files(tmp_path):
         load(tmp_path, task="mrpc")
 
 
+def test_a_file_without_its_header_loses_no_example(sst2_copy):
+    whole = load(sst2_copy)
+    train = sst2_copy / "train.tsv"
+    train.write_text(train.read_text().partition("\n")[2])
+    assert list(load(sst2_copy)) == list(whole)
+
+
 def test_quotes_are_text(fixtures):
     assert load(fixtures)[3]["sentence"] == 'a script with " nothing " to say '
 

@@ -81,6 +81,7 @@ def test_warm_up_steps_win_over_the_share():
         (["--vocab_file", "vocab.txt"], "--from_scratch"),
         (["--learning_rat", "1"], "--learning_rat"),
         (["--resume", "--overwrite"], "--overwrite"),
+        (["--seed", str(2**64)], str(2**64)),
     ],
 )
 def test_mistakes_are_one_line(argv, fact):
