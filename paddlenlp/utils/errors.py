@@ -21,10 +21,10 @@ CODES = {
     "file-missing": "a file or directory does not exist",
     "file-unreadable": "the system refuses to read a file",
     "label": "a label is not one of the allowed ones",
-    "occupied": "an output directory holds something that this command did not write",
     "model-name": "unknown model or architecture name",
     "not-finite": "a loss or an answer is not a finite number",
     "not-writable": "an output directory or file cannot be written",
+    "occupied": "an output directory holds something that this command did not write",
     "outputs-differ": "two results that should be equal differ",
     "package-missing": "an optional package is not installed",
     "port": "a network port cannot be used",
@@ -58,5 +58,6 @@ class UserError(ValueError):
     """
 
     def __init__(self, code: str, message: str):
+        assert code in CODES, code
         super().__init__(message)
         self.code = code
