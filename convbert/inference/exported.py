@@ -8,7 +8,7 @@ from convbert.inference.engines import Engine, EngineOptions, open_engine
 from convbert.inference.program import ProgramInfo, find_programs, read_program
 from convbert.text.processing import PAD_MULTIPLE, TextProcessor
 from paddlenlp.transformers.checkpoint import CONFIG_FILE
-from paddlenlp.transformers.tokenizer_utils import CONFIG_FILE as TOKENIZER_CONFIG_FILE
+from paddlenlp.transformers.tokenizer_settings import CONFIG_FILE as TOKENIZER_CONFIG_FILE
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.products import verify
 

@@ -117,11 +117,13 @@ class TextProcessor:
     def check_vocabulary(self, rows: int | None, source: str) -> None:
         """Check that the model's table of words has a row for each word; None: not known.
 
+        A table may be larger: some trainers round its size up.
+
         Raises:
-            UserError: the vocabulary has another size.
+            UserError: the vocabulary is larger than the table.
         """
         words = self.tokenizer.vocab_size
-        if rows not in (None, words):
+        if rows is not None and rows < words:
             raise UserError(
                 "vocabulary",
                 f"the vocabulary of '{source}' has {words} words but its model was built for "

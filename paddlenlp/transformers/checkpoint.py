@@ -132,21 +132,6 @@ def find_files(directory: str, config_optional: bool = False) -> tuple[str, str]
     return CONFIG_FILE, WEIGHTS_FILE
 
 
-def padding_id(directory: str) -> int | None:
-    """Return the number of the word [PAD] in the vocabulary beside a checkpoint, None without one.
-
-    The ``pad_token_id`` of a transformers configuration does not tell: the class's default is 1,
-    where the published vocabularies have [unused0], and nothing there depends on it.
-    """
-    vocab, packed = (os.path.join(directory, name) for name in (VOCAB_FILE, HF_TOKENIZER_FILE))
-    if os.path.isfile(vocab):
-        with open(vocab, encoding="utf-8", errors="replace") as file:
-            words = {line.rstrip("\n"): number for number, line in enumerate(file)}
-    else:
-        words = read_json(packed).get("model", {}).get("vocab") if os.path.isfile(packed) else None
-    return words.get("[PAD]") if isinstance(words, dict) else None
-
-
 def read_weights(path: str) -> dict[str, np.ndarray]:
     """Read a file of weights into arrays without running any code from it.
 

@@ -9,6 +9,7 @@ import paddle
 from paddle import nn
 
 from paddlenlp.transformers import checkpoint
+from paddlenlp.transformers.tokenizer_settings import padding_id
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_path, atomic_write
 from paddlenlp.utils.hub import pretrained_file
@@ -90,7 +91,7 @@ class PretrainedModel(nn.Layer):
             raw, config = {}, cls.config_class.preset(name, **overrides)
         else:
             raw = checkpoint.read_model_config(config_path)
-            padding = checkpoint.padding_id(directory) if is_hf else None
+            padding = padding_id(directory) if is_hf else None
             if padding is not None:
                 overrides = {"pad_token_id": padding, **overrides}
             config = cls.config_class.from_dict(raw, **overrides)

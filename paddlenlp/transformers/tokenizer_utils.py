@@ -9,12 +9,23 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tokenizers import AddedToken, Tokenizer
+import tokenizers
+from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
-from paddlenlp.transformers.checkpoint import VOCAB_FILE, read_json
+from paddlenlp.transformers.checkpoint import VOCAB_FILE
+from paddlenlp.transformers.tokenizer_settings import (
+    CONFIG_FILE,
+    MAX_WORD_CHARS,
+    AddedToken,
+    TokenizerSettings,
+    config_of,
+    find_vocab,
+    read_settings,
+    read_vocab,
+)
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import PathLike, atomic_write
 from paddlenlp.utils.hub import pretrained_file
@@ -23,24 +34,8 @@ from paddlenlp.utils.text import without_surrogates
 
 Text = str | tuple[str, str]
 
-CONFIG_FILE = "tokenizer_config.json"
-MAX_WORD_CHARS = 100  # a longer word is [UNK], as in BERT's reference tokenizer
 CACHED_WORDS = 1 << 16  # bounds of the word cache: about 20 MB at most
 CACHED_WORD_CHARS = 32
-SPECIAL_TOKENS = {
-    "pad_token": "[PAD]",
-    "unk_token": "[UNK]",
-    "cls_token": "[CLS]",
-    "sep_token": "[SEP]",
-    "mask_token": "[MASK]",
-}
-# Those constructor arguments that tokenizer_config.json keeps, and their types.
-_SETTINGS = {
-    "do_lower_case": bool,
-    "label_names": list,
-    "model_max_length": int,
-    "split_special_tokens": bool,
-}
 
 
 class Features(NamedTuple):
@@ -55,75 +50,93 @@ class WordPieceTokenizer:
     """BERT's basic + WordPiece tokenization: ``[CLS] a [SEP]`` or ``[CLS] a [SEP] b [SEP]``.
 
     Args:
-        vocab_file: UTF-8 text, one token per line; the line number (from 0) is the id.
+        vocab_file: ``vocab.txt``, UTF-8 with one token per line, the line number from 0 is the id;
+            or the ``tokenizer.json`` of transformers.
         do_lower_case: lower-case the text and strip accents.
-        label_names: class names by label id, kept with the tokenizer so that a saved model can
-            name its answers.
-        model_max_length: bound on the sequence length when a call gives none.
-        split_special_tokens: True treats a literal "[SEP]" in a text as the ordinary characters it
-            is made of, so that no text can forge a sentence boundary. False recognises special
-            tokens in the text, as upstream and transformers do by default.
+        settings: the fields of `TokenizerSettings`.
 
     Raises:
-        UserError: the vocabulary is missing, not UTF-8, repeats a token or lacks a special token.
+        UserError: the vocabulary or a setting cannot be used.
     """
 
-    def __init__(
-        self,
-        vocab_file: PathLike,
-        do_lower_case: bool = True,
-        label_names: Sequence[str] | None = None,
-        model_max_length: int = 512,
-        split_special_tokens: bool = True,
-    ):
+    def __init__(self, vocab_file: PathLike, do_lower_case: bool = True, **settings: Any):
         self.vocab_file = str(vocab_file)
-        self.do_lower_case = do_lower_case
-        self.label_names = list(label_names) if label_names else None
-        self.model_max_length = model_max_length
-        self.split_special_tokens = split_special_tokens
-        self._tokens = read_vocab(vocab_file)
-        self.vocab = {token: index for index, token in enumerate(self._tokens)}
-        self.pad_token_id = self.vocab[SPECIAL_TOKENS["pad_token"]]
-        self.unk_token_id = self.vocab[SPECIAL_TOKENS["unk_token"]]
-        self.cls_token_id = self.vocab[SPECIAL_TOKENS["cls_token"]]
-        self.sep_token_id = self.vocab[SPECIAL_TOKENS["sep_token"]]
-        self.mask_token_id = self.vocab[SPECIAL_TOKENS["mask_token"]]
-        self._pieces = _build_pipeline(self.vocab, do_lower_case, split_special_tokens)
+        self.settings = TokenizerSettings(do_lower_case=do_lower_case, **settings)
+        vars(self).update(vars(self.settings))
+        special = self.settings.special_tokens
+        self._lines = read_vocab(vocab_file, special.values())
+        self.vocab = {token: index for index, token in enumerate(self._lines)}
+        self._tokens = [*self._lines, *self._number_added_tokens()]
+        for role, token in special.items():
+            setattr(self, f"{role}_id", self.vocab[token])
+        self._rust = self._build()
+        self._pieces = self._rust.encode_batch_fast
+        # A token that spans words, or takes the spaces beside it, is looked for in whole texts.
+        self._by_word = not self.settings.added_tokens and " " not in "".join(special.values())
         self._word_cache: dict[str, list[int]] = {}
+
+    def _number_added_tokens(self) -> list[str]:
+        """Add the added tokens to the vocabulary; returns those that have no line in it."""
+        new = []
+        for token in self.settings.added_tokens:
+            number = self.vocab.setdefault(token.content, len(self._lines) + len(new))
+            if number == len(self._lines) + len(new):
+                new.append(token.content)
+            if token.id not in (None, number):
+                raise UserError(
+                    "vocabulary",
+                    f"added token '{token.content}' has the id {token.id}, but by the vocabulary "
+                    f"{self.vocab_file} it is {number}: use the vocabulary that belongs to it",
+                )
+        return new
+
+    def _build(self) -> Tokenizer:
+        """The Rust tokenizer."""
+        settings = self.settings
+        lines = {token: self.vocab[token] for token in self._lines}
+        model = WordPiece(
+            lines, unk_token=settings.unk_token, max_input_chars_per_word=MAX_WORD_CHARS
+        )
+        tokenizer = Tokenizer(model)
+        tokenizer.normalizer = BertNormalizer(
+            handle_chinese_chars=settings.tokenize_chinese_chars,
+            strip_accents=settings.strip_accents,
+            lowercase=settings.do_lower_case,
+        )
+        tokenizer.pre_tokenizer = BertPreTokenizer()
+        special = [
+            AddedToken(token, special=True, normalized=False)
+            for token in settings.special_tokens.values()
+        ]
+        tokens = {token.content: token for token in (*special, *settings.added_tokens)}
+        for token in sorted(tokens.values(), key=lambda token: self.vocab[token.content]):
+            add = tokenizer.add_special_tokens if token.special else tokenizer.add_tokens
+            flags = {key: value for key, value in token._asdict().items() if key not in _NO_FLAGS}
+            add([tokenizers.AddedToken(token.content, **flags)])
+        tokenizer.encode_special_tokens = settings.split_special_tokens
+        return tokenizer
 
     @classmethod
     def from_pretrained(cls, name_or_dir: PathLike, **overrides: Any) -> "WordPieceTokenizer":
-        """Open a directory with vocab.txt (and tokenizer_config.json), or a published model.
+        """Open the tokenizer files of a directory, or of a published model.
 
         Args:
             name_or_dir: a directory, or a name such as "convbert-base" (downloads its vocab.txt).
             overrides: constructor arguments that win over the saved ones.
 
         Raises:
-            UserError: neither a directory nor a known name; no vocab.txt; unreadable settings.
+            UserError: neither a directory nor a known name, or files that cannot be used.
         """
         directory = Path(name_or_dir)
         if not directory.is_dir():
             return cls(pretrained_file(str(name_or_dir), VOCAB_FILE), **overrides)
-        vocab_file = directory / VOCAB_FILE
-        if not vocab_file.is_file():
-            raise UserError(
-                "vocabulary",
-                f"{directory} has no {VOCAB_FILE}: copy the vocabulary of the model there",
-            )
-        return cls(vocab_file, **{**_read_config(directory / CONFIG_FILE), **overrides})
+        return cls(find_vocab(directory), **{**read_settings(directory), **overrides})
 
     def save_pretrained(self, directory: PathLike) -> None:
         """Write vocab.txt and tokenizer_config.json, each whole or not at all."""
-        config = {
-            "tokenizer_class": type(self).__name__,
-            **{key: getattr(self, key) for key in _SETTINGS},
-            **SPECIAL_TOKENS,
-        }
-        if not self.label_names:
-            del config["label_names"]
+        config = {"tokenizer_class": type(self).__name__, **config_of(self.settings, self.vocab)}
         with atomic_write(Path(directory) / VOCAB_FILE) as file:
-            file.writelines(f"{token}\n" for token in self._tokens)
+            file.writelines(f"{token}\n" for token in self._lines)
         with atomic_write(Path(directory) / CONFIG_FILE) as file:
             json.dump(config, file, ensure_ascii=False, indent=2)
             file.write("\n")
@@ -137,7 +150,7 @@ class WordPieceTokenizer:
     @property
     def all_special_ids(self) -> list[int]:
         """Ids of [PAD], [UNK], [CLS], [SEP] and [MASK]."""
-        return [self.vocab[token] for token in SPECIAL_TOKENS.values()]
+        return [self.vocab[token] for token in self.settings.special_tokens.values()]
 
     def tokenize(self, text: str) -> list[str]:
         """Split a text into word pieces, without special tokens around them."""
@@ -226,6 +239,8 @@ class WordPieceTokenizer:
 
     def _split(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the piece ids of each text, without special tokens around them."""
+        if not self._by_word:
+            return [pieces.ids for pieces in self._run(list(texts))] if texts else []
         words = [str.split(text, " ") for text in texts]
         lookup = self._word_ids(set(chain.from_iterable(words))).__getitem__
         return [list(chain.from_iterable(map(lookup, row))) for row in words]
@@ -254,77 +269,25 @@ class WordPieceTokenizer:
 
     def _frame(self, ids: list[int], max_seq_len: int) -> Features:
         truncated = len(ids) > max_seq_len - 2
-        kept = ids[: max_seq_len - 2] if truncated else ids
+        kept = self._cut(ids, max_seq_len - 2) if truncated else ids
         input_ids = [self.cls_token_id, *kept, self.sep_token_id]
         return Features(input_ids, [0] * len(input_ids), truncated)
 
+    def _cut(self, ids: list[int], keep: int) -> list[int]:
+        """Keep the first ids, or the last ones where ``truncation_side`` is left."""
+        return ids[max(0, len(ids) - keep) :] if self.truncation_side == "left" else ids[:keep]
+
     def _frame_pair(self, first: list[int], second: list[int], max_seq_len: int) -> Features:
         keep_first, keep_second = _longest_first(len(first), len(second), max_seq_len - 3)
-        first_ids = [self.cls_token_id, *first[:keep_first], self.sep_token_id]
-        second_ids = [*second[:keep_second], self.sep_token_id]
+        first_ids = [self.cls_token_id, *self._cut(first, keep_first), self.sep_token_id]
+        second_ids = [*self._cut(second, keep_second), self.sep_token_id]
         types = [0] * len(first_ids) + [1] * len(second_ids)
         truncated = keep_first + keep_second < len(first) + len(second)
         return Features(first_ids + second_ids, types, truncated)
 
 
-def read_vocab(path: PathLike) -> list[str]:
-    """Read a vocabulary: the tokens in the order of their ids.
-
-    Raises:
-        UserError: unreadable, not UTF-8, a token twice, or a special token missing.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            "file-unreadable", f"cannot read vocabulary {path}: {error.strerror}"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise UserError(
-            "encoding", f"vocabulary {path} is not UTF-8 at byte {error.start}"
-        ) from None
-    tokens = text.rstrip("\n").split("\n")  # not splitlines: a token may be an exotic line break
-    seen: dict[str, int] = {}
-    for line, token in enumerate(tokens, start=1):
-        if token in seen:
-            raise UserError(
-                "vocabulary",
-                f"vocabulary {path}: line {line} repeats line {seen[token]}: '{token}'",
-            )
-        seen[token] = line
-    missing = [token for token in SPECIAL_TOKENS.values() if token not in seen]
-    if missing:
-        raise UserError(
-            "vocabulary", f"vocabulary {path} lacks {', '.join(missing)}: give a BERT vocab.txt"
-        )
-    return tokens
-
-
-def _build_pipeline(vocab: dict[str, int], do_lower_case: bool, split_special_tokens: bool):
-    """Return the Rust tokenizer's batch function."""
-    unknown = SPECIAL_TOKENS["unk_token"]
-    model = WordPiece(vocab, unk_token=unknown, max_input_chars_per_word=MAX_WORD_CHARS)
-    tokenizer = Tokenizer(model)
-    tokenizer.normalizer = BertNormalizer(lowercase=do_lower_case)
-    tokenizer.pre_tokenizer = BertPreTokenizer()
-    if not split_special_tokens:
-        tokenizer.add_special_tokens(
-            [AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS.values()]
-        )
-    return tokenizer.encode_batch_fast
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    """Read the constructor arguments out of tokenizer_config.json; {} where there is none."""
-    if not path.is_file():
-        return {}
-    config = read_json(str(path))
-    known = {key: config[key] for key in _SETTINGS if config.get(key) is not None}
-    for key, value in known.items():
-        if not isinstance(value, _SETTINGS[key]):
-            kind = _SETTINGS[key].__name__
-            raise UserError("tokenizer", f"{path}: '{key}' is {value!r}, it must be of type {kind}")
-    return known
+# What the Rust library's AddedToken does not take.
+_NO_FLAGS = ("content", "id")
 
 
 def _as_list(text: str | Sequence[Text], text_pair: str | Sequence[str] | None) -> Sequence[Text]:

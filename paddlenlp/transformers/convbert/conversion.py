@@ -14,8 +14,8 @@ from paddlenlp.transformers import checkpoint
 from paddlenlp.transformers.convbert import heads, modeling, pretraining, weight_names
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.transformers.convbert.tokenizer import ConvBertTokenizer
+from paddlenlp.transformers.tokenizer_settings import find_vocab, read_settings
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import atomic_write
 from paddlenlp.utils.products import product_directory
 
 LAYOUTS = ("paddle", "hf")
@@ -128,34 +128,19 @@ def hf_config(
 
 
 def _write_tokenizer(source: Path, target: Path, labels: list[str] | None, model) -> None:
-    """Carry the vocabulary over; newer checkpoints of transformers hold it in tokenizer.json."""
-    vocab, packed = source / checkpoint.VOCAB_FILE, source / checkpoint.HF_TOKENIZER_FILE
-    if not vocab.exists() and packed.exists():
-        vocab = target / checkpoint.VOCAB_FILE
-        _extract_vocab(packed, vocab)
-    if not vocab.exists():
+    """Carry vocabulary and settings over; newer checkpoints of transformers have no vocab.txt."""
+    if not any(
+        (source / name).exists() for name in (checkpoint.VOCAB_FILE, checkpoint.HF_TOKENIZER_FILE)
+    ):
         return  # weights alone, as some are published
-    settings = source / TOKENIZER_CONFIG
-    settings = checkpoint.read_json(str(settings)) if settings.exists() else {}
-    ConvBertTokenizer(
-        vocab,
-        do_lower_case=bool(settings.get("do_lower_case", True)),
-        label_names=labels,
-        model_max_length=model.config.max_position_embeddings,
-    ).save_pretrained(target)
-
-
-def _extract_vocab(tokenizer_file: Path, target: Path) -> None:
-    model = checkpoint.read_json(str(tokenizer_file)).get("model", {})
-    vocab = model.get("vocab")
-    if model.get("type") != "WordPiece" or not isinstance(vocab, dict):
+    settings, positions = read_settings(source), model.config.max_position_embeddings
+    settings["label_names"] = labels
+    settings["model_max_length"] = min(settings.get("model_max_length", positions), positions)
+    tokenizer = ConvBertTokenizer(find_vocab(source), **settings)
+    if tokenizer.vocab_size > model.config.vocab_size:
         raise UserError(
-            "vocabulary", f"{tokenizer_file} holds no WordPiece vocabulary: ConvBERT has one"
+            "vocabulary",
+            f"the vocabulary of {source} has {tokenizer.vocab_size} words but its model "
+            f"{model.config.vocab_size}: use the vocabulary that belongs to it",
         )
-    tokens = sorted(vocab, key=vocab.get)
-    if [vocab[token] for token in tokens] != list(range(len(tokens))):
-        raise UserError(
-            "vocabulary", f"the token ids in {tokenizer_file} have gaps: copy the model's vocab.txt"
-        )
-    with atomic_write(target) as file:
-        file.writelines(f"{token}\n" for token in tokens)
+    tokenizer.save_pretrained(target)

@@ -1,0 +1,391 @@
+"""One reader of everything that decides a tokenizer's ids: vocabulary, settings, added tokens.
+
+Sources are the files of transformers and PaddleNLP: ``vocab.txt``, ``tokenizer_config.json``,
+``tokenizer.json``, ``special_tokens_map.json`` and ``added_tokens.json``. A setting that changes
+ids is honoured or refused by name. Two files that contradict each other are refused, because it
+depends on the version of transformers which one counts. Paddle is never imported here.
+"""
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from paddlenlp.transformers.checkpoint import HF_TOKENIZER_FILE, VOCAB_FILE, read_json
+from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.files import PathLike
+from paddlenlp.utils.log import get_logger
+
+CONFIG_FILE = "tokenizer_config.json"
+SPECIAL_MAP_FILE = "special_tokens_map.json"
+ADDED_FILE = "added_tokens.json"
+SPECIAL_TOKENS = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
+MAX_WORD_CHARS = 100  # a longer word is [UNK], as in BERT's reference tokenizer
+# Classes of transformers and PaddleNLP that are this tokenizer, without "Fast".
+SAME_TOKENIZERS = ("ConvBert", "Bert", "Electra", "DistilBert", "MobileBert", "WordPiece")
+
+
+class AddedToken(NamedTuple):
+    """A token that is looked for in the text before it is split into words.
+
+    Attributes:
+        content: its text.
+        id: its number; None: its line in the vocabulary, else the next free number.
+        lstrip, rstrip: it takes the spaces before (after) it.
+        single_word: only between word boundaries.
+        normalized: compared with the normalised text (lower-cased, without accents).
+        special: not recognised with ``split_special_tokens``.
+    """
+
+    content: str
+    id: int | None = None
+    lstrip: bool = False
+    rstrip: bool = False
+    single_word: bool = False
+    normalized: bool = True
+    special: bool = False
+
+
+@dataclass(frozen=True)
+class TokenizerSettings:
+    """The constructor arguments of the tokenizer besides the vocabulary.
+
+    Raises:
+        UserError: a value of a wrong type or out of range (named).
+    """
+
+    do_lower_case: bool = True
+    strip_accents: bool | None = None  # None: as do_lower_case
+    tokenize_chinese_chars: bool = True  # each Chinese character is a word
+    split_special_tokens: bool = True  # a literal "[SEP]" in a text is ordinary characters
+    truncation_side: str = "right"
+    model_max_length: int = 512
+    label_names: list | None = None  # class names by label id
+    pad_token: str = "[PAD]"
+    unk_token: str = "[UNK]"
+    cls_token: str = "[CLS]"
+    sep_token: str = "[SEP]"
+    mask_token: str = "[MASK]"
+    added_tokens: tuple = ()  # of AddedToken
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, field.type):
+                _refuse("", field.name, value, "it has the wrong type")
+        if self.truncation_side not in ("left", "right"):
+            _refuse("", "truncation_side", self.truncation_side, "left or right")
+        if isinstance(self.model_max_length, bool) or self.model_max_length < 1:
+            _refuse("", "model_max_length", self.model_max_length, "a positive number")
+
+    @property
+    def special_tokens(self) -> dict[str, str]:
+        """The five special tokens by role, as in `SPECIAL_TOKENS`."""
+        return {role: getattr(self, role) for role in SPECIAL_TOKENS}
+
+
+def read_settings(directory: PathLike) -> dict[str, Any]:
+    """Read the constructor arguments that the files of a directory give.
+
+    What no file gives is absent; a default that changes ids is then logged.
+
+    Raises:
+        UserError: a file is damaged, files contradict each other, or a setting has no counterpart.
+    """
+    folder = Path(directory)
+    config, packed = _json(folder / CONFIG_FILE), _json(folder / HF_TOKENIZER_FILE)
+    _check_supported(config, folder / CONFIG_FILE)
+    sources = [
+        (folder / CONFIG_FILE, _from_config(config)),
+        (folder / SPECIAL_MAP_FILE, _special_tokens(_json(folder / SPECIAL_MAP_FILE))),
+        (folder / HF_TOKENIZER_FILE, _from_packed(packed, folder / HF_TOKENIZER_FILE)),
+    ]
+    settings: dict[str, Any] = {}
+    origin: dict[str, Path] = {}
+    for path, found in sources:
+        for key, value in found.items():
+            if settings.setdefault(key, value) != value:
+                raise UserError(
+                    "tokenizer",
+                    f"{key} is {settings[key]!r} in {origin[key]} and {value!r} in {path}: correct "
+                    "the wrong one",
+                )
+            origin.setdefault(key, path)
+    try:
+        TokenizerSettings(**settings)
+    except UserError as error:
+        raise UserError("tokenizer", f"{folder / CONFIG_FILE}: {error}") from None
+    special = {**SPECIAL_TOKENS, **{k: v for k, v in settings.items() if k in SPECIAL_TOKENS}}
+    added = _added_tokens(folder, config, packed, set(special.values()))
+    if added:
+        settings["added_tokens"] = added
+    assumed = [f"{key}=True" for key in _ASSUMED if key not in settings]
+    if assumed:
+        get_logger().info("tokenizer of %s: assuming %s", folder, ", ".join(assumed))
+    return settings
+
+
+# Defaults to name where no file gives them: transformers has the other value, or cased models do.
+_ASSUMED = ("do_lower_case", "split_special_tokens")
+
+
+def config_of(settings: TokenizerSettings, ids: dict[str, int]) -> dict[str, Any]:
+    """The content of ``tokenizer_config.json``, in the form that transformers reads.
+
+    Args:
+        settings: all settings.
+        ids: the numbers of the added tokens.
+    """
+    config = dataclasses.asdict(settings)
+    added = [token._asdict() for token in settings.added_tokens]
+    del config["added_tokens"]
+    if not settings.label_names:
+        del config["label_names"]
+    if added:
+        config["added_tokens_decoder"] = {
+            str(ids[token["content"]]): {key: token[key] for key in token if key != "id"}
+            for token in added
+        }
+    return config
+
+
+def read_vocab(path: PathLike, special: Iterable[str] = SPECIAL_TOKENS.values()) -> list[str]:
+    """Read a vocabulary, ``vocab.txt`` or ``tokenizer.json``: the tokens in the order of their ids.
+
+    A repeated token is kept, so that the ids of the others stay; its last line is its id, as in the
+    reader of BERT's authors. Ids that a ``tokenizer.json`` skips get a name that no text contains.
+
+    Raises:
+        UserError: unreadable, not UTF-8, not a WordPiece vocabulary, or a special token is missing.
+    """
+    path = Path(path)
+    tokens = _packed_vocab(path) if path.suffix == ".json" else _vocab_lines(path)
+    missing = [token for token in special if token not in set(tokens)]
+    if missing:
+        raise UserError(
+            "vocabulary",
+            f"vocabulary {path} does not contain {', '.join(missing)}: give a BERT vocab.txt",
+        )
+    return tokens
+
+
+def padding_id(directory: PathLike) -> int | None:
+    """Return the id of the padding token in the vocabulary of a directory, None without one.
+
+    The ``pad_token_id`` of a transformers configuration is no help: the default of its class is 1,
+    where the published vocabularies have [unused0], and nothing in transformers depends on it.
+    """
+    folder = Path(directory)
+    if not any((folder / name).is_file() for name in (VOCAB_FILE, HF_TOKENIZER_FILE)):
+        return None
+    ids = {token: number for number, token in enumerate(read_vocab(find_vocab(folder), ()))}
+    given = {
+        **_special_tokens(_json(folder / SPECIAL_MAP_FILE)),
+        **_special_tokens(_json(folder / CONFIG_FILE)),
+    }
+    return ids.get(given.get("pad_token", SPECIAL_TOKENS["pad_token"]))
+
+
+def find_vocab(directory: PathLike) -> Path:
+    """Return the file of a directory that holds the vocabulary.
+
+    Raises:
+        UserError: there is none, or ``vocab.txt`` and ``tokenizer.json`` hold different ones.
+    """
+    plain, packed = (Path(directory) / name for name in (VOCAB_FILE, HF_TOKENIZER_FILE))
+    if not plain.is_file() and not packed.is_file():
+        raise UserError(
+            "vocabulary",
+            f"{directory} contains no {VOCAB_FILE}: copy the vocabulary of the model there",
+        )
+    if plain.is_file() and packed.is_file():
+        tables = [{t: n for n, t in enumerate(read_vocab(file, ()))} for file in (plain, packed)]
+        different = [t for t, n in tables[1].items() if tables[0].get(t) != n and t[:5] != _GAP[:5]]
+        if different:
+            raise UserError(
+                "vocabulary",
+                f"{plain} and {packed} give '{different[0]}' different ids: delete the wrong file",
+            )
+    return plain if plain.is_file() else packed
+
+
+_GAP = "[gap {}]"  # brackets are words of their own, so no text gives this token
+
+
+def _vocab_lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(
+            "file-unreadable", f"cannot read vocabulary {path}: {error.strerror}"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise UserError(
+            "encoding", f"vocabulary {path} is not UTF-8 at byte {error.start}"
+        ) from None
+    return text.rstrip("\n").split("\n")  # not splitlines: a token may be another line separator
+
+
+def _packed_vocab(path: Path) -> list[str]:
+    model = read_json(str(path)).get("model")
+    vocab = model.get("vocab") if isinstance(model, dict) else None
+    if not isinstance(vocab, dict) or model.get("type") != "WordPiece" or not vocab:
+        raise UserError(
+            "vocabulary", f"{path} contains no WordPiece vocabulary, which ConvBERT needs"
+        )
+    ids = list(vocab.values())
+    if len(set(ids)) < len(ids) or not all(type(n) is int and 0 <= n < 10**7 for n in ids):
+        raise UserError("vocabulary", f"{path} has token ids that are repeated or not numbers")
+    tokens = [_GAP.format(number) for number in range(max(ids) + 1)]
+    for token, number in vocab.items():
+        tokens[number] = token
+    return tokens
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return read_json(str(path)) if path.is_file() else {}
+
+
+def _from_config(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings of tokenizer_config.json under our names; null is absent."""
+    names = {field.name for field in dataclasses.fields(TokenizerSettings)} - {"added_tokens"}
+    found = {key: config[key] for key in names - set(SPECIAL_TOKENS) if config.get(key) is not None}
+    length = found.get("model_max_length")
+    if isinstance(length, (int, float)) and length > 10**9:  # transformers: no bound
+        del found["model_max_length"]
+    return {**found, **_special_tokens(config)}
+
+
+def _special_tokens(config: dict[str, Any]) -> dict[str, str]:
+    return {role: _content(config[role]) for role in SPECIAL_TOKENS if config.get(role) is not None}
+
+
+def _content(token: Any) -> Any:
+    return token.get("content") if isinstance(token, dict) else token
+
+
+def _from_packed(packed: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The settings of tokenizer.json, which must describe BERT's tokenizer."""
+    if not packed:
+        return {}
+    normalizer = packed.get("normalizer") or {}
+    splitter = packed.get("pre_tokenizer") or {}
+    for part, kind in ((normalizer, "BertNormalizer"), (splitter, "BertPreTokenizer")):
+        if part and part.get("type") != kind:
+            _refuse(path, "type", part.get("type"), f"only {kind} is supported")
+    if normalizer.get("clean_text") is False:  # no other file of transformers can express it
+        _refuse(path, "clean_text", False, "only true is supported")
+    model = packed.get("model") or {}
+    for key, value in (("max_input_chars_per_word", 100), ("continuing_subword_prefix", "##")):
+        if model.get(key, value) != value:
+            _refuse(path, key, model[key], f"only {value!r} is supported")
+    if (packed.get("post_processor") or {}).get("type") == "TemplateProcessing":
+        _check_template(packed["post_processor"], path)
+    names = {
+        "lowercase": "do_lower_case",
+        "strip_accents": "strip_accents",
+        "handle_chinese_chars": "tokenize_chinese_chars",
+    }
+    found = {
+        ours: normalizer[key] for key, ours in names.items() if normalizer.get(key) is not None
+    }
+    if model.get("unk_token"):
+        found["unk_token"] = model["unk_token"]
+    if packed.get("truncation"):
+        found["truncation_side"] = packed["truncation"].get("direction", "Right").lower()
+    return found
+
+
+def _check_template(template: dict[str, Any], path: Path) -> None:
+    """Check that it is ``[CLS] A [SEP]`` and ``[CLS] A [SEP] B [SEP]`` with types 0 and 1."""
+    shapes = {
+        "single": [("SpecialToken", 0), ("Sequence", 0), ("SpecialToken", 0)],
+        "pair": [
+            ("SpecialToken", 0),
+            ("Sequence", 0),
+            ("SpecialToken", 0),
+            ("Sequence", 1),
+            ("SpecialToken", 1),
+        ],
+    }
+    for name, shape in shapes.items():
+        pieces = [next(iter(piece.items())) for piece in template.get(name) or []]
+        if [(kind, piece.get("type_id")) for kind, piece in pieces] != shape:
+            form = "only [CLS] A [SEP] and [CLS] A [SEP] B [SEP] are supported"
+            _refuse(path, f"post_processor.{name}", pieces, form)
+
+
+def _check_supported(config: dict[str, Any], path: Path) -> None:
+    """Refuse settings without a counterpart here, or with different meanings in transformers."""
+    supported = {
+        "never_split": (None, []),
+        "do_basic_tokenize": (True,),
+        "clean_text": (True,),
+        "padding_side": ("right",),
+        "wordpieces_prefix": ("##",),
+    }
+    for key, values in supported.items():
+        if key in config and config[key] not in (None, *values):
+            hint = "use added tokens instead" if key == "never_split" else "it is not supported"
+            _refuse(path, key, config[key], hint)
+    kind = config.get("tokenizer_class")
+    plain = str(kind or "BertTokenizer").removesuffix("Fast").removesuffix("Tokenizer")
+    if plain not in SAME_TOKENIZERS and kind != "PreTrainedTokenizerFast":
+        _refuse(path, "tokenizer_class", kind, "only BERT's tokenizer is supported")
+
+
+def _added_tokens(
+    folder: Path, config: dict[str, Any], packed: dict[str, Any], special: set[str]
+) -> tuple[AddedToken, ...]:
+    """The added tokens of all files, by id; special tokens only where their flags are unusual."""
+    found: dict[str, AddedToken] = {}
+    numbered = [{"content": t, "id": n} for t, n in _json(folder / ADDED_FILE).items()]
+    sources = [
+        (folder / CONFIG_FILE, _decoder(config.get("added_tokens_decoder"))),
+        (folder / HF_TOKENIZER_FILE, packed.get("added_tokens") or []),
+        (folder / ADDED_FILE, numbered),
+        (folder / CONFIG_FILE, _extra_special(config)),
+    ]
+    for path, tokens in sources:
+        for raw in tokens:
+            fields = {key: raw[key] for key in AddedToken._fields if key in raw}
+            content = fields.get("content")
+            if not isinstance(content, str) or not content:
+                _refuse(path, "added token", raw, "it has no content")
+            before = found.get(content)
+            if before is None:
+                is_special = fields.setdefault("special", content in special)
+                found[content] = AddedToken(**{"normalized": not is_special, **fields})
+            elif any(getattr(before, key) not in (None, value) for key, value in fields.items()):
+                _refuse(path, "added token", raw, f"another file has {before}")
+    flags = ("lstrip", "rstrip", "single_word", "normalized")
+    kept = [
+        token
+        for token in found.values()
+        if token.content not in special or any(getattr(token, flag) for flag in flags)
+    ]
+    return tuple(sorted(kept, key=lambda token: (token.id is None, token.id or 0)))
+
+
+def _decoder(decoder: Any) -> list[dict[str, Any]]:
+    return [{**token, "id": int(number)} for number, token in (decoder or {}).items()]
+
+
+def _extra_special(config: dict[str, Any]) -> list[dict[str, Any]]:
+    listed: list[Any] = []
+    for key in ("additional_special_tokens", "extra_special_tokens"):
+        value = config.get(key) or []
+        listed += value.values() if isinstance(value, dict) else value
+    return [{"content": _content(token), "special": True} for token in listed]
+
+
+def _refuse(path: Any, key: str, value: Any, reason: str) -> None:
+    where = f"{path}: " if path else ""
+    raise UserError("tokenizer", f"{where}{key} = {value!r} cannot be used: {reason}")
