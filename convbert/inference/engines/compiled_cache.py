@@ -1,0 +1,77 @@
+"""Compiled models on disk, so that a second start neither reads nor compiles the program again.
+
+An entry is named after the content of the model's files and after everything else that its
+compilation depends on, so it is never out of date. It is written whole or not at all, and removing
+it does not disturb a process that has it mapped: any number of processes may share the folder.
+Where nothing can be written the cache is only read, or not used at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.files import atomic_write
+
+# The least recently used entries beyond this are removed. A compiled convbert-base has 440 MB.
+MAX_BYTES = 2 << 30
+_SUFFIX = ".blob"
+
+
+def cache_folder() -> Path:
+    """The folder of all entries: below ``$XDG_CACHE_HOME``, which is ``~/.cache`` by default."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base) / "convbert-prod" / "openvino"
+
+
+def entry_of(files: Iterable[str], *facts: str) -> Path:
+    """Return the path of an entry, which need not exist.
+
+    Args:
+        files: the model's files, whose content counts.
+        facts: version, processor, precision: what else the compilation depends on.
+    """
+    digest = hashlib.sha256(repr(facts).encode())
+    for path in files:
+        with open(path, "rb") as file:
+            content = hashlib.sha256()
+            while chunk := file.read(1 << 20):
+                content.update(chunk)
+        digest.update(content.digest())
+    return cache_folder() / (digest.hexdigest() + _SUFFIX)
+
+
+def touch(entry: Path) -> None:
+    """Mark an entry as used now."""
+    with suppress(OSError):  # a read-only folder
+        os.utime(entry)
+
+
+def store(entry: Path, content: bytes) -> bool:
+    """Write an entry and remove the oldest ones; False where nothing can be written."""
+    try:
+        with atomic_write(entry, "wb") as file:
+            file.write(content)
+    except (OSError, UserError):
+        return False
+    _remove_oldest(keep=entry)
+    return True
+
+
+def _remove_oldest(keep: Path) -> None:
+    entries = []
+    for path in keep.parent.glob(f"*{_SUFFIX}"):
+        with suppress(OSError):  # another process removes old entries too
+            entries.append((path.stat().st_mtime, path.stat().st_size, path))
+    total = sum(size for _, size, _ in entries)
+    for _, size, path in sorted(entries):
+        if total <= MAX_BYTES:
+            return
+        if path != keep:
+            total -= size
+            with suppress(OSError):
+                path.unlink()

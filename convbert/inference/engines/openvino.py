@@ -1,0 +1,185 @@
+"""OpenVINO over an exported model: the fastest of the engines on a CPU. It never imports Paddle."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convbert.command.machine import default_threads
+from convbert.inference.engines import compiled_cache
+from convbert.inference.engines.options import INPUTS, EngineOptions
+from paddlenlp.utils.errors import UserError
+
+# What it reads, with the weights beside it: a quantized model, or a program of Paddle 2.x.
+MODEL_FILES = (("inference.xml", "inference.bin"), ("inference.pdmodel", "inference.pdiparams"))
+PADDLE3_FILE = "inference.json"
+_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # int8: of what is not quantized
+
+
+class OpenvinoEngine:
+    """Runs an exported directory on the CPU. Threads may share it: each has a request of its own.
+
+    Args:
+        model_dir: what ``tools/export_model.py`` or ``tools/quantize_model.py`` wrote.
+        options: threads and precision.
+
+    Raises:
+        UserError: OpenVINO is not installed, files are missing or damaged, or the model or the
+            processor does not support the precision.
+    """
+
+    device = "cpu"
+    use_mkldnn = False
+
+    def __init__(self, model_dir: str, options: EngineOptions | None = None):
+        self.options = options or EngineOptions(engine="openvino")
+        self.files = find_model(model_dir)
+        self._openvino = require_openvino()
+        self._core = self._openvino.Core()
+        self._requests = threading.local()
+        self._check_processor()
+        self._compiled = self._open()
+
+    def run(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> np.ndarray:
+        """Run one batch: two [B, L] int64 arrays in, logits [B, C] float32 out."""
+        request = getattr(self._requests, "request", None)
+        if request is None:
+            request = self._requests.request = self._compiled.create_infer_request()
+        arrays = (np.ascontiguousarray(array, np.int64) for array in (input_ids, token_type_ids))
+        # By name: their order is another one. Copied: the request owns its result.
+        return np.array(request.infer(dict(zip(INPUTS, arrays)))[0])
+
+    def _check_processor(self) -> None:
+        capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if self.options.precision == "bf16" and "BF16" not in capabilities:
+            raise UserError(
+                "precision",
+                "this processor does not compute in bf16 (OpenVINO reports "
+                f"{', '.join(capabilities)}): use precision fp32",
+            )
+
+    def _config(self) -> dict[str, Any]:
+        return {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": self.options.cpu_threads or default_threads(),
+            # Without it the answers depend on the processor: one with bf16 would use it.
+            "INFERENCE_PRECISION_HINT": _HINTS[self.options.precision],
+            # Every process pins its threads from core 0 on, so that several share one core.
+            "ENABLE_CPU_PINNING": False,
+        }
+
+    def _open(self):
+        """Open the compiled model from the cache; compile it and fill the cache where needed."""
+        processor = self._core.get_property("CPU", "FULL_DEVICE_NAME")
+        version = self._openvino.get_version()
+        entry = compiled_cache.entry_of(self.files, version, processor, self.options.precision)
+        compiled = self._from_cache(entry)
+        if compiled is not None:
+            return compiled
+        compiled = self._compile()
+        if compiled_cache.store(entry, compiled.export_model().getvalue()):
+            # Opened from there, most weights are mapped pages that all processes share.
+            return self._from_cache(entry) or compiled
+        return compiled
+
+    def _from_cache(self, entry: Path):
+        try:
+            # Mode "c" because a tensor must be writable; nothing writes to it.
+            content = np.memmap(entry, np.uint8, "c")
+            blob = self._openvino.Tensor(content, shared_memory=True)
+            compiled = self._core.import_model(blob, "CPU", self._config())
+        except (OSError, ValueError, RuntimeError):  # missing, empty, damaged
+            return None
+        compiled_cache.touch(entry)
+        self._blob = blob  # the compiled model reads its weights from here
+        return compiled
+
+    def _compile(self):
+        path = self.files[0]
+        model = read_model(self._core, path)
+        names = sorted(variable.get_any_name() for variable in model.inputs)
+        if names != sorted(INPUTS):
+            raise UserError(
+                "engine",
+                f"the inputs of {path} are [{', '.join(names)}] instead of {', '.join(INPUTS)}",
+            )
+        if is_quantized(model) != (self.options.precision == "int8"):
+            fits = "int8" if is_quantized(model) else "fp32"
+            raise UserError(
+                "precision",
+                f"{path} cannot run in {self.options.precision}: use precision {fits}, or make the "
+                "other model with tools/quantize_model.py or tools/export_model.py",
+            )
+        return self._core.compile_model(model, "CPU", self._config())
+
+
+def require_openvino():
+    """Import OpenVINO.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import openvino
+    except ImportError:
+        raise UserError(
+            "package-missing",
+            "OpenVINO is not installed: pip install -r requirements-openvino.txt",
+        ) from None
+    return openvino
+
+
+def find_model(model_dir: str) -> tuple[str, str]:
+    """Return the model file and the weight file that OpenVINO can read.
+
+    Raises:
+        UserError: the directory or a file is missing, or the program is one of Paddle 3.
+    """
+    if not os.path.isdir(model_dir):
+        raise UserError(
+            "file-missing",
+            f"'{model_dir}' is not a directory: export a model with tools/export_model.py",
+        )
+    pairs = [tuple(os.path.join(model_dir, name) for name in names) for names in MODEL_FILES]
+    for model, weights in pairs:
+        if os.path.isfile(model) and not os.path.isfile(weights):
+            raise UserError(
+                "export",
+                f"{os.path.basename(weights)} is missing in exported model '{model_dir}': export "
+                "it again",
+            )
+        if os.path.isfile(model):
+            return model, weights
+    if os.path.isfile(os.path.join(model_dir, PADDLE3_FILE)):
+        raise UserError(
+            "engine",
+            f"'{model_dir}' holds a program of Paddle 3 ({PADDLE3_FILE}), which OpenVINO does not "
+            "read: export it with Paddle 2.6, or use engine paddle",
+        )
+    raise UserError(
+        "export", f"inference.pdmodel is missing in exported model '{model_dir}': export it again"
+    )
+
+
+def read_model(core, path: str):
+    """Read a program or an IR.
+
+    Raises:
+        UserError: it is damaged, or has operators that OpenVINO does not know.
+    """
+    try:
+        return core.read_model(path)
+    except Exception as error:  # classes of its own C++ module
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise UserError(
+            "engine", f"OpenVINO cannot open {path} ({lines[-1]}): export it again"
+        ) from None
+
+
+def is_quantized(model) -> bool:
+    """Whether NNCF quantized this model."""
+    return any(node.get_type_name() == "FakeQuantize" for node in model.get_ops())
