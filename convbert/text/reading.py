@@ -170,7 +170,7 @@ def with_label_ids(
             chosen = by_name if label in by_name else ids if label in ids else None
             allowed = chosen or {**by_name, **ids}
             if chosen:
-                kind = "ids" if chosen is ids else "names"
+                kind = "ids" if chosen == ids else "names"
                 get_logger().info("true labels are %s: %s", kind, ", ".join(chosen))
         if label not in allowed:
             raise UserError(

@@ -3,6 +3,7 @@
 # Every code with what it stands for. Codes are stable: tests and scripts compare them, the wording
 # of a message may change.
 CODES = {
+    "accuracy": "a quantized model is less accurate than allowed",
     "busy": "another process uses this directory, file or service",
     "calibration": "no sentences to calibrate a quantized model with",
     "checkpoint": "a checkpoint is incomplete, or belongs to another model",

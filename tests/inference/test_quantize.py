@@ -1,124 +1,172 @@
-"""Post-training quantization: the thresholds, the int8 program, wrong input."""
+"""Quantization for OpenVINO: accuracy decides whether the int8 model is written."""
 
 from __future__ import annotations
 
 import json
+import shutil
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
-from convbert.inference.engines.paddle_inference import EngineOptions, Predictor
-from convbert.inference.quantize import has_vnni, kl_threshold, quantize_export
-from convbert.text.processing import TextProcessor
-from tests.helpers.errors import raises_code
+from convbert.inference import quantize
+from convbert.inference.engines import EngineOptions, open_engine
+from convbert.inference.exported import open_exported, open_processor
+from convbert.text.reading import Row
+from tests.conftest import TINY_WORDS
+from tests.helpers.errors import assert_refused, raises_code
 
-TEXTS = ["a good film .", "the script is bad", "it was a very dull story , not good !"] * 4
+if find_spec("nncf") is None or find_spec("openvino") is None:
+    pytest.skip("needs requirements-openvino.txt", allow_module_level=True)
+
+QUANTIZE = "tools/quantize_model.py"
+INT8 = EngineOptions(engine="openvino", precision="int8", cpu_threads=1)
+TEXTS = ["a good film .", "the script is bad", "it was a very dull story , not good !", "fine"]
+# Words of the whole vocabulary, in the lengths of the texts that are compared.
+CALIBRATION = [
+    Row(" ".join(np.random.RandomState(seed).choice(TINY_WORDS[5:], 1 + seed % 60)))
+    for seed in range(64)
+]
 
 
-@pytest.mark.parametrize("kind", ["normal", "outlier", "few", "low", "empty"])
-def test_the_threshold_is_paddles(kind):
-    """The same number as Paddle's own search, whose loops take seconds per tensor."""
-    reference = pytest.importorskip("paddle.static.quantization.cal_kl_threshold")
-    rng = np.random.RandomState(0)
-    values = {
-        "normal": np.abs(rng.normal(size=5000)),
-        "outlier": np.append(np.abs(rng.normal(size=3000)), 40.0),
-        "few": rng.uniform(size=300),
-        "low": np.append(rng.uniform(0, 0.1, 500), 1.0),
-        "empty": np.zeros(10),
-    }[kind]
-    hist, edges = np.histogram(values, bins=512)
-    if kind == "empty":
-        hist[:] = 0
-        hist[30] = 3
-    width = edges[1] - edges[0]
-    assert kl_threshold(hist, width, 8) == reference.cal_kl_threshold(hist, width, 8)
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="module")
-def int8_dir(tmp_path_factory, tiny_export):
+def exported(tiny_export):
     if not (tiny_export / "inference.pdmodel").is_file():
         pytest.skip("this Paddle writes no .pdmodel")
+    return tiny_export
+
+
+@pytest.fixture(scope="module")
+def dev(exported):
+    """Texts whose true labels are the answers of the float model."""
+    engine, processor = open_exported(str(exported), EngineOptions(engine="openvino"))
+    logits = engine.run(*processor.collate(processor.encode(TEXTS)))
+    labels = [answer.label_id for answer in processor.decode(logits)]
+    return [Row(text, label_id=label) for text, label in zip(TEXTS, labels)]
+
+
+@pytest.fixture(scope="module")
+def int8(tmp_path_factory, exported, dev):
     directory = tmp_path_factory.mktemp("int8") / "convbert_infer_int8"
-    quantize_export(str(tiny_export), str(directory), TEXTS, algo="abs_max", batch_size=4)
-    return directory
+    report = quantize.quantize_export(str(exported), str(directory), CALIBRATION, dev, max_drop=100)
+    return directory, report
 
 
-def run_texts(model_dir, options):
-    """Logits of the calibration sentences."""
-    processor = TextProcessor.from_dir(str(model_dir))
-    return Predictor(str(model_dir), options).run(*processor.collate(processor.encode(TEXTS[:3])))
+def test_the_report(int8, exported):
+    directory, report = int8
+    assert report["float"]["accuracy"] == 1.0
+    assert report["drop"] == pytest.approx(100 * (1 - report["int8"]["accuracy"]))
+    assert report["agreement"] == report["int8"]["accuracy"]
+    assert report["int8"]["weight_bytes"] == (directory / "inference.bin").stat().st_size
+    assert report["int8"]["weight_bytes"] < 0.7 * report["float"]["weight_bytes"]
+    assert report["padded_length"] == 64
+    assert set(report["int8"]["ms"]) == {1, 8}
+    for name in ("vocab.txt", "tokenizer_config.json", "model_config.json"):
+        assert (directory / name).read_bytes() == (exported / name).read_bytes()
 
 
-def test_the_roundings_are_small_but_there(int8_dir, tiny_export):
-    exact = run_texts(tiny_export, EngineOptions())
-    rounded = run_texts(int8_dir, EngineOptions(use_mkldnn=False))
-    difference = np.abs(rounded - exact).max()
-    assert 0 < difference < 0.05 * np.abs(exact).max()
+def test_the_int8_model_runs_at_many_shapes(int8, exported):
+    engine, reference = open_engine(str(int8[0]), INT8), open_engine(str(exported))
+    rng = np.random.RandomState(0)
+    for length in rng.randint(1, 65, 30):
+        ids = rng.randint(1, 40, (rng.randint(1, 5), length))
+        ids[-1, length // 2 + 1 :] = 0
+        exact, rounded = reference.run(ids, ids * 0), engine.run(ids, ids * 0)
+        assert 0 < np.abs(rounded - exact).max() < 0.5 * max(1, np.abs(exact).max())
 
 
-def test_the_integer_kernels_run(int8_dir, tiny_export):
-    exact = run_texts(tiny_export, EngineOptions())
-    simulated = run_texts(int8_dir, EngineOptions(use_mkldnn=False))
-    integer = run_texts(int8_dir, EngineOptions(precision="int8"))
-    # They also round what passes between layers, which the simulation keeps in float: 0.14 with
-    # VNNI here. Without it they saturate, worst of all for random weights as these are.
-    allowed = 0.25 if has_vnni() else 1.0
-    assert np.abs(integer - simulated).max() > 1e-4  # else the float kernels ran
-    assert np.abs(integer - exact).max() < allowed * np.abs(exact).max()
+def test_the_depthwise_convolution_stays_in_float(int8):
+    import openvino
+
+    model = openvino.Core().read_model(int8[0] / "inference.xml")
+    kinds = {}
+    for node in model.get_ops():
+        inputs = [
+            node.input_value(i).get_node().get_type_name() for i in range(node.get_input_size())
+        ]
+        kinds.setdefault(node.get_type_name(), []).append("FakeQuantize" in inputs)
+    assert kinds["GroupConvolution"] == [False, False]
+    assert sum(kinds["MatMul"]) >= 10
 
 
-def test_grouped_layers_stay_in_float(int8_dir):
-    """Their 3-D weights would be scaled along the wrong axis."""
-    import paddle
-
-    paddle.enable_static()
-    try:
-        executor = paddle.static.Executor(paddle.CPUPlace())
-        program, _, _ = paddle.static.load_inference_model(str(int8_dir / "inference"), executor)
-    finally:
-        paddle.disable_static()
-    products = [op for op in program.global_block().ops if op.type == "matmul_v2"]
-    rounded = [op for op in products if "quantized" in op.input("X")[0]]
-    weights = [program.global_block().var(op.input("Y")[0]) for op in rounded]
-    # Projection, q, k, v, kernel, values, output of two layers, and the head; 4 grouped ones left.
-    assert len(rounded) == 1 + 2 * 6 + 2
-    assert {len(weight.shape) for weight in weights} == {2}
+def test_the_precision_must_be_named(int8):
+    with raises_code("precision", "int8"):
+        open_engine(str(int8[0]), EngineOptions(engine="openvino"))
 
 
-def test_the_tokenizer_comes_along(int8_dir, tiny_export):
-    for name in ("vocab.txt", "tokenizer_config.json"):
-        assert (int8_dir / name).read_bytes() == (tiny_export / name).read_bytes()
+def test_too_large_a_drop_writes_nothing(exported, dev, tmp_path, monkeypatch):
+    tried = []
+
+    def rough(nncf, model, items, smooth):
+        """A model that always answers the other label."""
+        tried.append(smooth)
+        return model
+
+    def measure(model_dir, processor, rows, options):
+        accuracy = 0.9 if options.precision == "fp32" else 0.89
+        return quantize.Measured([0] * len(rows), accuracy, 1, {})
+
+    monkeypatch.setattr(quantize, "_quantize", rough)
+    monkeypatch.setattr(quantize, "measure", measure)
+    target = tmp_path / "int8"
+    with raises_code("accuracy", "1.00", "--max_drop 0.5"):
+        quantize.quantize_export(str(exported), str(target), CALIBRATION, dev, max_drop=0.5)
+    assert tried == [True, False]
+    assert list(tmp_path.iterdir()) == []
+    report = quantize.quantize_export(str(exported), str(target), CALIBRATION, dev, max_drop=1.01)
+    assert report["smooth_quant"]
+    assert (target / "inference.xml").is_file()
 
 
-def test_the_command(tmp_path, tiny_export, run_script, int8_dir):
-    texts = tmp_path / "texts.txt"
-    texts.write_text("\n".join(TEXTS))
-    target, results = tmp_path / "int8", tmp_path / "done.json"
-    done = run_script(
-        "tools/quantize_model.py",
-        *("--model_dir", tiny_export, "--save_inference_dir", target, "--calib_file", texts),
-        *("--calib_size", 5, "--algo", "hist", "--save_results", results),
-    )
-    assert done.returncode == 0, done.stderr
-    report = json.loads(results.read_text())
-    assert report["texts"] == 5
-    assert report["quantized_ops"] == 15
-    assert report["agreement_in_float"] == 1.0
-    assert (target / "inference.pdmodel").is_file()
-    assert "|" not in done.stderr  # no progress bars in a log
+def test_calibration_has_one_length(exported):
+    rows = [Row(text) for text in TEXTS]
+    items = quantize.calibration_items(open_processor(str(exported)), rows)
+    assert {item["input_ids"].shape for item in items} == {(1, 16)}
+    assert items[3]["input_ids"][0, 3:].sum() == 0
 
 
-def test_wrong_input(tmp_path, tiny_export, int8_dir):
+def test_what_cannot_be_quantized(int8, exported, dev, tmp_path):
+    target = str(tmp_path / "x")
     with raises_code("calibration"):
-        quantize_export(str(tiny_export), str(tmp_path / "x"), [])
-    with raises_code("file-missing", tmp_path / "none"):
-        quantize_export(str(tmp_path / "none"), str(tmp_path / "x"), TEXTS)
-    assert not (tmp_path / "x").exists()
+        quantize.quantize_export(str(exported), target, [], dev)
+    with raises_code("file-missing", "none"):
+        quantize.quantize_export(str(tmp_path / "none"), target, CALIBRATION, dev)
+    with raises_code("precision", int8[0]):
+        quantize.quantize_export(str(int8[0]), target, CALIBRATION, dev)
+    foreign = tmp_path / "foreign"
+    shutil.copytree(exported, foreign)
+    (foreign / "model_config.json").unlink()
+    with raises_code("export", "model_config.json"):
+        quantize.quantize_export(str(foreign), target, CALIBRATION, dev)
+    assert [path.name for path in tmp_path.iterdir()] == ["foreign"]
 
 
-def test_a_program_of_paddle_3_is_refused(tmp_path, tiny_export):
-    for name in ("inference.json", "inference.pdiparams"):
-        (tmp_path / name).write_text("{}")
-    with raises_code("engine", "inference.json"):
-        quantize_export(str(tmp_path), str(tmp_path / "x"), TEXTS)
+def test_the_command(tmp_path, exported, dev, run_script):
+    (tmp_path / "calib.txt").write_text("\n".join(TEXTS))
+    rows = [f"{row.text}\t{row.label_id}" for row in dev]
+    (tmp_path / "dev.tsv").write_text("\n".join(["sentence\tlabel", *rows]))
+    flags = ["--model_dir", exported, "--calib_file", "calib.txt", "--calib_size", 3]
+    judge = ["--dev_file", "dev.tsv", "--max_drop", 100, "--save_results", "done.json"]
+    done = run_script(QUANTIZE, *flags, *judge)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "done.json").read_text())
+    assert (report["texts"], report["dev_texts"]) == (3, 4)
+    assert (tmp_path / "convbert_infer_int8" / "inference.xml").is_file()
+    assert len(done.stdout.splitlines()) == 5  # no progress bars in a log
+
+
+def test_the_command_needs_labelled_sentences(tmp_path, exported, run_script):
+    (tmp_path / "calib.txt").write_text("\n".join(TEXTS))
+    flags = ["--model_dir", exported, "--calib_file", "calib.txt"]
+    assert_refused(run_script(QUANTIZE, *flags), "command-line", "--dev_file")
+    (tmp_path / "dev.tsv").write_text("sentence\tlabel\ngood\tgreat\n")
+    done = run_script(QUANTIZE, *flags, "--dev_file", "dev.tsv")
+    assert_refused(done, "label", "dev.tsv, line 2", "positive")
+    assert not (tmp_path / "convbert_infer_int8").exists()

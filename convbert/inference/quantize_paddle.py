@@ -1,0 +1,262 @@
+"""Post-training quantization for the int8 kernels of Paddle Inference, calibrated on sentences.
+
+The thresholds come from Paddle's `PostTrainingQuantization`. The result stays a program with float
+inputs and logits. `Predictor` runs it with integer kernels (precision "int8"),
+or on any engine as the same roundings in float ("fp32"): what a CPU with VNNI computes.
+
+Without VNNI (AVX2, plain AVX-512) oneDNN's integer kernels add products in 16 bits and saturate:
+their answers are rougher than the roundings alone, and they are seldom faster than float.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
+
+import numpy as np
+
+from convbert.inference.engines.paddle_inference import (
+    PARAMS_FILE,
+    EngineOptions,
+    Predictor,
+    find_program,
+)
+from convbert.inference.exported import open_processor
+from convbert.inference.program import PROGRAM_FILES
+from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.logits import predicted_classes
+from paddlenlp.utils.products import MANIFEST_FILE, product_directory
+
+# The matrix products; the oneDNN engine runs those with a weight as int8 (see the predictor).
+QUANTIZED_OPS = ["matmul_v2"]
+Batch = tuple[np.ndarray, np.ndarray]  # input_ids, token_type_ids: [B, L] int64
+
+
+def quantize_export(
+    model_dir: str, save_dir: str, texts: Sequence[str], algo: str = "KL", batch_size: int = 8
+) -> dict:
+    """Quantize an exported directory and prove that the result runs.
+
+    Args:
+        model_dir: what ``tools/export_model.py`` wrote under Paddle 2.6.
+        save_dir: directory to write, whole or not at all.
+        texts: sentences like those to come, for calibration; never the ones it is judged on.
+        algo: how the range of an activation is chosen, "KL", "hist", "mse" or "abs_max".
+        batch_size: sentences per calibration run.
+
+    Returns:
+        What was done: sentences, quantized operators, bytes of both programs' weights, whether the
+        CPU has VNNI, and the share of the calibration sentences whose label did not change, with
+        integer kernels (``agreement``) and with the roundings alone (``agreement_in_float``).
+
+    Raises:
+        UserError: no program that can be quantized, no text, or a result that does not run.
+    """
+    program, params = find_program(model_dir)
+    if not program.endswith(PROGRAM_FILES[0]):
+        raise UserError(
+            "precision", f"{program} cannot be quantized: export the model under Paddle 2.6 first"
+        )
+    if not texts:
+        raise UserError("calibration", "no sentence to calibrate with: give a file with some")
+    processor = open_processor(model_dir, pad_multiple=1)
+    features = processor.encode(texts)
+    starts = range(0, len(features), batch_size)
+    batches = [processor.collate(features[start : start + batch_size]) for start in starts]
+    with product_directory(save_dir, "quantized model", [model_dir]) as work:
+        quantized = _quantize(model_dir, str(work), batches, algo)
+        _copy_companions(model_dir, str(work))
+        before = _labels(model_dir, EngineOptions(), batches)
+        roundings = _labels(str(work), EngineOptions(use_mkldnn=False), batches)
+        integer = _labels(str(work), EngineOptions(precision="int8"), batches)
+        size = os.path.getsize(os.path.join(str(work), PARAMS_FILE))
+    return {
+        "algo": algo,
+        "texts": len(texts),
+        "quantized_ops": quantized,
+        "params_bytes": {"before": os.path.getsize(params), "after": size},
+        "agreement": float((before == integer).mean()),
+        "agreement_in_float": float((before == roundings).mean()),
+        "vnni": has_vnni(),
+    }
+
+
+def has_vnni() -> bool:
+    """Whether this CPU adds int8 products in 32 bits."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            flags = next((line for line in file if line.startswith("flags")), "").split()
+    except OSError:
+        return False
+    return bool({"avx512_vnni", "avx_vnni", "amx_int8"} & set(flags))
+
+
+def _quantize(model_dir: str, save_dir: str, batches: list[Batch], algo: str) -> int:
+    """Calibrate, write ``save_dir``/inference.*, and return the number of quantized operators."""
+    import paddle
+    from paddle.static.quantization import PostTrainingQuantization
+
+    scope, executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+    with _static_mode(), paddle.static.scope_guard(scope), _fast_kl(), _quiet():
+        skipped = _without_plain_weight(model_dir, executor)
+        quantizer = PostTrainingQuantization(
+            executor=executor,
+            scope=scope,
+            model_dir=model_dir,
+            model_filename=PROGRAM_FILES[0],
+            params_filename=PARAMS_FILE,
+            data_loader=_loader(batches),
+            batch_nums=len(batches),
+            algo=algo,
+            quantizable_op_type=list(QUANTIZED_OPS),
+            skip_tensor_list=skipped,
+            # One scale per tensor: with one per channel the oneDNN engine of 2.6.2 scales square
+            # weights along the wrong axis (an error of a tenth of the output instead of 1 %).
+            weight_quantize_type="abs_max",
+            # The other form (quantize_linear) does not run in the oneDNN engine of 2.6.2.
+            onnx_format=False,
+        )
+        program = quantizer.quantize()
+        quantizer.save_quantized_model(save_dir, PROGRAM_FILES[0], PARAMS_FILE)
+    products = [op for op in program.global_block().ops if op.type in QUANTIZED_OPS]
+    return sum("quantized" in op.input("X")[0] for op in products)
+
+
+def _without_plain_weight(model_dir: str, executor) -> list[str]:
+    """Name the second factors of the matrix products that stay in float.
+
+    Those are products of two activations, which no int8 kernel takes up here, and grouped linear
+    layers: Paddle scales their [G, in, out] weights along the wrong axis.
+    """
+    import paddle
+
+    prefix = os.path.join(model_dir, PROGRAM_FILES[0].rpartition(".")[0])
+    program, _, _ = paddle.static.load_inference_model(prefix, executor)
+    block = program.global_block()
+    factors = [op.input("Y")[0] for op in block.ops if op.type in QUANTIZED_OPS]
+    variables = {name: block.var(name) for name in factors}
+    return [name for name, var in variables.items() if not var.persistable or len(var.shape) != 2]
+
+
+def _copy_companions(model_dir: str, save_dir: str) -> None:
+    """Copy the vocabulary and whatever else lies beside the program."""
+    for name in os.listdir(model_dir):
+        path = os.path.join(model_dir, name)
+        if os.path.isfile(path) and not name.startswith(("inference.", MANIFEST_FILE)):
+            shutil.copyfile(path, os.path.join(save_dir, name))
+
+
+def _loader(batches: list[Batch]):
+    """Wrap whole batches in the class that Paddle insists on."""
+    import paddle
+
+    class Batches(paddle.io.Dataset):
+        def __len__(self):
+            return len(batches)
+
+        def __getitem__(self, index):
+            return dict(zip(("input_ids", "token_type_ids"), batches[index]))
+
+    return paddle.io.DataLoader(Batches(), batch_size=None)
+
+
+@contextmanager
+def _static_mode() -> Iterator[None]:
+    import paddle
+
+    dynamic = paddle.in_dynamic_mode()
+    paddle.enable_static()
+    try:
+        yield
+    finally:
+        if dynamic:
+            paddle.disable_static()
+
+
+@contextmanager
+def _fast_kl() -> Iterator[None]:
+    """Use `kl_threshold` for the search that takes Paddle some 2 seconds per tensor in Python."""
+    from paddle.static.quantization import post_training_quantization as paddle_module
+
+    original = getattr(paddle_module, "cal_kl_threshold", None)
+    paddle_module.cal_kl_threshold = kl_threshold
+    try:
+        yield
+    finally:
+        paddle_module.cal_kl_threshold = original
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Paddle's progress bars out of a log file; on a terminal they are useful."""
+    if sys.stderr.isatty():
+        yield
+    else:
+        with redirect_stderr(io.StringIO()):
+            yield
+
+
+def kl_threshold(hist: np.ndarray, bin_width: float, bits: int) -> float:
+    """Find where to clip an activation so that its histogram changes least when quantized.
+
+    For every clipping point in the upper half, the histogram up to it (with everything beyond added
+    to its last bin) is compared with its version in ``2^(bits-1) - 1`` levels by the
+    Kullback-Leibler divergence; the least one wins (Migacz, "8-bit inference with TensorRT", 2017).
+
+    Args:
+        hist: [bins] counts of absolute values, from 0 on.
+        bin_width: width of a bin, in units of the activation.
+        bits: bits of the quantized number, sign included.
+
+    Returns:
+        The threshold, in units of the activation.
+    """
+    counts = np.asarray(hist, dtype=np.float64)
+    levels = 2 ** (bits - 1) - 1
+    first = (len(counts) - 1) // 2
+    best: tuple[float, int] | None = None
+    for clip in range(max(first, levels), len(counts)):
+        if counts[clip - 1] == 0:
+            continue
+        divergence = _divergence(counts, clip, levels)
+        if best is None or divergence < best[0]:
+            best = (divergence, clip)
+    if best is None:  # nothing in the upper half: clip at the last value that occurs
+        used = np.flatnonzero(counts[: first + 1])
+        best = (0.0, int(used[-1]) if len(used) else 0)
+    return (best[1] + 0.5) * bin_width
+
+
+def _divergence(counts: np.ndarray, clip: int, levels: int) -> float:
+    """KL divergence of the clipped histogram from its own version in ``levels`` levels."""
+    clipped = counts[:clip].copy()
+    clipped[-1] += counts[clip:].sum()
+    occurs = clipped > 0
+    starts = np.arange(levels) * (clip // levels)  # the last level takes what is left over
+    widths = np.diff(np.append(starts, clip))
+    merged = np.add.reduceat(counts[:clip], starts)
+    share = merged / np.maximum(np.add.reduceat(occurs.astype(np.float64), starts), 1)
+    p, q = clipped[occurs], np.repeat(share, widths)[occurs]
+    return float((p * np.log((q.sum() * p) / (p.sum() * q))).sum() / p.sum())
+
+
+def _labels(model_dir: str, options: EngineOptions, batches: list[Batch]) -> np.ndarray:
+    """Run a program over all batches; label ids [texts].
+
+    Raises:
+        UserError: it does not run here.
+    """
+    try:
+        engine = Predictor(model_dir, options)
+        return np.concatenate([predicted_classes(engine.run(*batch)) for batch in batches])
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise UserError(
+            "precision",
+            f"the quantized program does not run with {options.precision} ({reason}): "
+            "nothing was written",
+        ) from None

@@ -1,0 +1,334 @@
+"""Every engine answers like the model itself, and says what it cannot do."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from convbert.inference.dygraph import dygraph_runner, load_classifier
+from convbert.inference.engines import EngineOptions, compiled_cache, open_engine
+from convbert.inference.exported import open_exported
+from tests.helpers.errors import assert_refused, raises_code
+
+INFER = "deploy/inference_python/infer.py"
+PACKAGES = {"paddle": "paddle", "openvino": "openvino", "onnxruntime": "paddle2onnx"}
+needs_openvino = pytest.mark.skipif(
+    find_spec("openvino") is None, reason="needs requirements-openvino.txt"
+)
+SHAPES = ((1, 1), (1, 2), (1, 8), (2, 9), (3, 17), (8, 31), (2, 63), (1, 64), (32, 5))
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    """A cache folder for each test."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder / "convbert-prod" / "openvino"
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory, tiny_export) -> Path:
+    """The exported directory, with the ONNX file beside the program where it can be made."""
+    if not (tiny_export / "inference.pdmodel").is_file():
+        pytest.skip("this Paddle writes no .pdmodel")
+    folder = tmp_path_factory.mktemp("engines") / "convbert_infer"
+    shutil.copytree(tiny_export, folder)
+    if find_spec("paddle2onnx"):
+        names = [
+            "--model_filename",
+            "inference.pdmodel",
+            "--params_filename",
+            "inference.pdiparams",
+        ]
+        words = ["--model_dir", folder, *names, "--save_file", folder / "model.onnx"]
+        code = "from paddle2onnx.command import main; main()"
+        command = [sys.executable, "-c", code, *map(str, words), "--opset_version", "13"]
+        subprocess.run(command, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(params=["paddle", "openvino", "onnxruntime"])
+def engine_name(request):
+    if find_spec(PACKAGES[request.param]) is None:
+        pytest.skip(f"needs {PACKAGES[request.param]}")
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def reference(tiny_checkpoint):
+    return dygraph_runner(load_classifier(str(tiny_checkpoint))[0])
+
+
+def batch_of(shape, rng, vocab_size):
+    """Random ids whose last row is padded in its second half, and types."""
+    ids = rng.randint(1, vocab_size, shape)
+    ids[-1, shape[1] // 2 + 1 :] = 0
+    return ids, rng.randint(0, 2, shape)
+
+
+def test_the_same_logits_as_dygraph(exported, engine_name, reference, tiny_config):
+    engine = open_engine(str(exported), EngineOptions(engine=engine_name, cpu_threads=1))
+    rng = np.random.RandomState(2)
+    lengths = [(rng.randint(1, 5), length) for length in rng.randint(1, 65, 200)]
+    for shape in (*SHAPES, *lengths):
+        batch = batch_of(shape, rng, tiny_config.vocab_size)
+        np.testing.assert_allclose(engine.run(*batch), reference(*batch), atol=1e-5)
+
+
+def test_an_answer_stays_when_the_next_one_is_computed(exported, engine_name):
+    engine = open_engine(str(exported), EngineOptions(engine=engine_name, cpu_threads=1))
+    rng = np.random.RandomState(3)
+    batches = [batch_of((2, 8), rng, 40) for _ in range(2)]
+    first = engine.run(*batches[0])
+    kept = first.copy()
+    assert not np.array_equal(engine.run(*batches[1]), kept)
+    np.testing.assert_array_equal(first, kept)
+
+
+@needs_openvino
+def test_two_engines_in_one_process(exported):
+    paddle, openvino = (
+        open_exported(str(exported), EngineOptions(engine=name))[0]
+        for name in ("paddle", "openvino")
+    )
+    rng = np.random.RandomState(4)
+    for _ in range(5):
+        batch = batch_of((3, 11), rng, 40)
+        np.testing.assert_allclose(paddle.run(*batch), openvino.run(*batch), atol=1e-5)
+
+
+@needs_openvino
+def test_threads_share_an_openvino_engine(exported, reference):
+    engine = open_engine(str(exported), EngineOptions(engine="openvino", cpu_threads=1))
+    batches = [batch_of((2, 5 + i), np.random.RandomState(i), 40) for i in range(4)]
+    expected = [reference(*batch) for batch in batches]
+    worst = [0.0] * 4
+
+    def work(index):
+        for _ in range(30):
+            difference = np.abs(engine.run(*batches[index]) - expected[index]).max()
+            worst[index] = max(worst[index], float(difference))
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(worst) < 1e-5
+
+
+@needs_openvino
+def test_openvino_does_without_paddle(exported, tmp_path, repo_root):
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['paddle'] = None\n")
+    command = [sys.executable, INFER, "--engine", "openvino", "--model_dir", str(exported)]
+    files = ["--save_results", tmp_path / "r.json", "--output_npy", tmp_path / "a.npy"]
+    done = subprocess.run(
+        [*command, *map(str, files), "--benchmark"],
+        cwd=repo_root,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "engine openvino" in done.stdout
+    assert "precision fp32" in done.stdout
+    results = json.loads((tmp_path / "r.json").read_text())
+    assert (results["engine"], results["precision"]) == ("openvino", "fp32")
+    answers = np.load(tmp_path / "a.npy", allow_pickle=True).item()
+    assert answers["label_id"].tolist() == results["label_id"]
+
+
+@pytest.mark.parametrize("missing", ["openvino", "onnxruntime"])
+def test_a_missing_package(exported, tmp_path, run_script, missing):
+    (tmp_path / "sitecustomize.py").write_text(f"import sys; sys.modules['{missing}'] = None\n")
+    flags = ["--engine", missing, "--model_dir", exported]
+    done = run_script(INFER, *flags, env={"PYTHONPATH": str(tmp_path)})
+    assert_refused(done, "package-missing", "requirements-")
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"engine": "tensorrt"}, "engine"),
+        ({"engine": "openvino", "precision": "fp16"}, "precision"),
+        ({"engine": "onnxruntime", "precision": "bf16"}, "precision"),
+        ({"engine": "onnxruntime", "precision": "int8"}, "precision"),
+        ({"engine": "openvino", "use_gpu": True}, "device"),
+        ({"engine": "paddle", "precision": "fp16"}, "precision"),
+        ({"engine": "paddle", "precision": "bf16", "use_mkldnn": False}, "precision"),
+    ],
+)
+def test_what_an_engine_does_not_run(options, code):
+    with raises_code(code):
+        EngineOptions(**options)
+
+
+def _cut(directory, name, size):
+    path = directory / name
+    path.write_bytes(path.read_bytes()[:size])
+
+
+def _as_paddle3(directory):
+    (directory / "inference.pdmodel").unlink()
+    (directory / "inference.json").write_text("{}")
+
+
+@needs_openvino
+@pytest.mark.parametrize(
+    ("change", "code", "fact"),
+    [
+        (lambda d: shutil.rmtree(d), "file-missing", "broken"),
+        (lambda d: (d / "inference.pdmodel").unlink(), "export", "inference.pdmodel"),
+        (lambda d: (d / "inference.pdiparams").unlink(), "export", "inference.pdiparams"),
+        (lambda d: _cut(d, "inference.pdmodel", 5000), "engine", "inference.pdmodel"),
+        (lambda d: _cut(d, "inference.pdmodel", 0), "engine", "inference.pdmodel"),
+        (lambda d: _cut(d, "inference.pdiparams", 5000), "engine", "inference.pdmodel"),
+        (lambda d: (d / "tokenizer_config.json").unlink(), "export", "tokenizer_config.json"),
+        (_as_paddle3, "engine", "inference.json"),
+    ],
+)
+def test_a_damaged_export(exported, tmp_path, change, code, fact, cache):
+    broken = tmp_path / "broken"
+    shutil.copytree(exported, broken)
+    change(broken)
+    with raises_code(code, fact):
+        open_exported(str(broken), EngineOptions(engine="openvino"))
+
+
+@needs_openvino
+def test_int8_of_a_float_model(exported):
+    with raises_code("precision", "inference.pdmodel", "int8"):
+        open_engine(str(exported), EngineOptions(engine="openvino", precision="int8"))
+
+
+@needs_openvino
+def test_bf16_runs_only_where_the_processor_has_it(exported):
+    import openvino
+
+    options = EngineOptions(engine="openvino", precision="bf16")
+    if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        assert np.isfinite(
+            open_engine(str(exported), options).run(*batch_of((2, 9), np.random, 40))
+        ).all()
+    else:
+        with raises_code("precision", "bf16"):
+            open_engine(str(exported), options)
+
+
+class CountedCompilation:
+    """Counts how often OpenVINO compiles a model instead of opening a compiled one."""
+
+    def __init__(self, monkeypatch):
+        from convbert.inference.engines.openvino import OpenvinoEngine
+
+        self.count, compile_model = 0, OpenvinoEngine._compile
+
+        def compile_and_count(engine):
+            self.count += 1
+            return compile_model(engine)
+
+        monkeypatch.setattr(OpenvinoEngine, "_compile", compile_and_count)
+
+
+@needs_openvino
+class TestCache:
+    """The cache of compiled models."""
+
+    @pytest.fixture
+    def compiled(self, monkeypatch):
+        return CountedCompilation(monkeypatch)
+
+    def logits(self, directory):
+        options = EngineOptions(engine="openvino", cpu_threads=1)
+        return open_engine(str(directory), options).run(
+            *batch_of((2, 9), np.random.RandomState(5), 40)
+        )
+
+    def test_a_second_start_compiles_nothing(self, exported, tmp_path, compiled, cache):
+        first = self.logits(exported)
+        shutil.copytree(exported, tmp_path / "moved")  # another place, the same content
+        np.testing.assert_array_equal(self.logits(tmp_path / "moved"), first)
+        assert compiled.count == 1
+        assert len(list(cache.iterdir())) == 1
+
+    def test_other_weights_of_the_same_size(self, exported, tmp_path, compiled, tiny_checkpoint):
+        first = self.logits(exported)
+        changed = tmp_path / "changed"
+        shutil.copytree(exported, changed)
+        params = changed / "inference.pdiparams"
+        model, _ = load_classifier(str(tiny_checkpoint))
+        weight = model.classifier.out_proj.weight.numpy()
+        stat, content = params.stat(), params.read_bytes()
+        params.write_bytes(content.replace(weight.tobytes(), (-weight).tobytes()))
+        os.utime(params, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        assert np.abs(self.logits(changed) - first).max() > 1e-3
+        assert compiled.count == 2
+
+    @pytest.mark.parametrize("content", [b"", b"damaged", None])
+    def test_a_damaged_entry_is_replaced(self, exported, compiled, cache, content):
+        first = self.logits(exported)
+        (entry,) = cache.iterdir()
+        entry.write_bytes(entry.read_bytes()[:40000] if content is None else content)
+        np.testing.assert_array_equal(self.logits(exported), first)
+        np.testing.assert_array_equal(self.logits(exported), first)
+        assert compiled.count == 2
+
+    @pytest.mark.parametrize("filled", [True, False])
+    def test_nothing_can_be_written(self, exported, compiled, cache, monkeypatch, filled):
+        first = self.logits(exported) if filled else None
+
+        def refuse(*args, **kwargs):
+            raise PermissionError(30, "Read-only file system")
+
+        # As root, the tests could write in a folder without write permission.
+        monkeypatch.setattr(compiled_cache, "atomic_write", refuse)
+        monkeypatch.setattr(compiled_cache.os, "utime", refuse)
+        again = self.logits(exported)
+        assert compiled.count == 1
+        assert first is None or np.array_equal(again, first)
+        assert filled or not cache.exists()
+
+    def test_a_cache_folder_that_cannot_be_made(self, exported, tmp_path, compiled, monkeypatch):
+        (tmp_path / "file").write_text("")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+        self.logits(exported)
+        self.logits(exported)
+        assert compiled.count == 2
+
+    def test_the_folder_is_bounded(self, exported, compiled, cache, monkeypatch):
+        self.logits(exported)
+        (entry,) = cache.iterdir()
+        size = entry.stat().st_size
+        for number in range(5):
+            old = cache / f"{number}.blob"
+            old.write_bytes(bytes(size))
+            os.utime(old, (number, number))
+        monkeypatch.setattr(compiled_cache, "MAX_BYTES", 3 * size)
+        assert compiled_cache.store(cache / "new.blob", bytes(size))
+        assert {path.name for path in cache.iterdir()} == {"4.blob", entry.name, "new.blob"}
+
+    def test_processes_start_together(self, exported, run_script, cache, tmp_path):
+        outputs = []
+
+        def start(number):
+            flags = ["--engine", "openvino", "--model_dir", exported, "--text", "a good film"]
+            outputs.append(run_script(INFER, *flags, "--output_npy", tmp_path / f"{number}.npy"))
+
+        threads = [threading.Thread(target=start, args=(number,)) for number in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [done.returncode for done in outputs] == [0, 0, 0], outputs
+        assert len({done.stdout for done in outputs}) == 1
+        assert len(list(cache.iterdir())) == 1
