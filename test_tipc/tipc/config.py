@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -95,8 +96,8 @@ class Config:
         return [] if key == NULL or value in (None, AUTO) else [f"{key}={value}"]
 
     def script(self, name: str) -> list[str]:
-        """The words of a script and its flags."""
-        words = (self.value(name) or "").split()
+        """The words of a script and its flags; quotes as in a shell."""
+        words = shlex.split(self.value(name) or "")
         for word, following in zip(words, [*words[1:], ""]):
             flag, equals, value = word.partition("=")
             if INPUT_FLAG.fullmatch(flag):
@@ -202,7 +203,7 @@ def _check_values(entry: Entry) -> None:
         if not re.fullmatch(slot.rule.pattern, value):
             raise ValueError(f"'{value}' cannot be used: {slot.rule.hint}")
         if slot.rule is SCRIPT:
-            _check_script(*value.split())
+            _check_script(*shlex.split(value))
 
 
 def _check_script(name: str, *flags: str) -> None:

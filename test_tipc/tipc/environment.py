@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator, Sequence
 
@@ -17,9 +18,9 @@ PACKAGES: dict[str, tuple[tuple[str, ...], str]] = {
     "paddle2onnx": (("paddle", "paddle2onnx", "onnxruntime"), f"{SETUP} && {ONNX_SETUP}"),
 }
 CPU_VALUES = {"gpu_list": "-1", "use_gpu": "False", "device_type": "0"}
-ANSWER = "answer:"  # what a program that is not Python does not print
+ANSWER = "^answer:(.*)$"  # not printed by a program that is not Python
 ANSWER_SECONDS = 120
-# Each prints ANSWER and what is missing. Packages are searched for: an import takes seconds.
+# Each prints an ANSWER: what is missing. Packages are searched for: an import takes seconds.
 FIND_PACKAGES = """
 import sys
 missing = "Python 3.10 (it is %d.%d)" % sys.version_info[:2] if sys.version_info < (3, 10) else None
@@ -61,11 +62,8 @@ def check_environment(config: Config, kind: str) -> None:
 
 def wanted_gpus(config: Config, kind: str) -> Iterator[tuple[str, str, int]]:
     """Slots that this mode uses and that ask for GPUs: slot, value, how many on this node."""
-    if kind == "serving":
-        yield from (
-            ("device_type", "1", 1) for value in config.values("device_type") if value == "1"
-        )
-        return
+    if kind == "serving" and "1" in config.values("device_type"):
+        yield "device_type", "1", 1
     if kind == "benchmark" or config.mode in TRAIN_MODES:
         for value in config.values("gpu_list"):
             cards = value.rpartition(";")[2].split(",")
@@ -89,10 +87,11 @@ def ask(config: Config, question: str, words: Sequence[str] = ()) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         reason = getattr(error, "strerror", None) or "it does not end"
     else:
-        # Other packages may print lines of their own before.
-        answer = run.stdout.rpartition(ANSWER)
-        if run.returncode == 0 and answer[1]:
-            return answer[2].strip()
-        reason = (run.stderr.strip().splitlines() or ["it does not answer as Python does"])[-1]
+        answers = re.findall(ANSWER, run.stdout, re.MULTILINE)  # packages may print other lines
+        if run.returncode == 0 and answers:
+            return answers[-1]
+        # A traceback ends with its reason, the message of a shell begins with it.
+        lines = run.stderr.strip().splitlines() or ["it does not answer as Python does"]
+        reason = lines[-1 if lines[0].startswith("Traceback") else 0]
     message = f"'{command[0]}' does not run: {reason}; name an interpreter of this project"
     raise config.fail("python", message, "environment")

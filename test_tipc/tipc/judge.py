@@ -1,7 +1,7 @@
 """Judge the JSON that the programs write, never their logs.
 
-`training`, `engine` and `answers` return what is wrong, as lines; test_tipc/compare_results.py is
-their command line.
+`training`, `engine` and `answers` return what is wrong, as lines; `find_record` names the recorded
+expectation that an engine is compared with.
 """
 
 from __future__ import annotations
@@ -73,10 +73,7 @@ def engine(
     if reference:
         wrong += check_answers(own, read_answers(reference), precision, reference)
     if baseline:
-        before = read_json(baseline)
-        wrong += check_quantized(own, read_answers(baseline), baseline)
-        wrong += check_drop(content, before)
-        print(f"compare_results: {describe_drop(content, before)}")
+        wrong += check_quantized(content, read_json(baseline), baseline)
     # Integer kernels also round what passes between layers; equal answers mean that none ran.
     if rounded and _same(own, read_answers(rounded)):
         wrong.append(f"the probabilities of {rounded}: no integer kernel ran")
@@ -226,38 +223,32 @@ def check_record(
     return wrong
 
 
-def check_quantized(answers: Answers, baseline: Answers, name: Path) -> list[str]:
-    """Compare a quantized model with the float one: similar answers, but not the same."""
-    wrong = check_answers(answers, baseline, "int8", name)
-    if _same(answers, baseline):
+def check_quantized(
+    results: Mapping[str, Any], baseline: Mapping[str, Any], name: Path
+) -> list[str]:
+    """Compare a quantized model with the float one: similar answers, but not the same.
+
+    Prints one line about what quantization changed.
+    """
+    wrong = check_answers(results, baseline, "int8", name)
+    if _same(results, baseline):
         wrong.append(f"the probabilities of {name}: nothing in this model is quantized")
+    after, before = results.get("accuracy"), baseline.get("accuracy")
+    if after is None or before is None:
+        return [*wrong, "no accuracy to compare: the texts have no labels"]
+    if before - after > MAX_ACCURACY_DROP:
+        drop = f"from {before:.4f} to {after:.4f}, by more than {MAX_ACCURACY_DROP}"
+        wrong.append(f"accuracy falls {drop}")
+    changed = sum(a != b for a, b in zip(results["label_id"], baseline["label_id"]))
+    parts = [f"{changed} of {len(results['label_id'])} labels changed"]
+    parts.append(f"a probability by at most {max(_gaps(results, baseline), default=0.0):.2g}")
+    for kind, row in (("quantized", results), ("float", baseline)):
+        median = (row.get("batch_ms") or {}).get("median", math.nan)
+        parts.append(f"{kind}: accuracy {row['accuracy']:.4f}, {median:.2f} ms per batch")
+    print(f"compare_results: {'; '.join(parts)}")
     return wrong
 
 
 def _same(answers: Answers, other: Answers) -> bool:
     """Whether answers differ by no more than those of two float engines."""
     return not check_answers(answers, other, "fp32", Path())
-
-
-def check_drop(results: Mapping[str, Any], baseline: Mapping[str, Any]) -> list[str]:
-    """Compare the accuracy of a quantized model with that of the float one."""
-    after, before = results.get("accuracy"), baseline.get("accuracy")
-    if after is None or before is None:
-        return ["no accuracy to compare: the texts have no labels"]
-    if before - after > MAX_ACCURACY_DROP:
-        drop = f"{before - after:.4f} (> {MAX_ACCURACY_DROP})"
-        return [f"accuracy falls from {before:.4f} to {after:.4f}, by {drop}"]
-    return []
-
-
-def describe_drop(results: Mapping[str, Any], baseline: Mapping[str, Any]) -> str:
-    """One line about what quantization changed: labels, probabilities, accuracy, time."""
-    labels = sum(a != b for a, b in zip(results["label_id"], baseline["label_id"]))
-    shift = max(_gaps(results, baseline), default=0.0)
-    total = len(results["label_id"])
-    parts = [f"{labels} of {total} labels changed, a probability by at most {shift:.2g}"]
-    for name, row in (("quantized", results), ("float", baseline)):
-        median = (row.get("batch_ms") or {}).get("median")
-        time = "" if median is None else f", {median:.2f} ms per batch"
-        parts.append(f"{name}: accuracy {row.get('accuracy')}{time}")
-    return "; ".join(parts)

@@ -95,6 +95,7 @@ def test_a_configuration_that_does_not_exist(tmp_path):
         (8, "--output_dir:./outputs"),
         (8, "justaword"),
         (16, "norm_train:missing.py"),
+        (16, "norm_train:train.py --data_dir 'my data"),
         (17, "pact_train:a.py"),
         (30, "norm_export:tools/export_model.py --model_path=./outputs/best.pdparams"),
         (41, "--use_gpu:true"),
@@ -162,6 +163,8 @@ def test_a_folder_with_a_space(read, tmp_path):
     folder = tmp_path / "my data"
     folder.mkdir()
     assert read({13: f"--data_dir:{folder}"}).flag("train_extra") == [f"--data_dir={folder}"]
+    words = read({16: f"norm_train:train.py --data_dir '{folder}'"}).script("norm_train")
+    assert words == ["train.py", "--data_dir", str(folder)]
 
 
 def test_a_published_model_needs_no_folder(read):
