@@ -14,7 +14,6 @@ import json
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -209,27 +208,20 @@ class Preparation:
         return ConvBertForSequenceClassification(ConvBertConfig.preset(self.recipe.preset, **size))
 
     def _make_trained(self, work: Path) -> None:
-        best = work / "best.pdparams"
+        best, output = work / "best.pdparams", work / "run"
         if self.args.trained_dir:
             _copy_checkpoint(self.args.trained_dir, best)
         elif not self.recipe.training:
             how = "give --trained_dir best.pdparams of a run"
             raise UserError("command-line", f"no fine-tuned checkpoint of this size: {how}")
         else:
-            self._train(best)
-        export = ["--model_path", str(best), "--save_inference_dir", str(work / "convbert_infer")]
-        _python("tools/export_model.py", *export)
-
-    def _train(self, best: Path) -> None:
-        with tempfile.TemporaryDirectory(dir=self.folder) as output:
-            _python(
-                "train.py",
-                f"--data_dir={self.folder / 'whole'}",
-                f"--model_name_or_path={self.folder / 'init'}",
-                f"--output_dir={output}",
-                *self.recipe.training.split(),
-            )
-            (Path(output) / "best.pdparams").rename(best)
+            inputs = {"data_dir": self.folder / "whole", "model_name_or_path": self.folder / "init"}
+            flags = [f"--{name}={path}" for name, path in {**inputs, "output_dir": output}.items()]
+            _python("train.py", *flags, *self.recipe.training.split())
+            (output / "best.pdparams").rename(best)
+            shutil.rmtree(output)
+        target = work / "convbert_infer"
+        _python("tools/export_model.py", f"--model_path={best}", f"--save_inference_dir={target}")
 
 
 def read_sst2(data_dir: str | None) -> Splits:

@@ -6,6 +6,8 @@ import hashlib
 import json
 from pathlib import Path
 
+from pooch import file_hash  # SHA-256, hexadecimal
+
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import write_json
 
@@ -15,19 +17,10 @@ MANIFEST_FILE = "manifest.json"
 WEIGHTS_FILE = "model_state.pdparams"
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def file_hashes(path: Path) -> dict[Path, str]:
     """``{file: sha256}`` of a file, or of all files below a directory."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    return {file: sha256(file) for file in files if file.is_file()}
+    return {file: file_hash(file) for file in files if file.is_file()}
 
 
 def fingerprint(model: Path) -> str:

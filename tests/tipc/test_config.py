@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from pooch import file_hash
 
 from paddlenlp.utils.errors import UserError
 from tests.helpers.tipc import CONFIGS, CPU_CONFIG, SERVING_CONFIG, changed
@@ -178,7 +179,7 @@ def test_prepared_files_must_not_have_changed(read, tmp_path, monkeypatch):
     lite = tmp_path / "tiny" / "lite"
     lite.mkdir(parents=True)
     (lite / "dev.tsv").write_text("one")
-    files = {"lite/dev.tsv": prepared.sha256(lite / "dev.tsv")}
+    files = {"lite/dev.tsv": file_hash(lite / "dev.tsv")}
     prepared.write_manifest(tmp_path / "tiny", {}, files)
     assert read({13: f"--data_dir:{lite}"}).flag("train_extra") == [f"--data_dir={lite}"]
     (lite / "dev.tsv").write_text("two")
