@@ -103,7 +103,7 @@ def verify(directory: PathLike) -> None:
             )
     known = {MANIFEST_FILE, *manifest["files"]}
     for file in sorted(folder.iterdir()):
-        if file.suffix in READABLE and file.name not in known:
+        if file.is_file() and file.suffix in READABLE and file.name not in known:
             raise UserError("file-damaged", f"{file} is not listed in {MANIFEST_FILE}: remove it")
 
 

@@ -6,5 +6,5 @@ Planning: ``plan`` has the steps and what all chains share; ``train_infer``, ``s
 ``paddle2onnx`` and ``benchmark`` are the chains.
 Running: ``runner`` runs the steps and reports, ``processes`` starts and stops what they start,
 ``judge`` compares what the programs wrote with what was expected.
-Inputs: ``prepare`` makes data and models, ``prepared`` checks that they were not changed since.
+Inputs: ``prepare`` makes data and models.
 """

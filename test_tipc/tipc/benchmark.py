@@ -13,10 +13,9 @@ from typing import Any
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_write
 from tipc import judge
-from tipc.config import Config
+from tipc.config import ROOT, Config
 from tipc.environment import ask
 from tipc.plan import Plan, Step
-from tipc.prepared import ROOT
 from tipc.train_infer import device_of, launcher, processes
 
 CARDS_OF_TAG = {"N1C1": 1, "N1C2": 2, "N1C4": 4, "N1C8": 8}  # N1C2: one node, two cards

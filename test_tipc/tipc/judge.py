@@ -12,11 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pooch import file_hash  # SHA-256, hexadecimal
-
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_write
-from tipc.prepared import ROOT
+from paddlenlp.utils.products import sha256
+from tipc.config import ROOT
 
 RESULTS = ROOT / "test_tipc" / "results"
 Answers = dict[str, list]  # label_id: [N] ints, prob: [N] floats
@@ -99,7 +98,7 @@ def record(
     """Write results as an expectation of later runs on the texts in ``input_file``."""
     content = read_json(results)
     expected = {
-        "input_sha256": file_hash(input_file),
+        "input_sha256": sha256(input_file),
         "accuracy": content["accuracy"],
         "accuracy_atol": accuracy_atol,
     }
@@ -120,7 +119,7 @@ def find_record(model_name: str, key: str, texts: str | None, notes: list[str]) 
     path = RESULTS / f"{model_name}_{key}.json"
     if texts is None or not path.is_file():
         note = f"no recorded expectation for {model_name}, {key}"
-    elif read_record(path)["input_sha256"] != file_hash(Path(ROOT, texts)):
+    elif read_record(path)["input_sha256"] != sha256(Path(ROOT, texts)):
         note = f"{path.name} was recorded on other texts than {texts}: not compared"
     else:
         return path

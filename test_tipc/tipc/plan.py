@@ -6,13 +6,14 @@ judges them, and the steps that it needs; `tipc.runner` runs the steps in order.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tipc.config import Config
-from tipc.prepared import ROOT, fingerprint
+from paddlenlp.utils.products import sha256
+from tipc.config import ROOT, Config
 
 INFER = "deploy/inference_python/infer.py"
 
@@ -118,9 +119,12 @@ class Plan:
         return words
 
     def given_model(self, slot: str, model: str) -> str:
-        """Return a model directory of the configuration after noting its fingerprint."""
-        self.config.existing(slot, model)
-        self.notes.append(f"input {model}, {fingerprint(Path(ROOT, model))}")
+        """Return a model directory of the configuration after noting the hash of its files."""
+        folder = Path(ROOT, self.config.existing(slot, model))
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        hashes = "".join(f"{path.relative_to(folder)} {sha256(path)}\n" for path in files)
+        digest = hashlib.sha256(hashes.encode()).hexdigest()[:12]
+        self.notes.append(f"input {model}, sha256 {digest}")
         return model
 
     def paddle_answers(self, model: str, texts: list[str]) -> Path:

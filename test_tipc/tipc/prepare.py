@@ -4,7 +4,8 @@ lite/, whole/   train.tsv, dev.tsv in the format of GLUE SST-2, texts.txt (sente
 init/           the checkpoint that training starts from
 reference/      a checkpoint with fixed weights, the same on every machine: its answers are recorded
 trained/        a fine-tuned checkpoint, and its export in convbert_infer/
-manifest.json   what each part was made from, and the SHA-256 of each file
+
+The manifest.json in each of them says what it was made from, with the SHA-256 of each file.
 """
 
 from __future__ import annotations
@@ -24,24 +25,17 @@ from convbert.command.flags import add_bool_flag, make_parser
 from convbert.command.machine import set_cpu_environment
 from convbert.command.start import exit_on_sigterm
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import atomic_directory
 from paddlenlp.utils.hub import pretrained_file
-from tipc.config import read_config
+from paddlenlp.utils.products import product_directory, read_manifest, verify
+from tipc.config import PREPARED, ROOT, read_config
 from tipc.environment import SETUP
 from tipc.formats import MODES, TRAIN_MODES
-from tipc.prepared import (
-    PREPARED,
-    ROOT,
-    WEIGHTS_FILE,
-    changed_file,
-    file_hashes,
-    read_manifest,
-    write_manifest,
-)
+from tipc.train_infer import WEIGHTS_FILE
 
 EMBEDDED = ROOT / "data" / "reviews"
 LITE_ROWS = {"train": 64, "dev": 32}
 REFERENCE_SEED = 2008
+KIND = "TIPC input"  # in the manifests
 Splits = dict[str, list[tuple[str, int]]]
 
 
@@ -118,7 +112,7 @@ class Preparation:
         self.splits: Splits = {}
 
     def run(self, parts: Iterable[str]) -> None:
-        """Make the missing parts and write the manifest."""
+        """Make the missing parts."""
         import filelock
 
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -151,20 +145,11 @@ class Preparation:
 
     def _part(self, part: str, source: str, make: Callable[[Path], None]) -> None:
         target = self.folder / part
-        try:
-            sources, files = read_manifest(self.folder)
-            made = target.exists() and changed_file(target) is None
-        except UserError:
-            sources, files, made = {}, {}, False
-        if made and sources.get(part) == source and not self.args.force:
+        if not self.args.force and _is_complete(target, source):
             print(f"{part}: there already ({source})")
             return
-        with atomic_directory(target) as work:
-            make(Path(work))
-        files = {name: digest for name, digest in files.items() if name.split("/")[0] != part}
-        for path, digest in file_hashes(target).items():
-            files[path.relative_to(self.folder).as_posix()] = digest
-        write_manifest(self.folder, {**sources, part: source}, files)
+        with product_directory(target, KIND, settings={"source": source}) as work:
+            make(work)
         print(f"{part}: made ({source})")
 
     def _find_data(self) -> tuple[Splits, str]:
@@ -222,6 +207,18 @@ class Preparation:
             shutil.rmtree(output)
         target = work / "convbert_infer"
         _python("tools/export_model.py", f"--model_path={best}", f"--save_inference_dir={target}")
+
+
+def _is_complete(part: Path, source: str) -> bool:
+    """Whether a part was made from ``source`` and was not changed since."""
+    manifest = read_manifest(part)
+    if manifest is None or manifest["settings"].get("source") != source:
+        return False
+    try:
+        verify(part)
+    except UserError:
+        return False
+    return True
 
 
 def read_sst2(data_dir: str | None) -> Splits:

@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from tipc import judge
+from tipc.config import ROOT
 from tipc.plan import Plan, StartServer, Step, StopServer
-from tipc.prepared import ROOT
 from tipc.processes import free_ports
 
 DEVICE_OF_TYPE = {"-1": "cpu", "0": "cpu", "1": "gpu"}  # Paddle Serving's device_type

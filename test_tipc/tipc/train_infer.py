@@ -11,8 +11,8 @@ from pathlib import Path
 from tipc import judge
 from tipc.formats import INFER_MODES
 from tipc.plan import Plan, Step
-from tipc.prepared import WEIGHTS_FILE
 
+WEIGHTS_FILE = "model_state.pdparams"
 EXPORTED_FILES = ("inference.pdiparams", "vocab.txt")
 # The number formats that each kind of engine can run; other combinations are left out.
 PRECISIONS_OF = {"gpu": ("fp32", "fp16"), "onednn": ("fp32", "bf16", "int8"), "cpu": ("fp32",)}

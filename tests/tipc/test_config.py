@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
-from pooch import file_hash
 
 from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.products import product_directory
 from tests.helpers.tipc import CONFIGS, CPU_CONFIG, SERVING_CONFIG, changed
-from tipc import config as config_module
-from tipc import prepared
+from tipc import config
 from tipc.config import read_config
 from tipc.formats import FORMATS, MODES
 
@@ -119,17 +118,17 @@ def test_serving_lines_are_checked(read):
 
 
 def test_a_value_for_each_mode(read):
-    config = read({7: f"--max_steps:{LITE}=4|lite_train_whole_infer=5"})
-    assert config.value("train_length") == "4"
-    config = read({7: "--max_steps:whole_train_whole_infer=4"})
+    found = read({7: f"--max_steps:{LITE}=4|lite_train_whole_infer=5"})
+    assert found.value("train_length") == "4"
+    found = read({7: "--max_steps:whole_train_whole_infer=4"})
     with pytest.raises(UserError) as error:
-        config.value("train_length")
+        found.value("train_length")
     assert line_of(error) == 7
 
 
 def test_values_may_hold_colons(read):
-    config = read({21: "--note:http://127.0.0.1:80/x"})
-    assert config.flag("trainer_extra2") == ["--note=http://127.0.0.1:80/x"]
+    found = read({21: "--note:http://127.0.0.1:80/x"})
+    assert found.flag("trainer_extra2") == ["--note=http://127.0.0.1:80/x"]
 
 
 def test_a_file_of_a_windows_editor(tmp_path):
@@ -141,20 +140,20 @@ def test_a_file_of_a_windows_editor(tmp_path):
 @pytest.mark.parametrize(
     ("number", "line", "use"),
     [
-        (10, "--model_name_or_path:{}", lambda config: config.flag("pretrained")),
-        (12, "train_infer_file:{}", lambda config: config.input("train_infer_file")),
-        (13, "--data_dir:{}", lambda config: config.flag("train_extra")),
-        (16, "norm_train:train.py --data_dir {}", lambda config: config.script("norm_train")),
-        (16, "norm_train:train.py --data_dir={}", lambda config: config.script("norm_train")),
+        (10, "--model_name_or_path:{}", lambda read: read.flag("pretrained")),
+        (12, "train_infer_file:{}", lambda read: read.input("train_infer_file")),
+        (13, "--data_dir:{}", lambda read: read.flag("train_extra")),
+        (16, "norm_train:train.py --data_dir {}", lambda read: read.script("norm_train")),
+        (16, "norm_train:train.py --data_dir={}", lambda read: read.script("norm_train")),
     ],
 )
 def test_files_and_folders_must_exist(read, tmp_path, number, line, use):
-    config = read({number: line.format(tmp_path)})
-    assert str(tmp_path) in "".join(use(config))
+    found = read({number: line.format(tmp_path)})
+    assert str(tmp_path) in "".join(use(found))
     for missing in ("nowhere", tmp_path / "none", "test_tipc/data/none/lite"):
-        config = read({number: line.format(missing)})
+        found = read({number: line.format(missing)})
         with pytest.raises(UserError) as error:
-            use(config)
+            use(found)
         assert error.value.code == "file-missing"
         assert f"line {number} " in str(error.value)
         assert ("prepare.sh" in str(error.value)) == ("test_tipc" in str(missing))
@@ -169,22 +168,25 @@ def test_a_folder_with_a_space(read, tmp_path):
 
 
 def test_a_published_model_needs_no_folder(read):
-    config = read({10: "--model_name_or_path:convbert-base"})
-    assert config.flag("pretrained") == ["--model_name_or_path=convbert-base"]
+    found = read({10: "--model_name_or_path:convbert-base"})
+    assert found.flag("pretrained") == ["--model_name_or_path=convbert-base"]
 
 
 def test_prepared_files_must_not_have_changed(read, tmp_path, monkeypatch):
-    monkeypatch.setattr(prepared, "PREPARED", tmp_path)
-    monkeypatch.setattr(config_module, "PREPARED", tmp_path)
+    monkeypatch.setattr(config, "PREPARED", tmp_path)
     lite = tmp_path / "tiny" / "lite"
-    lite.mkdir(parents=True)
-    (lite / "dev.tsv").write_text("one")
-    files = {"lite/dev.tsv": file_hash(lite / "dev.tsv")}
-    prepared.write_manifest(tmp_path / "tiny", {}, files)
-    assert read({13: f"--data_dir:{lite}"}).flag("train_extra") == [f"--data_dir={lite}"]
+    with product_directory(lite, "TIPC input") as work:
+        (work / "dev.tsv").write_text("one")
+    lines = {12: f"train_infer_file:{lite}/dev.tsv", 13: f"--data_dir:{lite}"}
+    assert read(lines).flag("train_extra") == [f"--data_dir={lite}"]
+    assert read(lines).input("train_infer_file") == f"{lite}/dev.tsv"
     (lite / "dev.tsv").write_text("two")
-    with pytest.raises(UserError) as error:
-        read({13: f"--data_dir:{lite}"}).flag("train_extra")
-    assert error.value.code == "file-damaged"
-    assert "line 13 " in str(error.value)
-    assert "dev.tsv" in str(error.value)
+    for number, use in (
+        (13, lambda c: c.flag("train_extra")),
+        (12, lambda c: c.input("train_infer_file")),
+    ):
+        with pytest.raises(UserError) as error:
+            use(read(lines))
+        assert error.value.code == "file-damaged"
+        assert f"line {number} " in str(error.value)
+        assert "dev.tsv" in str(error.value)

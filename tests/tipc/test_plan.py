@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from pooch import file_hash
 
 from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.products import sha256
 from tests.helpers.tipc import CONFIGS, CPU_CONFIG, SERVING_CONFIG, changed
 from tipc import benchmark, judge
 from tipc.benchmark import BenchmarkPlan, steady_ips
@@ -218,7 +218,7 @@ def test_what_does_not_exist_is_refused_with_its_line(plan, kind, mode, number, 
 def test_recorded_answers_are_compared_with(plan, tmp_path, monkeypatch):
     monkeypatch.setattr(judge, "RESULTS", tmp_path)
     texts, record = tmp_path / "dev.tsv", tmp_path / "ConvBERT-tiny_mine.json"
-    content = {"input_sha256": file_hash(texts), "accuracy": 0.5, "accuracy_atol": 0.0}
+    content = {"input_sha256": sha256(texts), "accuracy": 0.5, "accuracy_atol": 0.0}
     record.write_text(json.dumps(content))
     made = plan("train_infer", "whole_infer")
     assert {judged(step)["gt_file"] for step in named(made, "infer")} == {record}

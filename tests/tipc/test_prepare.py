@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.products import verify
 from tests.helpers.tipc import CPU_CONFIG
-from tipc import prepare, prepared
+from tipc import prepare
 
 GLUE = Path(__file__).resolve().parents[1] / "fixtures" / "glue" / "SST-2"
 TINY = "ConvBERT-tiny"
@@ -18,8 +19,7 @@ TINY = "ConvBERT-tiny"
 @pytest.fixture
 def make(tmp_path, monkeypatch, capsys):
     """Return ``make(*parts, **flags)``: prepare in a temporary folder; returns what was printed."""
-    for module in (prepare, prepared):
-        monkeypatch.setattr(module, "PREPARED", tmp_path)
+    monkeypatch.setattr(prepare, "PREPARED", tmp_path)
     defaults = {"data_dir": None, "model_dir": None, "trained_dir": None, "force": False}
 
     def run(*parts, name=TINY, **flags):
@@ -65,17 +65,10 @@ def test_a_part_changed_by_hand_stays_changed_until_it_is_made_again(make):
     dev = make.folder / "whole/dev.tsv"
     dev.write_text("sentence\tlabel\nnot ours\t1\n")
     make("lite")  # another mode needs this part only
-    assert prepared.changed_file(make.folder / "whole") == dev
-    make("lite", "whole")
-    assert prepared.changed_file(make.folder / "whole") is None
-
-
-def test_a_damaged_manifest_is_made_again(make):
-    make("lite")
-    for damage in ("{", "[]", "{}"):
-        (make.folder / "manifest.json").write_text(damage)
-        assert "lite: made" in make("lite")
-        assert prepared.changed_file(make.folder / "lite") is None
+    with pytest.raises(UserError):
+        verify(dev.parent)
+    assert "whole: made" in make("lite", "whole")
+    verify(dev.parent)
 
 
 def test_given_data_replace_the_embedded_and_back(make):
@@ -87,11 +80,12 @@ def test_given_data_replace_the_embedded_and_back(make):
     assert (make.folder / "lite/dev.tsv").read_text() == embedded
 
 
-def test_checkpoints_are_listed(make):
+def test_checkpoints(make):
     make("init", "reference")
-    for checkpoint in ("init", "reference/best.pdparams"):
+    for part, checkpoint in (("init", "init"), ("reference", "reference/best.pdparams")):
         assert (make.folder / checkpoint / "model_state.pdparams").is_file()
-        assert prepared.changed_file(make.folder / checkpoint) is None
+        verify(make.folder / part)
+        verify(make.folder / checkpoint)
 
 
 def test_the_reference_weights_are_the_same_each_time(make):
