@@ -1,7 +1,7 @@
 """The exception for mistakes that a user can correct, and its codes."""
 
 # Every code with what it stands for. Codes are stable: tests and scripts compare them, the wording
-# of a message may change.
+# of a message may change. docs/errors.md lists them too; a test compares the two.
 CODES = {
     "accuracy": "a quantized model is less accurate than allowed",
     "busy": "another process uses this directory, file or service",
