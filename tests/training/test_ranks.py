@@ -3,11 +3,14 @@
 GPUs, several machines: not run here.
 """
 
+import contextlib
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
+import psutil
 import pytest
 
 from paddlenlp.transformers.checkpoint import read_weights
@@ -16,18 +19,35 @@ from tests.helpers.training import FIXTURES, read_log, read_summary, tiny_flags,
 PLAIN = {"hidden_dropout_prob": 0, "attention_probs_dropout_prob": 0}
 
 
-def launch(repo_root, flags, log_dir, processes=2):
-    """Run train.py in several processes; returns the finished launcher."""
-    launcher = ["-m", "paddle.distributed.launch", "--nproc_per_node", str(processes)]
-    return subprocess.run(
+def start(repo_root, flags, log_dir):
+    """Start train.py in two processes; returns the launcher."""
+    launcher = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2"]
+    return subprocess.Popen(
         [sys.executable, *launcher, "--log_dir", str(log_dir), str(repo_root / "train.py"), *flags],
         cwd=str(log_dir.parent),
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=240,
     )
+
+
+def kill(process):
+    """Kill the launcher and its processes, which are in sessions of their own."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        launcher = psutil.Process(process.pid)
+        for one in [*launcher.children(recursive=True), launcher]:
+            one.kill()
+
+
+def launch(repo_root, flags, log_dir):
+    """Run train.py in two processes; returns the finished launcher."""
+    process = start(repo_root, flags, log_dir)
+    try:
+        output, _ = process.communicate(timeout=240)
+    finally:
+        kill(process)
+    return subprocess.CompletedProcess(process.args, process.returncode, output)
 
 
 @pytest.fixture(scope="module", name="data")
@@ -58,6 +78,28 @@ def test_two_processes_equal_one(repo_root, run_script, tiny_checkpoint, data, t
     a, b = weights(one), weights(two)
     for name in a:
         np.testing.assert_allclose(b[name], a[name], atol=5e-4, err_msg=name)
+
+
+def test_two_processes_resume_bit_for_bit(repo_root, tiny_checkpoint, data, tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    common = {"max_steps": 60, "logging_steps": 60, "save_steps": 10}
+    done = launch(repo_root, tiny_flags(tiny_checkpoint, data, whole, **common), tmp_path / "log")
+    assert done.returncode == 0, done.stdout
+    flags = tiny_flags(tiny_checkpoint, data, broken, **common)
+    process = start(repo_root, flags, tmp_path / "log")
+    deadline = time.monotonic() + 240
+    while not list(broken.glob("states/step-*")):
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    kill(process)
+    process.communicate()
+    assert not read_log(broken, "train")  # killed before the end
+    resumed = launch(repo_root, [*flags, "--resume"], tmp_path / "log")
+    assert resumed.returncode == 0, resumed.stdout
+    a, b = weights(whole), weights(broken)
+    assert all(np.array_equal(a[name], b[name]) for name in a)
+    assert read_summary(broken)["best"] == read_summary(whole)["best"]
 
 
 def test_sharded_evaluation_is_exact(repo_root, run_script, tiny_checkpoint, tmp_path):
