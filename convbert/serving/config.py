@@ -10,6 +10,8 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import getitem
 from typing import Any, NamedTuple
 
 import yaml
@@ -87,6 +89,26 @@ _SCHEMA = {
 }
 
 
+class Address(NamedTuple):
+    """Where a server listens; as text ``HOST:PORT``, with brackets around an IPv6 host."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def local(self) -> Address:
+        """Where this machine reaches it."""
+        return Address(LOOPBACK, self.port) if self.host in ("0.0.0.0", "::") else self
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether no other machine can reach it."""
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+
+
 @dataclass(frozen=True)
 class Settings:
     """The checked configuration of one service, flags applied.
@@ -94,23 +116,14 @@ class Settings:
     Args:
         config: config.yml as read.
         model_dir: the served model.
-        host, rpc_host: addresses of the HTTP front end and of the gRPC server.
+        http: address and port of the HTTP front end.
+        rpc: address and port of the gRPC server.
     """
 
     config: dict[str, Any]
     model_dir: str
-    host: str = LOOPBACK
-    rpc_host: str = LOOPBACK
-
-    @property
-    def http_port(self) -> int:
-        """Port of the HTTP front end."""
-        return self.config["http_port"]
-
-    @property
-    def rpc_port(self) -> int:
-        """Port of the pipeline's gRPC server."""
-        return self.config["rpc_port"]
+    http: Address
+    rpc: Address
 
     @property
     def service(self) -> dict[str, Any]:
@@ -126,13 +139,6 @@ class Settings:
     def local(self) -> dict[str, Any]:
         """How the Op runs the model."""
         return self.op["local_service_conf"]
-
-    @property
-    def loopback_only(self) -> bool:
-        """Whether no other machine can reach either port."""
-        return all(
-            h in ("localhost", "::1") or h.startswith("127.") for h in (self.host, self.rpc_host)
-        )
 
     @property
     def gpus(self) -> list[int]:
@@ -153,16 +159,6 @@ class Settings:
         )
 
 
-def host_port(host: str, port: int) -> str:
-    """Return ``HOST:PORT``, with brackets around an IPv6 address."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def reached_at(host: str, port: int) -> str:
-    """Return ``HOST:PORT`` at which this machine reaches what listens on ``host``."""
-    return host_port(LOOPBACK if host in ("0.0.0.0", "::", "") else host, port)
-
-
 def load_settings(
     path: str,
     overrides: Sequence[str] = (),
@@ -176,7 +172,7 @@ def load_settings(
         path: YAML file; ``model_config`` in it is relative to its directory.
         overrides: as given to ``--opt``; values are YAML.
         model_dir: the served model instead of the configured one.
-        host, rpc_host: addresses to listen on.
+        host, rpc_host: addresses to listen on; "" is every IPv4 address.
 
     Raises:
         UserError: unreadable file, a key that is unknown or missing, or a value out of bounds.
@@ -189,7 +185,9 @@ def load_settings(
         raise UserError("settings", f"{path}: {problem}")
     configured = config["op"][SERVICE_NAME]["local_service_conf"]["model_config"]
     served = model_dir or os.path.join(os.path.dirname(os.path.abspath(path)), configured)
-    settings = Settings(config, os.path.abspath(served), host, rpc_host)
+    http = Address(host or "0.0.0.0", config["http_port"])
+    rpc = Address(rpc_host or "0.0.0.0", config["rpc_port"])
+    settings = Settings(config, os.path.abspath(served), http, rpc)
     settings.engine_options()  # refuses a precision that the device cannot run
     return settings
 
@@ -214,24 +212,20 @@ def _read_yaml(path: str) -> dict[str, Any]:
 
 def _apply(config: dict[str, Any], override: str) -> None:
     dotted, equals, value = override.partition("=")
+    *parents, last = dotted.strip().split(".")
+    try:
+        section = reduce(getitem, parents, config)
+        # As YAML, "0,1" and 0 would be numbers, and nothing would be null.
+        text = last == "devices" or not value.strip()
+        section[last] = value.strip() if text else yaml.safe_load(value)
+    except (KeyError, TypeError, yaml.YAMLError):
+        equals = ""
     if not equals:
         raise UserError(
-            "command-line", f"--opt {override}: write KEY=VALUE, for example worker_num=8"
+            "command-line",
+            f"--opt {override}: write SECTION.KEY=VALUE with a section of the config and a YAML "
+            "value, for example dag.use_profile=true",
         )
-    *parents, last = dotted.strip().split(".")
-    section = config
-    for parent in parents:
-        section = section.get(parent)
-        if not isinstance(section, dict):
-            raise UserError(
-                "command-line", f"--opt {override}: the config has no section '{parent}'"
-            )
-    try:
-        section[last] = yaml.safe_load(value) if value.strip() else ""
-    except yaml.YAMLError:
-        raise UserError("command-line", f"--opt {override}: the value is not YAML") from None
-    if last == "devices":  # "0,1" and 0 both read as numbers
-        section[last] = value.strip()
 
 
 def _problem(section: Any, schema: dict[str, Any], prefix: str = "") -> str:

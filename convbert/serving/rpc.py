@@ -80,8 +80,8 @@ def unary_call(channel):
 class PipelineConnection:
     """An asynchronous connection to the pipeline; it reconnects by itself."""
 
-    def __init__(self, address: str, max_bytes: int):
-        self._channel = grpc.aio.insecure_channel(address, options=channel_options(max_bytes))
+    def __init__(self, address: object, max_bytes: int):
+        self._channel = grpc.aio.insecure_channel(str(address), options=channel_options(max_bytes))
         self._call = unary_call(self._channel)
 
     async def predict(self, request, timeout: float):

@@ -7,8 +7,8 @@ import http.client
 import json
 import re
 import sys
-import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -29,59 +29,57 @@ def parse_args(argv=None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-class HttpSender:
-    """Posts requests to one URL."""
+class _EveryStatus(urllib.request.HTTPErrorProcessor):
+    """Returns answers with an error status like all others: the error is in their JSON."""
 
-    def __init__(self, url: str, timeout: float):
-        self._url, self._timeout = url, timeout
-        # A proxy of the environment cannot reach this machine's own loopback.
-        proxies = {} if _host(url) in LOOPBACK_NAMES else None
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies))
+    def http_response(self, request, response):
+        return response
 
-    def __call__(self, text: str, log_id: int) -> object:
-        """Return the answer's JSON, also that of an error."""
-        body = json.dumps({"key": ["text"], "value": [text], "logid": log_id})
-        request = urllib.request.Request(
-            self._url, body.encode(), {"Content-Type": "application/json"}
-        )
+    https_response = http_response
+
+
+def connect(url: str, timeout: float) -> Callable[[str, int], object]:
+    """Return a function that posts a text to one URL and returns the JSON of the answer.
+
+    Raises:
+        UserError: not an HTTP address.
+    """
+    # A proxy of the environment cannot reach this machine's own loopback.
+    proxies = {} if _host(url) in LOOPBACK_NAMES else None
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies), _EveryStatus)
+
+    def send(text: str, log_id: int) -> object:
+        body = json.dumps({"key": ["text"], "value": [text], "logid": log_id}).encode()
+        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
         try:
-            return self._ask(request)
+            with opener.open(request, timeout=timeout) as response:
+                return json.load(response)
+        except ValueError:
+            reason = f"HTTP {response.status}, but not JSON"
         except http.client.HTTPException as error:  # another protocol, or an answer cut short
-            reason = f"{type(error).__name__}, is this the HTTP port?"
+            reason = type(error).__name__
         except OSError as error:
             reason = getattr(error, "reason", None) or error
-        raise CallError(f"no answer from {self._url}: {reason}")
+        raise CallError(f"no answer from {url}: {reason}; check --url")
 
-    def _ask(self, request: urllib.request.Request):
-        try:
-            with self._opener.open(request, timeout=self._timeout) as response:
-                return _json(response.read(), response.status)
-        except urllib.error.HTTPError as error:
-            return _json(error.read(), error.code)
+    return send
 
 
 def _host(url: str) -> str:
     try:
         parts = urlsplit(url)
         good = parts.scheme in ("http", "https") and parts.port != 0
-    except ValueError:  # brackets, a port that is no number
+    except ValueError:  # wrong brackets, or a port that is not a number
         good = False
     if not (good and parts.hostname and re.fullmatch("[!-~]+", url)):
         raise UserError("command-line", f"--url {url}: give an address like {DEFAULT_URL}")
     return parts.hostname
 
 
-def _json(data: bytes, status: int):
-    try:
-        return json.loads(data)
-    except ValueError:
-        raise CallError(f"HTTP {status}, and the answer is not JSON: check --url") from None
-
-
 def main(argv=None) -> int:
     """Send and print; exit status 1 on any error."""
     args = parse_args(argv)
-    return send_all(args, HttpSender(args.url, args.timeout))
+    return send_all(args, connect(args.url, args.timeout))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("yaml", reason="serving is not installed: bash shell/serving.sh setup")
 
-from convbert.serving.config import load_settings, reached_at
+from convbert.serving.config import Address, load_settings
 from tests.helpers.errors import raises_code
 
 CONFIG = str(Path(__file__).resolve().parents[2] / "deploy" / "serving_python" / "config.yml")
@@ -17,8 +17,7 @@ LOCAL = "op.convbert.local_service_conf"
 
 def test_the_shipped_config_is_valid_and_listens_on_loopback():
     settings = load_settings(CONFIG)
-    assert (settings.http_port, settings.rpc_port) == (18080, 9993)
-    assert (settings.host, settings.rpc_host) == ("127.0.0.1", "127.0.0.1")
+    assert (settings.http, settings.rpc) == (("127.0.0.1", 18080), ("127.0.0.1", 9993))
     assert settings.model_dir == str(Path(CONFIG).parent / "convbert_server")
     assert not settings.engine_options().use_gpu
     assert settings.service["max_in_flight"] <= settings.config["worker_num"]
@@ -98,5 +97,5 @@ def test_settings_that_contradict_each_other_are_refused(overrides, code):
     ],
 )
 def test_addresses(host, reached, own):
-    assert reached_at(host, 5) == reached
-    assert load_settings(CONFIG, host=host).loopback_only is own
+    assert str(Address(host, 5).local) == reached
+    assert Address(host, 5).is_loopback is own

@@ -12,6 +12,7 @@ pytest.importorskip("grpc", reason="serving is not installed: bash shell/serving
 
 import uvicorn
 
+from convbert.serving.config import Address
 from convbert.serving.http import connections
 from convbert.serving.process.service import listen
 from tests.helpers.serving import free_port
@@ -83,11 +84,11 @@ def test_a_connection_too_many_is_closed(connect):
 
 
 def test_the_end_of_an_answer_does_not_wait_for_an_acknowledgement():
-    """Without TCP_NODELAY it may, for 40 ms; asyncio sets it if the socket names its protocol."""
+    """Without TCP_NODELAY it may, for 40 ms."""
 
     async def option() -> int:
         accepted = asyncio.get_running_loop().create_future()
-        listener = listen("127.0.0.1", free_port(), "--port")
+        listener = listen(Address("127.0.0.1", free_port()), "--port")
         server = await asyncio.start_server(lambda _, w: accepted.set_result(w), sock=listener)
         _, writer = await asyncio.open_connection(*listener.getsockname())
         taken = await accepted

@@ -20,7 +20,7 @@ READ_SETTINGS = """
 import json, sys
 import web_service
 settings = web_service.read_settings(web_service.parse_args(json.loads(sys.argv[1])))
-print(json.dumps([settings.http_port, settings.host]))
+print(json.dumps([settings.http.port, settings.http.host]))
 """
 
 

@@ -206,8 +206,8 @@ def test_a_run_folder_holds_one_service_and_loses_no_other_file(model_dir, tmp_p
 
 def test_another_process_with_the_id_of_a_service_is_not_it():
     own = psutil.Process()
-    assert Running(own.pid, own.create_time(), "::", 5, 6).process() == own
-    assert Running(own.pid, own.create_time() - 10, "::", 5, 6).process() is None
+    assert Running(own.pid, own.create_time(), "x:5", 6).process() == own
+    assert Running(own.pid, own.create_time() - 10, "x:5", 6).process() is None
 
 
 def test_ipv6_addresses(model_dir, tmp_path, run_script):

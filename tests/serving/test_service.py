@@ -114,35 +114,52 @@ def test_pairs_differ_from_their_first_sentence(service):
 
 HUGE = "word " * 1_000_000
 WRONG_REQUESTS = {
-    "empty body": (b"", 400),
-    "not JSON": (b"key=text&value=fine", 400),
-    "binary": (bytes(range(256)) * 20, 400),
-    "array": (b"[1, 2]", 400),
-    "no text": ({"key": [], "value": []}, 400),
-    "no key": ({"value": ["fine"]}, 400),
-    "wrong key": ({"key": ["sentence"], "value": ["fine"]}, 400),
-    "profile key": ({"key": ["text", "pipeline.profile"], "value": ["fine", "1"]}, 400),
-    "empty text": ({"key": ["text"], "value": [""]}, 400),
-    "blank text": ({"key": ["text", "text"], "value": ["fine", " \t"]}, 400),
-    "number": ({"key": ["text"], "value": [5]}, 400),
-    "not a list": ({"key": "text", "value": "fine"}, 400),
-    "fewer values": ({"key": ["text", "text"], "value": ["fine"]}, 400),
-    "more values": ({"key": ["text"], "value": ["fine", "bad"]}, 400),
-    "unknown field": ({**ONE, "sentence": "fine"}, 400),
-    "log id": ({**ONE, "logid": "x"}, 400),
-    "5 MB text": ({"key": ["text"], "value": [HUGE]}, 413),
-    "largest body": (b'{"key":["text"],"value":["%s"]}' % (b"x" * (4194304 - 29)), 400),
-    "long text": ({"key": ["text"], "value": [HUGE[:20_000]]}, 400),
-    "many texts": ({"key": ["text"] * 65, "value": ["fine"] * 65}, 400),
+    "empty body": b"",
+    "not JSON": b"key=text&value=fine",
+    "cut JSON": b'{"key": ["text"]',
+    "deep JSON": b"[" * 100000,
+    "binary": bytes(range(256)) * 20,
+    "array": b"[1, 2]",
+    "null": b"null",
+    "no fields": {},
+    "no text": {"key": [], "value": []},
+    "no key": {"value": ["fine"]},
+    "wrong key": {"key": ["sentence"], "value": ["fine"]},
+    "profile key": {"key": ["text", "pipeline.profile"], "value": ["fine", "1"]},
+    "empty text": {"key": ["text"], "value": [""]},
+    "blank text": {"key": ["text", "text"], "value": ["fine", " \t"]},
+    "number": {"key": ["text"], "value": [5]},
+    "nothing": {"key": ["text"], "value": [None]},
+    "not a list": {"key": "text", "value": "fine"},
+    "fewer values": {"key": ["text", "text"], "value": ["fine"]},
+    "more values": {"key": ["text"], "value": ["fine", "bad"]},
+    "half a pair": {"key": ["text", "text", "text_pair"], "value": ["fine"] * 3},
+    "second half of a pair": {"key": ["text_pair"], "value": ["fine"]},
+    "unknown field": {**ONE, "sentence": "fine"},
+    "log id that is a word": {**ONE, "logid": "x"},
+    "log id with a fraction": {**ONE, "logid": 1.5},
+    "log id that is true": {**ONE, "logid": True},
+    "log id of 65 bits": {**ONE, "logid": 2**63},
+    "log id of 5000 digits": b'{"key": [], "value": [], "logid": ' + b"9" * 5000 + b"}",
+    "log id text of 5000 digits": {**ONE, "logid": "9" * 5000},
+    "largest body": b'{"key":["text"],"value":["%s"]}' % (b"x" * (4194304 - 29)),
+    "long text": {"key": ["text"], "value": [HUGE[:20_000]]},
+    "long second text": {"key": ["text", "text_pair"], "value": ["fine", HUGE[:20_000]]},
+    "many texts": {"key": ["text"] * 65, "value": ["fine"] * 65},
 }
 
 
 @pytest.mark.parametrize("case", WRONG_REQUESTS)
 def test_a_wrong_request_is_refused_and_the_service_goes_on(service, case):
-    body, expected = WRONG_REQUESTS[case]
-    status, answer = service.http(body)
-    assert (status, answer["err_no"], answer["value"]) == (expected, 5000, [])
+    status, answer = service.http(WRONG_REQUESTS[case])
+    assert (status, answer["err_no"], answer["value"]) == (400, 5000, [])
     assert answer["err_msg"]
+    assert service.http(ONE)[0] == 200
+
+
+def test_a_body_that_is_too_large_is_refused(service):
+    status, answer = service.http({"key": ["text"], "value": [HUGE]})
+    assert (status, answer["err_no"]) == (413, 5000)
     assert service.http(ONE)[0] == 200
 
 
@@ -290,9 +307,7 @@ def test_a_pickle_in_tensors_is_never_loaded(service, tmp_path):
 
 def test_errors_show_no_path_and_no_text(service):
     secret = "mysecretword"
-    bodies = [body for body, _ in WRONG_REQUESTS.values()]
-    bodies += [{"key": ["text"], "value": [secret * 5000]}]
-    for body in bodies:
+    for body in (*WRONG_REQUESTS.values(), {"key": ["text"], "value": [secret * 5000]}):
         shown = service.http(body)[1]["err_msg"]
         assert "/" not in shown
         assert secret not in shown

@@ -20,7 +20,7 @@ from paddle_serving_server.pipeline.proto.pipeline_service_pb2_grpc import (
 )
 
 from convbert.command.start import EXIT_USER_ERROR
-from convbert.serving.config import Settings, host_port
+from convbert.serving.config import Settings
 from convbert.serving.pipeline.steps import (
     EXIT_WORKER_DIED,
     CheckedRequestOp,
@@ -83,11 +83,10 @@ class LoopbackServer(PipelineServer):
         self._watch(servicer)
         server = self._grpc_server()
         add_servicer(servicer, server)
-        address = host_port(self._settings.rpc_host or "0.0.0.0", self._settings.rpc_port)
         try:
-            server.add_insecure_port(address)
-        except RuntimeError:
-            raise UserError("port", f"cannot listen on {address}: the port is in use") from None
+            server.add_insecure_port(str(self._settings.rpc))
+        except RuntimeError as error:
+            raise UserError("port", f"cannot listen on {self._settings.rpc}: {error}") from None
         server.start()
         while not self._stop.wait(1.0):  # a wait without limit would hold signals back
             pass

@@ -25,8 +25,7 @@ _HEALTH_TIMEOUT_S = 2.0
 
 def health(running: Running) -> dict | None:
     """Return what GET /health says, or None when there is no answer."""
-    address = running.url.partition("//")[2]
-    connection = http.client.HTTPConnection(address, timeout=_HEALTH_TIMEOUT_S)
+    connection = http.client.HTTPConnection(running.address, timeout=_HEALTH_TIMEOUT_S)
     try:
         connection.request("GET", "/health")
         return json.load(connection.getresponse())
@@ -62,8 +61,10 @@ def start(script: str, argv: list[str], run_dir: str) -> int:
             print("stopped before it was ready", file=sys.stderr)
         return process.returncode or EXIT_NOT_READY
     seconds = time.monotonic() - began
-    print(f"ready: {running.url}/convbert/prediction, gRPC port {running.rpc_port}, ", end="")
-    print(f"pid {running.pid}, after {seconds:.1f} s; log {os.path.join(run_dir, LOG_FILE)}")
+    print(
+        f"ready: http://{running.address}/convbert/prediction, gRPC port {running.rpc_port}, "
+        f"pid {running.pid}, after {seconds:.1f} s; log {os.path.join(run_dir, LOG_FILE)}"
+    )
     return EXIT_READY
 
 
@@ -111,10 +112,12 @@ def status(run_dir: str) -> int:
         return EXIT_NOT_RUNNING
     state = health(running)
     if state is None:
-        print(f"not ready: pid {running.pid} does not answer at {running.url}; it may be stopping")
+        where = f"http://{running.address}"
+        print(f"not ready: pid {running.pid} does not answer at {where}; it may be stopping")
         return EXIT_NOT_READY
     print(
-        f"{state['status']}: pid {running.pid}, {running.url}, gRPC port {running.rpc_port}, "
-        f"up {state['uptime_s']} s, {state['restarts']} restarts, {state['reason']}"
+        f"{state['status']}: pid {running.pid}, http://{running.address}, "
+        f"gRPC port {running.rpc_port}, up {state['uptime_s']} s, {state['restarts']} restarts, "
+        f"{state['reason']}"
     )
     return EXIT_READY if state["status"] == "ready" else EXIT_NOT_READY

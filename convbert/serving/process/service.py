@@ -16,7 +16,7 @@ import time
 import uvicorn
 
 from convbert.command.start import EXIT_INTERRUPTED
-from convbert.serving.config import Settings, host_port, reached_at
+from convbert.serving.config import Address, Settings
 from convbert.serving.health import Health
 from convbert.serving.http.app import HttpFrontEnd
 from convbert.serving.http.connections import BoundedProtocol
@@ -44,25 +44,17 @@ class Service:
 
     def __init__(self, settings: Settings, command: list[str], run_dir: RunDir, quiet: bool):
         self._settings, self._command, self._run_dir = settings, command, run_dir
-        self._signal = 0
         set_up_logging(settings, run_dir, quiet)
 
     def run(self) -> int:
         """Serve; return the exit status: 0 after SIGTERM, 130 after Ctrl-C."""
-        settings = self._settings
-        with listen(settings.host, settings.http_port, "--port") as listener:
-            # The pipeline will listen here.
-            listen(settings.rpc_host, settings.rpc_port, "--rpc_port").close()
-            status = asyncio.run(self._serve(listener))
-        return EXIT_INTERRUPTED if self._signal == signal.SIGINT and status == 0 else status
+        with listen(self._settings.http, "--port") as listener:
+            listen(self._settings.rpc, "--rpc_port").close()  # the pipeline will listen here
+            return asyncio.run(self._serve(listener))
 
     async def _serve(self, listener: socket.socket) -> int:
-        settings = self._settings
-        signalled = self._signal_event()
-        health = Health()
-        connection = PipelineConnection(
-            reached_at(settings.rpc_host, settings.rpc_port), settings.service["max_body_bytes"]
-        )
+        settings, health = self._settings, Health()
+        connection = PipelineConnection(settings.rpc.local, settings.service["max_body_bytes"])
         supervisor = Supervisor(
             self._command,
             self._run_dir.pipeline_environment(settings.local["thread_num"]),
@@ -72,15 +64,14 @@ class Service:
             health,
         )
         app = HttpFrontEnd(settings, connection, health, supervisor.restart).app()
+        signalled = _signal_future()
         self._run_dir.announce(settings)
         self._log_addresses()
         keeping = asyncio.ensure_future(supervisor.run())
         server = _Server(_server_config(app))
         serving = asyncio.ensure_future(server.serve(sockets=[listener]))
-        stopping = asyncio.ensure_future(signalled.wait())
-        await asyncio.wait([keeping, serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([keeping, serving, signalled], return_when=asyncio.FIRST_COMPLETED)
         stop_by = time.monotonic() + STOP_S
-        stopping.cancel()
         server.should_exit = True
         await asyncio.wait([serving], timeout=DRAIN_S)
         if not serving.done():
@@ -89,32 +80,26 @@ class Service:
         await supervisor.stop(max(0.5, stop_by - time.monotonic()))
         await connection.close()
         serving.result()
-        return await keeping
-
-    def _signal_event(self) -> asyncio.Event:
-        """Return an event that SIGTERM or SIGINT sets."""
-        event = asyncio.Event()
-
-        def note(number: int) -> None:
-            self._signal = number
-            event.set()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, note, number)
-        return event
+        interrupted = signalled.done() and signalled.result() == signal.SIGINT
+        return await keeping or (EXIT_INTERRUPTED if interrupted else 0)
 
     def _log_addresses(self) -> None:
-        settings = self._settings
-        get_logger().info(
-            "HTTP on %s, gRPC on %s",
-            host_port(settings.host, settings.http_port),
-            host_port(settings.rpc_host, settings.rpc_port),
-        )
-        if not settings.loopback_only:
+        http, rpc = self._settings.http, self._settings.rpc
+        get_logger().info("HTTP on %s, gRPC on %s", http, rpc)
+        if not (http.is_loopback and rpc.is_loopback):
             get_logger().warning(
                 "reachable from other machines without password or encryption: "
                 "put a proxy with both in front, or a firewall"
             )
+
+
+def _signal_future() -> asyncio.Future[int]:
+    """Return a future that the first SIGTERM or SIGINT sets to its number."""
+    loop = asyncio.get_running_loop()
+    first = loop.create_future()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda n: first.done() or first.set_result(n), number)
+    return first
 
 
 class _Server(uvicorn.Server):
@@ -137,27 +122,22 @@ def _server_config(app) -> uvicorn.Config:
     )
 
 
-def listen(host: str, port: int, flag: str) -> socket.socket:
+def listen(address: Address, flag: str) -> socket.socket:
     """Return a listening socket; ``flag`` chooses another port.
 
     Raises:
         UserError: the port is in use or the address is not this machine's.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named asyncio sets TCP_NODELAY; without, each answer waits 40 ms for an ACK.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
-    except (OSError, OverflowError) as error:
-        listener.close()
-        reason = getattr(error, "strerror", None) or error
-        in_use = getattr(error, "errno", None) == errno.EADDRINUSE
-        hint = f"; stop the process that uses it, or choose another with {flag}" if in_use else ""
-        raise UserError(
-            "port", f"cannot listen on {host_port(host, port)}: {reason}{hint}"
-        ) from None
+        listener = socket.create_server(address, family=family, backlog=_BACKLOG)
+    except OSError as error:
+        in_use = error.errno == errno.EADDRINUSE
+        hint = f": stop the process that uses it, or choose another with {flag}" if in_use else ""
+        reason = error.strerror.partition(" (")[0]
+        raise UserError("port", f"cannot listen on {address}: {reason}{hint}") from None
+    # Connections inherit it; without, the end of an answer may wait 40 ms for an acknowledgement.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 

@@ -13,7 +13,7 @@ from typing import IO
 
 import psutil
 
-from convbert.serving.config import Settings, reached_at
+from convbert.serving.config import Settings
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import ensure_writable_dir, write_json
 
@@ -29,18 +29,15 @@ _LONGEST_SOCKET_DIR = 60
 
 @dataclass(frozen=True)
 class Running:
-    """A service that was started; ``started`` tells its process from a later one with that id."""
+    """A service that was started, and where this machine reaches it.
+
+    ``started`` tells its process from a later one with that id.
+    """
 
     pid: int
     started: float
-    host: str
-    port: int
+    address: str
     rpc_port: int
-
-    @property
-    def url(self) -> str:
-        """Where this machine reaches the HTTP front end."""
-        return f"http://{reached_at(self.host, self.port)}"
 
     def process(self) -> psutil.Process | None:
         """Return that very process, or None when it has ended."""
@@ -98,13 +95,8 @@ class RunDir:
     def announce(self, settings: Settings) -> None:
         """Record this process as the running service."""
         process = psutil.Process()
-        running = Running(
-            process.pid,
-            process.create_time(),
-            settings.host,
-            settings.http_port,
-            settings.rpc_port,
-        )
+        address, rpc_port = str(settings.http.local), settings.rpc.port
+        running = Running(process.pid, process.create_time(), address, rpc_port)
         write_json(os.path.join(self.path, STATE_FILE), asdict(running))
 
     def pipeline_environment(self, threads: int) -> dict[str, str]:
