@@ -61,7 +61,7 @@ def read_settings(args: argparse.Namespace):
 def run_service(args: argparse.Namespace, settings, argv) -> int:
     """Run the HTTP front end and, supervised by it, the pipeline."""
     with serving_packages():
-        from convbert.serving.process.service import Service
+        from convbert.serving.process import service
         from convbert.serving.process.state import RunDir
         from convbert.serving.served_model import check_served
 
@@ -70,7 +70,7 @@ def run_service(args: argparse.Namespace, settings, argv) -> int:
     command += ["--config", os.path.abspath(args.config), "--model_dir", settings.model_dir]
     command += ["--pipeline_only", "--parent", str(os.getpid())]
     with RunDir(args.run_dir) as run_dir:
-        return Service(settings, command, run_dir, args.quiet).run()
+        return service.run_service(settings, command, run_dir, args.quiet)
 
 
 def run_pipeline(args: argparse.Namespace, settings) -> None:

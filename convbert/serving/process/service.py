@@ -32,65 +32,61 @@ DRAIN_S, STOP_S = 3.0, 4.3
 _BACKLOG = 512
 
 
-class Service:
-    """Runs until SIGTERM or SIGINT, or until the pipeline cannot be kept running.
+def run_service(settings: Settings, command: list[str], run_dir: RunDir, quiet: bool) -> int:
+    """Serve until SIGTERM or SIGINT, or until the pipeline cannot be kept running.
 
     Args:
         settings: the checked configuration.
         command: starts the pipeline alone.
         run_dir: the service's own folder.
         quiet: log to the file only, not to standard error too.
+
+    Returns:
+        The exit status: 0 after SIGTERM, 130 after Ctrl-C, else that of the supervisor.
+
+    Raises:
+        UserError: one of the ports cannot be used.
     """
+    set_up_logging(settings, run_dir, quiet)
+    with listen(settings.http, "--port") as listener:
+        listen(settings.rpc, "--rpc_port").close()  # the pipeline will listen here
+        return asyncio.run(_serve(settings, command, run_dir, listener))
 
-    def __init__(self, settings: Settings, command: list[str], run_dir: RunDir, quiet: bool):
-        self._settings, self._command, self._run_dir = settings, command, run_dir
-        set_up_logging(settings, run_dir, quiet)
 
-    def run(self) -> int:
-        """Serve; return the exit status: 0 after SIGTERM, 130 after Ctrl-C."""
-        with listen(self._settings.http, "--port") as listener:
-            listen(self._settings.rpc, "--rpc_port").close()  # the pipeline will listen here
-            return asyncio.run(self._serve(listener))
+async def _serve(
+    settings: Settings, command: list[str], run_dir: RunDir, listener: socket.socket
+) -> int:
+    health = Health()
+    connection = PipelineConnection(settings.rpc.local, settings.service["max_body_bytes"])
+    supervisor = Supervisor(settings, command, run_dir, connection, health)
+    app = HttpFrontEnd(settings, connection, health, supervisor.restart).app()
+    signalled = _signal_future()
+    run_dir.announce(settings)
+    _log_addresses(settings)
+    keeping = asyncio.ensure_future(supervisor.run())
+    server = _Server(_server_config(app))
+    serving = asyncio.ensure_future(server.serve(sockets=[listener]))
+    await asyncio.wait([keeping, serving, signalled], return_when=asyncio.FIRST_COMPLETED)
+    stop_by = time.monotonic() + STOP_S
+    server.should_exit = True
+    await asyncio.wait([serving], timeout=DRAIN_S)
+    if not serving.done():
+        supervisor.kill()
+    await asyncio.wait([serving])
+    await supervisor.stop(max(0.5, stop_by - time.monotonic()))
+    await connection.close()
+    serving.result()
+    interrupted = signalled.done() and signalled.result() == signal.SIGINT
+    return await keeping or (EXIT_INTERRUPTED if interrupted else 0)
 
-    async def _serve(self, listener: socket.socket) -> int:
-        settings, health = self._settings, Health()
-        connection = PipelineConnection(settings.rpc.local, settings.service["max_body_bytes"])
-        supervisor = Supervisor(
-            self._command,
-            self._run_dir.pipeline_environment(settings.local["thread_num"]),
-            self._run_dir.path,
-            connection,
-            settings.service["start_timeout_s"],
-            health,
+
+def _log_addresses(settings: Settings) -> None:
+    get_logger().info("HTTP on %s, gRPC on %s", settings.http, settings.rpc)
+    if not (settings.http.is_loopback and settings.rpc.is_loopback):
+        get_logger().warning(
+            "reachable from other machines without password or encryption: "
+            "put a proxy with both in front, or a firewall"
         )
-        app = HttpFrontEnd(settings, connection, health, supervisor.restart).app()
-        signalled = _signal_future()
-        self._run_dir.announce(settings)
-        self._log_addresses()
-        keeping = asyncio.ensure_future(supervisor.run())
-        server = _Server(_server_config(app))
-        serving = asyncio.ensure_future(server.serve(sockets=[listener]))
-        await asyncio.wait([keeping, serving, signalled], return_when=asyncio.FIRST_COMPLETED)
-        stop_by = time.monotonic() + STOP_S
-        server.should_exit = True
-        await asyncio.wait([serving], timeout=DRAIN_S)
-        if not serving.done():
-            supervisor.kill()
-        await asyncio.wait([serving])
-        await supervisor.stop(max(0.5, stop_by - time.monotonic()))
-        await connection.close()
-        serving.result()
-        interrupted = signalled.done() and signalled.result() == signal.SIGINT
-        return await keeping or (EXIT_INTERRUPTED if interrupted else 0)
-
-    def _log_addresses(self) -> None:
-        http, rpc = self._settings.http, self._settings.rpc
-        get_logger().info("HTTP on %s, gRPC on %s", http, rpc)
-        if not (http.is_loopback and rpc.is_loopback):
-            get_logger().warning(
-                "reachable from other machines without password or encryption: "
-                "put a proxy with both in front, or a firewall"
-            )
 
 
 def _signal_future() -> asyncio.Future[int]:
@@ -103,7 +99,7 @@ def _signal_future() -> asyncio.Future[int]:
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn, which leaves signals to `Service`."""
+    """Uvicorn, which leaves signals to `_signal_future`."""
 
     def capture_signals(self):
         """Install no handlers."""

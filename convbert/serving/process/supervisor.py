@@ -10,8 +10,9 @@ import sys
 import time
 
 from convbert.command.start import EXIT_USER_ERROR
+from convbert.serving.config import Settings
 from convbert.serving.health import Health, State
-from convbert.serving.process.state import LOG_FILE
+from convbert.serving.process.state import LOG_FILE, RunDir
 from convbert.serving.protocol import ErrNo, RequestError
 from convbert.serving.rpc import PipelineConnection, text_message
 from paddlenlp.utils.log import get_logger
@@ -32,23 +33,25 @@ class Supervisor:
     Paddle Serving answers some errors with ``kill -9`` of its whole group, hence its own.
 
     Args:
-        command, environment, folder: how and where to start the pipeline.
+        settings: threads, and seconds from start to the first answer.
+        command: starts the pipeline.
+        run_dir: where it runs.
         connection: for the readiness probe, a real prediction.
-        start_timeout: seconds from start to the first answer.
         health: kept up to date.
     """
 
     def __init__(
         self,
+        settings: Settings,
         command: list[str],
-        environment: dict[str, str],
-        folder: str,
+        run_dir: RunDir,
         connection: PipelineConnection,
-        start_timeout: float,
         health: Health,
     ):
-        self._command, self._environment, self._folder = command, environment, folder
-        self._connection, self._start_timeout, self._health = connection, start_timeout, health
+        self._command, self._folder = command, run_dir.path
+        self._environment = run_dir.pipeline_environment(settings.local["thread_num"])
+        self._connection, self._health = connection, health
+        self._start_timeout = settings.service["start_timeout_s"]
         self._process: asyncio.subprocess.Process | None = None
         self._ends: list[float] = []
         self._failed_starts = 0  # in a row
