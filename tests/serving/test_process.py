@@ -20,6 +20,7 @@ import grpc
 
 from convbert.serving.process.state import RunDir, Running
 from convbert.serving.rpc import Request, unary_call
+from tests.conftest import without_manifest
 from tests.helpers.errors import assert_refused
 from tests.helpers.serving import (
     CONTROL,
@@ -130,8 +131,8 @@ def test_a_wrong_start_is_one_line(model_dir, tmp_path, run_script, flags, code)
     assert len(done.stderr.splitlines()) == 1
 
 
-def other_vocabulary(model_dir, folder):
-    """A copy of the served model with a word too many."""
+def with_another_word(model_dir, folder):
+    """A copy of the served model whose vocabulary has a word too many."""
     shutil.copytree(str(model_dir), str(folder))
     with open(folder / "vocab.txt", "a") as file:
         file.write("oneword\n")
@@ -146,14 +147,18 @@ def other_vocabulary(model_dir, folder):
         ("service.max_seq_len=65", 2, "served-model"),
         ("dag.is_thread_op=false service.max_seq_len=65", 2, "served-model"),
         ("vocabulary", 2, "vocabulary"),
+        ("damaged", 2, "file-damaged"),
         ("service.start_timeout_s=1", 1, "service"),
     ],
 )
 def test_what_only_the_pipeline_finds_ends_the_start_in_one_line(
     model_dir, tmp_path, run_script, opt, status, code
 ):
-    if opt == "vocabulary":
-        model_dir, opt = other_vocabulary(model_dir, tmp_path / "server"), "worker_num=32"
+    if opt in ("vocabulary", "damaged"):
+        model_dir = with_another_word(model_dir, tmp_path / "server")
+        if opt == "vocabulary":
+            without_manifest(model_dir)
+        opt = "worker_num=32"
     service = Served(model_dir, tmp_path / "run", *opt.split())
     done = run_script(CONTROL, "start", *service.flags)
     assert done.returncode == status

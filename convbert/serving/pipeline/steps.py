@@ -126,7 +126,8 @@ class ConvBertOp(Op):
             self._own.runner = Runner(self._settings, worker)
             super()._run(worker, *args)
         except UserError as error:  # the served model cannot be opened in this process
-            print(f"error: {error} [{error.code}]", file=sys.stderr, flush=True)
+            # In one piece, because other threads print too.
+            os.write(sys.stderr.fileno(), f"error: {error} [{error.code}]\n".encode())
             os._exit(EXIT_USER_ERROR)
         except BaseException:  # requests would hang if only this thread ended
             get_logger().exception("worker %s failed: ending the pipeline", worker)
