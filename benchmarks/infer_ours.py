@@ -1,12 +1,14 @@
-"""Our sides of the inference benchmarks: the exported program on each engine.
+"""Our sides of the inference benchmarks: the exported model on each engine.
 
-infer_ours.py prepare WORK CONFIG_JSON   write the weights of all sides, export the program
-infer_ours.py SIDE WORK CONFIG_JSON      answer requests
+infer_ours.py prepare WORK CONFIG_JSON             write the weights of all sides, and our models
+infer_ours.py paddle|openvino|int8 WORK CONFIG_JSON   answer requests
 """
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -14,40 +16,61 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
+from benchmarks.models import REVIEWS, export_random
 from benchmarks.sides import answer_batches, memory_mb
 from convbert.command.start import start_paddle
+from convbert.inference.engines import EngineOptions, open_engine
+from paddlenlp.transformers.convbert.configuration import ConvBertConfig
+
+# side -> exported directory, engine, precision
+SIDES = {
+    "paddle": ("float", "paddle", "fp32"),
+    "openvino": ("float", "openvino", "fp32"),
+    "int8": ("int8", "openvino", "int8"),
+}
+CALIBRATION_TEXTS, DEV_TEXTS = 100, 16
 
 
 def prepare(work: Path, config_json: str) -> None:
-    """Write random weights under transformers' names and our exported program."""
-    from alignment.ours import CLASSIFIER, random_model
-    from convbert.inference.export import save_program
-    from paddlenlp.transformers import ConvBertConfig
+    """Write random weights under transformers' names, and our models in float and int8."""
+    start_paddle()
+    from convbert.inference.quantize import quantize_export
+    from convbert.text.reading import Row
+    from paddlenlp.datasets import load_dataset
     from paddlenlp.transformers.convbert.weight_names import to_hf
 
     config = ConvBertConfig(**json.loads(config_json))
-    model = random_model(config, CLASSIFIER)
+    (work / "float").mkdir()
+    model = export_random(config, work / "float")
     arrays = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    np.savez(work / "weights.npz", **to_hf(arrays, config, CLASSIFIER))
-    save_program(model, str(work / "ours" / "inference"))
+    np.savez(work / "weights.npz", **to_hf(arrays, config, type(model).__name__))
+    train, dev = load_dataset("glue", "sst-2", splits=["train", "dev"], data_dir=str(REVIEWS))
+    texts = [Row(train[number]["sentence"]) for number in range(CALIBRATION_TEXTS)]
+    judged = [
+        Row(dev[number]["sentence"], label_id=int(dev[number]["labels"]))
+        for number in range(DEV_TEXTS)
+    ]
+    # The answers of a random model are near 0.5, so any loss of accuracy is accepted.
+    quantize_export(str(work / "float"), str(work / "int8"), texts, judged, max_drop=100)
 
 
-def serve(work: Path) -> None:
-    """Open the exported program and answer requests."""
-    import paddle
-
-    from convbert.inference.engines import open_engine
-
+def serve(side: str, work: Path) -> None:
+    """Open an exported model and answer requests."""
+    directory, engine, precision = SIDES[side]
+    if engine == "paddle":
+        start_paddle()
+    os.environ["XDG_CACHE_HOME"] = str(work / "cache")  # of compiled models
+    package = importlib.import_module(engine)
     before = memory_mb()["resident_mb"]
-    predictor = open_engine(str(work / "ours"))
-    versions = {"paddle": paddle.__version__}
-    answer_batches(lambda ids: predictor.run(ids, np.zeros_like(ids)), versions, before)
+    options = EngineOptions(engine=engine, precision=precision)
+    run = open_engine(str(work / directory), options).run
+    versions = {engine: package.__version__.split("-")[0]}
+    answer_batches(lambda ids: run(ids, np.zeros_like(ids)), versions, before)
 
 
 if __name__ == "__main__":
     action, place, text = sys.argv[1:]
-    start_paddle()
     if action == "prepare":
         prepare(Path(place), text)
     else:
-        serve(Path(place))
+        serve(action, Path(place))

@@ -26,18 +26,21 @@ PRODUCTS = "products"
 # side -> its name in tables, colour and style in the plot
 LABELS = {
     "paddle": ("ours, Paddle Inference", "tab:red", "o--"),
+    "openvino": ("ours, OpenVINO", "tab:red", "o-"),
+    "openvino_int8": ("ours, OpenVINO int8", "tab:pink", "o-"),
     "torch": ("torch eager", "tab:blue", "o-"),
     "torch_compile": ("torch.compile", "tab:cyan", "o-"),
     "onnxruntime": ("ONNX Runtime", "tab:orange", "o-"),
     "openvino_peer": ("OpenVINO on transformers' ONNX", "tab:purple", "o-"),
     PRODUCTS: ("matrix products alone", "black", ":"),
 }
-OURS = ("paddle",)  # float32
+OURS, INT8 = ("paddle", "openvino"), "openvino_int8"
 PEERS = ("torch", "torch_compile", "onnxruntime", "openvino_peer")
-# (batch, length) -> how many times as fast as torch eager our fastest engine must be
+# (batch, length) -> how many times as fast as torch eager our fastest engine in float32 must be
 BOUNDS: dict[Shape, float] = {
     (1, 16): 2.0, (1, 32): 2.0, (1, 128): 1.6, (8, 32): 1.35, (8, 128): 1.35, (32, 32): 1.35,
 }  # fmt: skip
+INT8_BOUNDS: dict[Shape, float] = {(1, 32): 4.0, (8, 32): 3.5}
 START, END = "<!-- table of benchmarks/report_inference.py -->\n", "<!-- end of the table -->\n"
 
 
@@ -74,29 +77,39 @@ def times(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def ratios(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield how many times as fast our fastest engine in float32 is, and the bound."""
+    """Yield how many times as fast as each peer our fastest engine in float32 is, and int8.
+
+    A ratio below 1 is bold. The last column is the largest difference of the float32 logits.
+    """
     peers = [name for name in (*PEERS, PRODUCTS) if any(name in row["ms"] for row in rows)]
     names = " | ".join(LABELS[name][0] for name in peers)
-    yield f"| times as fast as | {names} | bound on torch eager | largest difference of logits |"
-    yield "|---|" + "---|" * (len(peers) + 2)
+    yield f"| times as fast as | {names} | bound | int8: torch eager | bound | logits differ by |"
+    yield "|---|" + "---|" * (len(peers) + 4)
     for row in rows:
         ms, shape = row["ms"], tuple(row["shape"])
         ours = min(ms[name] for name in OURS if name in ms)
-        cells = [ratio(ms[name] / ours, name) if name in ms else "" for name in peers]
-        bound = BOUNDS.get(shape)
-        reached = "" if bound is None else f"{bound} {verdict(ms['torch'] / ours >= bound)}"
-        worst = max(row["difference"].values())
-        yield f"| {shape_name(shape)} | {' | '.join(cells)} | {reached} | {worst:.0e} |"
+        values = {name: ms[name] / ours for name in peers if name in ms}
+        cells = [bold_below_1(name, values) for name in peers]
+        cells.append(bound(values["torch"], BOUNDS.get(shape)))
+        int8 = ms["torch"] / ms[INT8] if INT8 in ms else None
+        cells += [f"{int8:.2f}", bound(int8, INT8_BOUNDS.get(shape))] if int8 else ["", ""]
+        worst = max(value for name, value in row["difference"].items() if name != INT8)
+        yield f"| {shape_name(shape)} | {' | '.join(cells)} | {worst:.0e} |"
 
 
-def ratio(value: float, name: str) -> str:
-    """Return a ratio, in bold if a peer is faster than our fastest engine."""
-    return f"**{value:.2f}**" if value < 1 and name in PEERS else f"{value:.2f}"
+def bold_below_1(name: str, values: dict[str, float]) -> str:
+    """Return a ratio as text, in bold if the peer is faster than we are."""
+    if name not in values:
+        return ""
+    text = f"{values[name]:.2f}"
+    return f"**{text}**" if values[name] < 1 and name in PEERS else text
 
 
-def verdict(reached: bool) -> str:
-    """Return the word for a bound."""
-    return "reached" if reached else "**not reached**"
+def bound(ratio: float, wanted: float | None) -> str:
+    """Return a bound on a ratio and whether it is reached."""
+    if wanted is None:
+        return ""
+    return f"{wanted} {'reached' if ratio >= wanted else '**not reached**'}"
 
 
 def plot(result: dict[str, Any], path: str) -> None:

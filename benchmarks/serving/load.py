@@ -28,9 +28,10 @@ sys.path.insert(0, str(HERE.parents[1]))
 
 import numpy as np
 
+from benchmarks.models import REVIEWS
 from benchmarks.serving.clients import Load, send
 from benchmarks.serving.report import SHIPPED, write_report
-from benchmarks.serving.service import REVIEWS, Service, make_model
+from benchmarks.serving.service import Service, make_model
 from convbert.command.flags import int_at_least, make_parser
 from convbert.command.provenance import provenance
 from convbert.command.start import run_main, start_paddle

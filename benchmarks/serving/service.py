@@ -13,39 +13,23 @@ from typing import Any
 
 import psutil
 
+from benchmarks.models import ROOT, export_random
 from benchmarks.serving.clients import Load
+from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import ensure_writable_dir
 
-ROOT = Path(__file__).resolve().parents[2]
-REVIEWS = ROOT / "data" / "reviews"
 WEB_SERVICE = ROOT / "deploy" / "serving_python" / "web_service.py"
 START_S = 180.0
 ENVIRONMENT = dict(os.environ)  # before this program changes its own
 
 
 def make_model(size: str, folder: Path) -> tuple[Path, Path]:
-    """Export and convert a random model; return both directories.
-
-    Its vocabulary is the embedded one, filled up to the published number of words.
-    """
-    from convbert.inference.export import export_checkpoint
+    """Export and convert a random model; return both directories."""
     from convbert.serving.served_model import convert
-    from paddlenlp.transformers import (
-        ConvBertConfig,
-        ConvBertForSequenceClassification,
-        ConvBertTokenizer,
-    )
 
-    config, folder = ConvBertConfig.preset(size), ensure_writable_dir(folder)
-    words = (REVIEWS / "vocab.txt").read_text(encoding="utf-8").splitlines()
-    words += [f"[unused{number}]" for number in range(config.vocab_size - len(words))]
-    (folder / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
-    tokenizer = ConvBertTokenizer(folder / "vocab.txt")
-    checkpoint, exported, served = (folder / name for name in ("checkpoint", "exported", "served"))
-    ConvBertForSequenceClassification(config).save_pretrained(str(checkpoint))
-    tokenizer.save_pretrained(str(checkpoint))
-    export_checkpoint(str(checkpoint), str(exported))
+    exported, served = folder / "exported", folder / "served"
+    exported.mkdir(parents=True)
+    export_random(ConvBertConfig.preset(size), exported)
     convert(str(exported), str(served), str(folder / "client"))
     return exported, served
 

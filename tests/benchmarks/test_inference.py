@@ -52,9 +52,10 @@ class FakeSide:
 
 def test_sides_take_turns_and_warm_up_first():
     sides = {"torch": FakeSide([[1.0]]), "paddle": FakeSide([[1.0 + 1e-7]])}
+    sides["openvino_int8"] = FakeSide([[1.1]])  # is not held to the tolerance
     row = bench_inference.measure(sides, (1, 4), rounds=3, words=10)
     # Request 1 compares, request 2 is the round that is not counted.
-    assert row["ms"] == {"torch": 4, "paddle": 4}
+    assert row["ms"] == {"torch": 4, "paddle": 4, "openvino_int8": 4}
     assert row["range_ms"]["paddle"] == [3, 5]
 
 
@@ -66,14 +67,22 @@ def test_a_wrong_answer_stops_the_benchmark(logits):
 
 
 def test_a_bound_is_reached_or_not():
-    ms = {"torch": 100.0, "paddle": 40.0, "onnxruntime": 30.0}
+    ms = {
+        "torch": 100.0,
+        "paddle": 60.0,
+        "openvino": 40.0,
+        "openvino_int8": 20.0,
+        "onnxruntime": 30.0,
+    }
+    differences = {"openvino": 2e-7, "openvino_int8": 0.1}
     rows = [
-        {"shape": [1, 32], "ms": ms, "difference": {"paddle": 1e-7}},
-        {"shape": [1, 16], "ms": {**ms, "paddle": 60.0}, "difference": {"paddle": 2e-7}},
+        {"shape": [1, 32], "ms": ms, "difference": differences},
+        {"shape": [8, 32], "ms": {**ms, "torch": 50.0}, "difference": differences},
     ]
     first, second = list(report_inference.ratios(rows))[2:]
-    assert first.startswith("| 1 x 32 | 2.50 | **0.75** | 2.0 reached |")
-    assert second.startswith("| 1 x 16 | 1.67 | **0.50** | 2.0 **not reached** |")
+    assert first == "| 1 x 32 | 2.50 | **0.75** | 2.0 reached | 5.00 | 4.0 reached | 2e-07 |"
+    missed = "1.35 **not reached** | 2.50 | 3.5 **not reached** | 2e-07 |"
+    assert second == f"| 8 x 32 | 1.25 | **0.75** | {missed}"
 
 
 @pytest.mark.parametrize("name", ["README.md", "README_cn.md"])
