@@ -48,7 +48,7 @@ def main(argv=None) -> int:
     import paddle
 
     with tempfile.TemporaryDirectory() as folder:
-        export_random(ConvBertConfig.preset(args.model), Path(folder))
+        export_random(ConvBertConfig.preset(args.model), Path(folder) / "model")
         rounds = [
             {engine: start(engine, folder) for engine in args.engines}
             for _ in range(args.rounds + 1)
@@ -76,7 +76,7 @@ def table(record: dict[str, Any]) -> str:
 def start(engine: str, folder: str) -> float:
     """Return the seconds of one run of infer.py on its default sentence."""
     script = str(ROOT / "deploy" / "inference_python" / "infer.py")
-    command = [sys.executable, script, "--model_dir", folder, "--engine", engine]
+    command = [sys.executable, script, "--model_dir", f"{folder}/model", "--engine", engine]
     command += ["--output_npy", f"{folder}/answer.npy"]
     environment = {**os.environ, "XDG_CACHE_HOME": f"{folder}/cache"}  # of compiled models
     began = time.perf_counter()

@@ -40,7 +40,6 @@ def prepare(work: Path, config_json: str) -> None:
     from paddlenlp.transformers.convbert.weight_names import to_hf
 
     config = ConvBertConfig(**json.loads(config_json))
-    (work / "float").mkdir()
     model = export_random(config, work / "float")
     arrays = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     np.savez(work / "weights.npz", **to_hf(arrays, config, type(model).__name__))

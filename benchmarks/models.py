@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
+from paddlenlp.utils.products import product_directory
 
 ROOT = Path(__file__).resolve().parents[1]
 REVIEWS = ROOT / "data" / "reviews"
@@ -24,10 +25,11 @@ def export_random(config: ConvBertConfig, folder: Path):
     from paddlenlp.transformers import ConvBertTokenizer
 
     model = random_model(config, CLASSIFIER)
-    save_program(model, str(folder / "inference"))
     words = (REVIEWS / "vocab.txt").read_text(encoding="utf-8").splitlines()
     words += [f"[unused{number}]" for number in range(config.vocab_size - len(words))]
-    (folder / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
-    ConvBertTokenizer(folder / "vocab.txt").save_pretrained(folder)
-    model.save_config(str(folder))
+    with product_directory(folder, "exported model") as work:
+        save_program(model, str(work / "inference"))
+        (work / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+        ConvBertTokenizer(work / "vocab.txt").save_pretrained(work)
+        model.save_config(str(work))
     return model

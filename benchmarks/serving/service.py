@@ -28,7 +28,6 @@ def make_model(size: str, folder: Path) -> tuple[Path, Path]:
     from convbert.serving.served_model import convert
 
     exported, served = folder / "exported", folder / "served"
-    exported.mkdir(parents=True)
     export_random(ConvBertConfig.preset(size), exported)
     convert(str(exported), str(served), str(folder / "client"))
     return exported, served
