@@ -20,7 +20,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.models import export_random
+from benchmarks.models import export_random, random_classifier
 from benchmarks.result_file import write_result
 from convbert.command.flags import int_at_least, make_parser
 from convbert.command.provenance import provenance
@@ -48,7 +48,8 @@ def main(argv=None) -> int:
     import paddle
 
     with tempfile.TemporaryDirectory() as folder:
-        export_random(ConvBertConfig.preset(args.model), Path(folder) / "model")
+        work, config = Path(folder), ConvBertConfig.preset(args.model)
+        export_random(random_classifier(config, work / "weights.npz"), work / "model")
         rounds = [
             {engine: start(engine, folder) for engine in args.engines}
             for _ in range(args.rounds + 1)

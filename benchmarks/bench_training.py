@@ -10,7 +10,6 @@ their logits, dropout off, must agree within 1e-5.
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -79,15 +78,15 @@ def measure(name: str, rounds: int, versions: dict[str, str]) -> list[dict[str, 
     config = ConvBertConfig.preset("convbert-base", **overrides)
     settings = json.dumps({key: getattr(config, key) for key in SHARED})
     with ExitStack() as stack:
-        weights = os.path.join(stack.enter_context(tempfile.TemporaryDirectory()), "weights.npz")
+        work = stack.enter_context(tempfile.TemporaryDirectory())
         peer = [ROOT / ".venv-peers" / "bin" / "python", HERE / "train_peers.py"]
-        ours = [sys.executable, HERE / "train_ours.py", settings, weights]  # writes the weights
+        ours = [sys.executable, HERE / "train_ours.py", work, settings]  # writes the weights
         sides = {
             "paddle": stack.enter_context(Side(ours)),
             PLAIN: stack.enter_context(Side(ours, PPNLP_CPU_OPS="0")),
         }
         for side, mode in PEERS.items():
-            sides[side] = stack.enter_context(Side([*peer, mode, settings, weights]))
+            sides[side] = stack.enter_context(Side([*peer, mode, work, settings]))
         for side in sides.values():
             versions.update(side.versions)
         rows = []

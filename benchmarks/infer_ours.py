@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from benchmarks.models import REVIEWS, export_random
+from benchmarks.models import REVIEWS, export_random, random_classifier
 from benchmarks.sides import answer_batches, memory_mb
 from convbert.command.start import start_paddle
 from convbert.inference.engines import EngineOptions, open_engine
@@ -37,12 +37,9 @@ def prepare(work: Path, config_json: str) -> None:
     from convbert.inference.quantize import quantize_export
     from convbert.text.reading import Row
     from paddlenlp.datasets import load_dataset
-    from paddlenlp.transformers.convbert.weight_names import to_hf
 
     config = ConvBertConfig(**json.loads(config_json))
-    model = export_random(config, work / "float")
-    arrays = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    np.savez(work / "weights.npz", **to_hf(arrays, config, type(model).__name__))
+    export_random(random_classifier(config, work / "weights.npz"), work / "float")
     train, dev = load_dataset("glue", "sst-2", splits=["train", "dev"], data_dir=str(REVIEWS))
     texts = [Row(train[number]["sentence"]) for number in range(CALIBRATION_TEXTS)]
     judged = [

@@ -1,6 +1,6 @@
 """Our side of bench_training.py: training steps of this repository's model and optimizer.
 
-train_ours.py CONFIG_JSON WEIGHTS   writes random weights for the other sides, then answers requests
+train_ours.py WORK CONFIG_JSON   writes random weights for the other sides, then answers requests
 """
 
 from __future__ import annotations
@@ -12,29 +12,24 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np
-
+from benchmarks.models import random_classifier
 from benchmarks.sides import answer_requests
 from convbert.command.start import start_paddle
+from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 
 
-def main(config_json: str, weights: str) -> None:
+def main(work: str, config_json: str) -> None:
     """Write the weights, then answer requests."""
     start_paddle(training=True)
     import paddle
     import paddle.nn.functional as F
 
-    from alignment.ours import CLASSIFIER, random_model
     from convbert.training.optimizer import make_optimizer, make_schedule
-    from paddlenlp.transformers import ConvBertConfig
-    from paddlenlp.transformers.convbert.weight_names import to_hf
 
     config = ConvBertConfig(**json.loads(config_json))
-    model = random_model(config, CLASSIFIER)
+    model = random_classifier(config, Path(work) / "weights.npz")
     schedule = make_schedule("linear", 1e-4, 10**6, 0)
     optimizer = make_optimizer(model, schedule, config.num_hidden_layers, 1.0)
-    arrays = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    np.savez(weights, **to_hf(arrays, config, CLASSIFIER))
 
     def handle(ids, labels, train):
         ids, labels = paddle.to_tensor(ids), paddle.to_tensor(labels)

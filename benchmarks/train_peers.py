@@ -1,34 +1,26 @@
 """The peers of bench_training.py: ConvBERT of transformers on PyTorch with torch's fused AdamW.
 
-train_peers.py eager|compiled CONFIG_JSON WEIGHTS
+train_peers.py eager|compiled WORK CONFIG_JSON
 """
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np
 import torch
 import transformers
 
+from benchmarks.infer_peers import build
 from benchmarks.sides import answer_requests
 
 
-def main(mode: str, config_json: str, weights: str) -> None:
+def main(mode: str, work: str, config_json: str) -> None:
     """Load the weights that our side wrote, then answer requests."""
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    settings = json.loads(config_json)
-    settings["num_labels"] = settings.pop("num_classes")
-    model = transformers.ConvBertForSequenceClassification(transformers.ConvBertConfig(**settings))
-    with np.load(weights) as arrays:
-        state = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    model.load_state_dict(state, strict=True)
+    model = build(Path(work), config_json)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=1e-4, eps=1e-6, weight_decay=0.01, fused=True
     )

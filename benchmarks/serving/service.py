@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.models import ROOT, export_random
+from benchmarks.models import ROOT, export_random, random_classifier
 from benchmarks.serving.clients import Load
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.utils.errors import UserError
@@ -28,7 +28,8 @@ def make_model(size: str, folder: Path) -> tuple[Path, Path]:
     from convbert.serving.served_model import convert
 
     exported, served = folder / "exported", folder / "served"
-    export_random(ConvBertConfig.preset(size), exported)
+    folder.mkdir()
+    export_random(random_classifier(ConvBertConfig.preset(size), folder / "weights.npz"), exported)
     convert(str(exported), str(served), str(folder / "client"))
     return exported, served
 
