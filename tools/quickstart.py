@@ -13,6 +13,7 @@ import shlex
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,6 +21,8 @@ sys.path.insert(0, str(ROOT))
 
 from convbert.command.flags import DEFAULT_SENTENCE, add_device_flag, make_parser
 from convbert.command.start import run_main
+from convbert.inference.engines import installed
+from convbert.inference.engines.onnx_runtime import convert
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.log import get_logger
 
@@ -64,14 +67,30 @@ def main(argv=None) -> None:
 
     python("train.py", *training_flags(args), *device, "--output_dir", str(checkpoint))
     python("tools/export_model.py", "--model_path", best, "--save_inference_dir", exported)
-    answers = {
-        "dygraph": predict(output, best, device),
-        "Paddle Inference": infer(output, exported, use_mkldnn=False),
-        "Paddle Inference, oneDNN": infer(output, exported, use_mkldnn=True),
-    }
-    for engine in ("plain", "onednn"):
-        python("tools/compare_outputs.py", output / "predict.npy", output / f"infer_{engine}.npy")
+    answers = {"dygraph": predict(output, best, device)}
+    for name, flags in engines(output, exported).items():
+        stem = output / f"infer_{name.split()[-1].lower()}"
+        answers[name] = infer(stem, exported, flags)
+        python("tools/compare_outputs.py", output / "predict.npy", f"{stem}.npy")
     print_table(checkpoint, answers, time.perf_counter() - started)
+
+
+def engines(output: Path, exported: Path) -> dict[str, list]:
+    """The flags of each engine that is installed and reads this export, by the name to show."""
+    found = {
+        "Paddle Inference, plain": ["--use_mkldnn", False],
+        "Paddle Inference, oneDNN": ["--use_mkldnn", True],
+    }
+    if not (exported / "inference.pdmodel").is_file():
+        print("\nOpenVINO and ONNX Runtime are left out: they read programs of Paddle 2.6")
+        return found
+    if installed("openvino"):
+        found["OpenVINO"] = ["--engine", "openvino"]
+    if installed("onnxruntime") and find_spec("paddle2onnx"):
+        onnx_file = output / "model.onnx"
+        convert(str(exported), str(onnx_file))
+        found["ONNX Runtime"] = ["--engine", "onnxruntime", "--onnx_file", onnx_file]
+    return found
 
 
 def python(script: str, *flags) -> None:
@@ -156,12 +175,10 @@ def predict(output: Path, best: Path, device: list[str]) -> tuple[int, float]:
     return _read_answer(answer)
 
 
-def infer(output: Path, exported: Path, use_mkldnn: bool) -> tuple[int, float]:
+def infer(stem: Path, exported: Path, flags: list) -> tuple[int, float]:
     """Run infer.py on the default sentence; return label id and probability."""
-    stem = output / ("infer_onednn" if use_mkldnn else "infer_plain")
     files = ["--output_file", f"{stem}.jsonl", "--output_npy", f"{stem}.npy"]
-    flags = ["--model_dir", exported, "--use_mkldnn", use_mkldnn]
-    python("deploy/inference_python/infer.py", *flags, *files)
+    python("deploy/inference_python/infer.py", "--model_dir", exported, *flags, *files)
     return _read_answer(Path(f"{stem}.jsonl"))
 
 

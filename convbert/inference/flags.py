@@ -78,7 +78,7 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
     add(
         "--onnx_file",
         metavar="FILE",
-        help="what paddle2onnx wrote, for engine onnxruntime (MODEL_DIR/model.onnx)",
+        help="what paddle2onnx wrote, for engine onnxruntime",
     )
     add_bool_flag(parser, "--use_gpu", False, "run on a GPU (%(default)s); engine paddle only")
     add("--gpu_id", type=int_at_least(0), default=0, help="which GPU (%(default)s)")

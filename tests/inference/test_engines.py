@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,7 +16,12 @@ import numpy as np
 import pytest
 
 from convbert.inference.dygraph import dygraph_runner, load_classifier
-from convbert.inference.engines import EngineOptions, compiled_cache, open_engine
+from convbert.inference.engines import (
+    EngineOptions,
+    compiled_cache,
+    onnx_runtime,
+    open_engine,
+)
 from convbert.inference.exported import open_exported
 from tests.helpers.errors import assert_refused, raises_code
 
@@ -36,31 +42,33 @@ def cache(tmp_path_factory, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory, tiny_export) -> Path:
-    """The exported directory, with the ONNX file beside the program where it can be made."""
+def exported(tiny_export) -> Path:
+    """An exported program that all engines read."""
     if not (tiny_export / "inference.pdmodel").is_file():
         pytest.skip("this Paddle writes no .pdmodel")
-    folder = tmp_path_factory.mktemp("engines") / "convbert_infer"
-    shutil.copytree(tiny_export, folder)
-    if find_spec("paddle2onnx"):
-        names = [
-            "--model_filename",
-            "inference.pdmodel",
-            "--params_filename",
-            "inference.pdiparams",
-        ]
-        words = ["--model_dir", folder, *names, "--save_file", folder / "model.onnx"]
-        code = "from paddle2onnx.command import main; main()"
-        command = [sys.executable, "-c", code, *map(str, words), "--opset_version", "13"]
-        subprocess.run(command, check=True, capture_output=True)
-    return folder
+    return tiny_export
+
+
+@pytest.fixture(scope="module")
+def open_as(tmp_path_factory, exported):
+    """Return ``open(name)``: the exported program under an engine, with one thread."""
+
+    def open_one(name):
+        if find_spec(PACKAGES[name]) is None:
+            pytest.skip(f"needs {PACKAGES[name]}")
+        options = EngineOptions(engine=name, cpu_threads=1)
+        if name == "onnxruntime":
+            file = str(tmp_path_factory.mktemp("onnx") / "model.onnx")
+            onnx_runtime.convert(str(exported), file)
+            options = replace(options, onnx_file=file)
+        return open_engine(str(exported), options)
+
+    return open_one
 
 
 @pytest.fixture(params=["paddle", "openvino", "onnxruntime"])
-def engine_name(request):
-    if find_spec(PACKAGES[request.param]) is None:
-        pytest.skip(f"needs {PACKAGES[request.param]}")
-    return request.param
+def engine(request, open_as):
+    return open_as(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +83,7 @@ def batch_of(shape, rng, vocab_size):
     return ids, rng.randint(0, 2, shape)
 
 
-def test_the_same_logits_as_dygraph(exported, engine_name, reference, tiny_config):
-    engine = open_engine(str(exported), EngineOptions(engine=engine_name, cpu_threads=1))
+def test_the_same_logits_as_dygraph(engine, reference, tiny_config):
     rng = np.random.RandomState(2)
     lengths = [(rng.randint(1, 5), length) for length in rng.randint(1, 65, 200)]
     for shape in (*SHAPES, *lengths):
@@ -84,8 +91,7 @@ def test_the_same_logits_as_dygraph(exported, engine_name, reference, tiny_confi
         np.testing.assert_allclose(engine.run(*batch), reference(*batch), atol=1e-5)
 
 
-def test_an_answer_stays_when_the_next_one_is_computed(exported, engine_name):
-    engine = open_engine(str(exported), EngineOptions(engine=engine_name, cpu_threads=1))
+def test_an_answer_stays_when_the_next_one_is_computed(engine):
     rng = np.random.RandomState(3)
     batches = [batch_of((2, 8), rng, 40) for _ in range(2)]
     first = engine.run(*batches[0])
@@ -203,6 +209,25 @@ def test_a_damaged_export(exported, tmp_path, change, code, fact, cache):
     change(broken)
     with raises_code(code, fact):
         open_exported(str(broken), EngineOptions(engine="openvino"))
+
+
+@pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs requirements-onnx.txt")
+def test_a_damaged_onnx_file(tmp_path):
+    for content, code in ((None, "file-missing"), (b"not a model", "engine"), (b"", "engine")):
+        if content is not None:
+            (tmp_path / "model.onnx").write_bytes(content)
+        options = EngineOptions(engine="onnxruntime", onnx_file=str(tmp_path / "model.onnx"))
+        with raises_code(code, "model.onnx"):
+            open_engine(str(tmp_path), options)
+    with raises_code("command-line", "--onnx_file"):
+        open_engine(str(tmp_path), EngineOptions(engine="onnxruntime"))
+
+
+@pytest.mark.skipif(find_spec("paddle2onnx") is None, reason="needs requirements-onnx.txt")
+def test_a_program_that_cannot_be_converted(tmp_path):
+    with raises_code("engine", tmp_path):
+        onnx_runtime.convert(str(tmp_path), str(tmp_path / "model.onnx"))
+    assert not (tmp_path / "model.onnx").exists()
 
 
 @needs_openvino

@@ -47,7 +47,7 @@ def open_engine(model_dir: str, options: EngineOptions | None = None) -> Engine:
     if options.engine == "onnxruntime":
         from convbert.inference.engines.onnx_runtime import OnnxSession
 
-        return OnnxSession(model_dir, options)
+        return OnnxSession(options)
     from convbert.inference.engines.paddle_inference import Predictor
 
     return Predictor(model_dir, options)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 
@@ -10,15 +12,15 @@ from convbert.command.machine import default_threads
 from convbert.inference.engines.options import INPUTS, EngineOptions
 from paddlenlp.utils.errors import UserError
 
-ONNX_FILE = "model.onnx"
+PADDLE_FILES = ("inference.pdmodel", "inference.pdiparams")
+OPSET_VERSION = 13
 
 
 class OnnxSession:
     """Runs an ONNX file on the CPU.
 
     Args:
-        model_dir: the exported directory, with ``model.onnx`` unless ``options`` name another file.
-        options: threads and file.
+        options: threads, and the file that `convert` or the command paddle2onnx wrote.
 
     Raises:
         UserError: ONNX Runtime is not installed, or the file is missing, damaged or another model.
@@ -27,9 +29,8 @@ class OnnxSession:
     device = "cpu"
     use_mkldnn = False
 
-    def __init__(self, model_dir: str, options: EngineOptions | None = None):
-        self.options = options or EngineOptions(engine="onnxruntime")
-        path = self.options.onnx_file or os.path.join(model_dir, ONNX_FILE)
+    def __init__(self, options: EngineOptions):
+        self.options, path = options, options.onnx_file
         try:
             import onnxruntime
         except ImportError:
@@ -37,6 +38,8 @@ class OnnxSession:
                 "package-missing",
                 "ONNX Runtime is not installed: pip install -r requirements-onnx.txt",
             ) from None
+        if path is None:
+            raise UserError("command-line", "engine onnxruntime needs --onnx_file")
         if not os.path.isfile(path):
             raise UserError(
                 "file-missing", f"{path} does not exist: convert an exported model with paddle2onnx"
@@ -61,3 +64,19 @@ class OnnxSession:
         """Run one batch: two [B, L] int64 arrays in, logits [B, C] float32 out."""
         arrays = (np.ascontiguousarray(array, np.int64) for array in (input_ids, token_type_ids))
         return self._session.run(None, dict(zip(INPUTS, arrays)))[0]
+
+
+def convert(model_dir: str, onnx_file: str) -> None:
+    """Convert an exported program of Paddle 2.6 with paddle2onnx; batch and length stay free.
+
+    Raises:
+        UserError: paddle2onnx is not installed, or it failed.
+    """
+    code = "from paddle2onnx.command import main; main()"
+    names = ("--model_filename", PADDLE_FILES[0], "--params_filename", PADDLE_FILES[1])
+    words = ("--model_dir", model_dir, *names, "--save_file", onnx_file)
+    command = [sys.executable, "-c", code, *words, "--opset_version", str(OPSET_VERSION)]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    if done.returncode or not os.path.isfile(onnx_file):
+        reason = (done.stderr.strip() or "no file was written").splitlines()[-1]
+        raise UserError("engine", f"paddle2onnx cannot convert '{model_dir}': {reason}")

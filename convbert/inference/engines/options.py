@@ -26,7 +26,7 @@ class EngineOptions:
     ``mkldnn_cache_capacity`` are for Paddle Inference: the latter is how many input shapes oneDNN
     keeps ready, 0 for all; None for 1 in fp32, where a shape is ready again at once, and 8 in bf16
     and int8, where each makes a copy of the weights in its layout. ``onnx_file`` is the converted
-    model of ONNX Runtime; None: ``model.onnx`` in the exported directory.
+    model, for ONNX Runtime.
     """
 
     use_gpu: bool = False
