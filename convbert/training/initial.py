@@ -21,15 +21,15 @@ def open_tokenizer(config: TrainConfig, label_names: tuple[str, ...] | None) -> 
     Raises:
         UserError: it is missing, damaged, or cannot be downloaded.
     """
-    source = config.model_name_or_path
+    source, names = config.model_name_or_path, list(label_names) if label_names else None
     if config.vocab_file:
-        return ConvBertTokenizer(config.vocab_file, label_names=label_names)
+        return ConvBertTokenizer(config.vocab_file, label_names=names)
     if source.endswith(".json"):
         raise UserError(
             "command-line",
             f"--model_name_or_path {source} contains no vocabulary: give --vocab_file too",
         )
-    return ConvBertTokenizer.from_pretrained(source, label_names=label_names)
+    return ConvBertTokenizer.from_pretrained(source, label_names=names)
 
 
 def initial_model(
