@@ -68,28 +68,29 @@ def main(argv=None) -> None:
     python("train.py", *training_flags(args), *device, "--output_dir", str(checkpoint))
     python("tools/export_model.py", "--model_path", best, "--save_inference_dir", exported)
     answers = {"dygraph": predict(output, best, device)}
-    for name, flags in engines(output, exported).items():
-        stem = output / f"infer_{name.split()[-1].lower()}"
+    for name, (kind, flags) in engines(output, exported).items():
+        stem = output / f"infer_{kind}"
         answers[name] = infer(stem, exported, flags)
         python("tools/compare_outputs.py", output / "predict.npy", f"{stem}.npy")
     print_table(checkpoint, answers, time.perf_counter() - started)
 
 
-def engines(output: Path, exported: Path) -> dict[str, list]:
-    """The flags of each engine that is installed and reads this export, by the name to show."""
+def engines(output: Path, exported: Path) -> dict[str, tuple[str, list]]:
+    """The engines that are installed and read this export: name of the files and flags of each."""
     found = {
-        "Paddle Inference, plain": ["--use_mkldnn", False],
-        "Paddle Inference, oneDNN": ["--use_mkldnn", True],
+        "Paddle Inference": ("plain", ["--use_mkldnn", False]),
+        "Paddle Inference, oneDNN": ("onednn", ["--use_mkldnn", True]),
     }
     if not (exported / "inference.pdmodel").is_file():
         print("\nOpenVINO and ONNX Runtime are left out: they read programs of Paddle 2.6")
         return found
     if installed("openvino"):
-        found["OpenVINO"] = ["--engine", "openvino"]
+        found["OpenVINO"] = "openvino", ["--engine", "openvino"]
     if installed("onnxruntime") and find_spec("paddle2onnx"):
         onnx_file = output / "model.onnx"
         convert(str(exported), str(onnx_file))
-        found["ONNX Runtime"] = ["--engine", "onnxruntime", "--onnx_file", onnx_file]
+        flags = ["--engine", "onnxruntime", "--onnx_file", onnx_file]
+        found["ONNX Runtime"] = "onnxruntime", flags
     return found
 
 

@@ -224,10 +224,12 @@ def test_a_damaged_onnx_file(tmp_path):
 
 
 @pytest.mark.skipif(find_spec("paddle2onnx") is None, reason="needs requirements-onnx.txt")
-def test_a_program_that_cannot_be_converted(tmp_path):
-    with raises_code("engine", tmp_path):
+def test_a_program_that_cannot_be_converted(exported, tmp_path):
+    shutil.copyfile(exported / "inference.pdmodel", tmp_path / "inference.pdmodel")
+    with raises_code("engine", tmp_path):  # without weights
         onnx_runtime.convert(str(tmp_path), str(tmp_path / "model.onnx"))
-    assert not (tmp_path / "model.onnx").exists()
+    with raises_code("engine", tmp_path / "none"):
+        onnx_runtime.convert(str(tmp_path / "none"), str(tmp_path / "model.onnx"))
 
 
 @needs_openvino

@@ -76,7 +76,9 @@ def convert(model_dir: str, onnx_file: str) -> None:
     names = ("--model_filename", PADDLE_FILES[0], "--params_filename", PADDLE_FILES[1])
     words = ("--model_dir", model_dir, *names, "--save_file", onnx_file)
     command = [sys.executable, "-c", code, *words, "--opset_version", str(OPSET_VERSION)]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
-    if done.returncode or not os.path.isfile(onnx_file):
-        reason = (done.stderr.strip() or "no file was written").splitlines()[-1]
+    merged = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    done = subprocess.run(command, text=True, errors="replace", **merged)
+    # After some errors it writes an empty file and exits with 0.
+    if done.returncode or not os.path.getsize(onnx_file):
+        reason = (done.stdout.splitlines() or [""])[-1]
         raise UserError("engine", f"paddle2onnx cannot convert '{model_dir}': {reason}")
