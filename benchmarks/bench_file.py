@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 
-from benchmarks.bench_inference import MODELS, SIDES, open_sides
+from benchmarks.bench_inference import INT8, MODELS, SIDES, open_sides
 from benchmarks.models import REVIEWS
 from benchmarks.report_inference import LABELS
 from benchmarks.result_file import write_result
@@ -75,7 +75,7 @@ def main(argv=None) -> int:
     needed = weights + activations_mb(config, args.batch_size)
     for row in rows:
         row["sentences_per_second"] = round(args.sentences / row.pop("seconds"), 1)
-        if row["before_mb"]:
+        if row["before_mb"] and row["side"] != INT8:
             row["peak_times"] = round((row["peak_mb"] - row["before_mb"]) / needed, 2)
     record = {**provenance(**versions), "model": args.model, "sentences": args.sentences}
     record.update(

@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -18,7 +19,7 @@ import numpy as np
 
 from benchmarks.models import REVIEWS, export_random, random_classifier
 from benchmarks.sides import answer_batches, memory_mb
-from convbert.command.start import start_paddle
+from convbert.command.start import run_main, start_paddle
 from convbert.inference.engines import EngineOptions, open_engine
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 
@@ -64,9 +65,14 @@ def serve(side: str, work: Path) -> None:
     answer_batches(lambda ids: run(ids, np.zeros_like(ids)), versions, before)
 
 
-if __name__ == "__main__":
-    action, place, text = sys.argv[1:]
+def main(argv: Sequence[str]) -> None:
+    """Prepare, or be a side."""
+    action, work, config_json = argv
     if action == "prepare":
-        prepare(Path(place), text)
+        prepare(Path(work), config_json)
     else:
-        serve(action, Path(place))
+        serve(action, Path(work))
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -24,5 +24,6 @@ report) program="report_inference.py" ;;
 *) die "'$name' is not a measurement: choose inference, file, training, startup or report" ;;
 esac
 python="$ROOT/.venv/bin/python"
-[ -x "$python" ] || make_venv "$ROOT/.venv" "$(find_python "${PYTHONS[@]}")" requirements.txt
+[ -x "$python" ] || make_venv "$ROOT/.venv" "$(find_python "${PYTHONS[@]}")" \
+    requirements.txt requirements-openvino.txt
 exec "$python" "benchmarks/$program" "$@"

@@ -18,6 +18,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from paddlenlp.utils.errors import UserError
+
 # Seconds after which the threads of the previous side sleep: those of OpenMP keep a core busy for
 # 200 ms after they have finished.
 SETTLE_SECONDS = 0.3
@@ -80,7 +82,7 @@ class Side:
         variables: of its environment, beside those of this process.
 
     Raises:
-        RuntimeError: the process ended instead of answering.
+        UserError: the process ended instead of answering.
     """
 
     def __init__(self, command: Sequence[str], **variables: str):
@@ -102,7 +104,8 @@ class Side:
     def _read(self) -> dict[str, Any]:
         answer = self._process.stdout.readline()
         if not answer:
-            raise RuntimeError(f"{' '.join(self.command)} ended with {self._process.wait()}")
+            status = self._process.wait()
+            raise UserError("step-failed", f"'{' '.join(self.command)}' ended with status {status}")
         return json.loads(answer)
 
     def __enter__(self) -> Side:
@@ -119,7 +122,7 @@ def run_step(command: Sequence[str]) -> None:
     """Run what a side needs beforehand, its output to standard error.
 
     Raises:
-        RuntimeError: it failed.
+        UserError: it failed.
     """
     if subprocess.run(command, stdout=sys.stderr, check=False).returncode:
-        raise RuntimeError(f"{' '.join(command)} failed")
+        raise UserError("step-failed", f"'{' '.join(command)}' failed: see the lines above")
