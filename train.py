@@ -34,6 +34,7 @@ from convbert.training.own_data import open_own_data
 from convbert.training.records import Recorder
 from convbert.training.settings import TrainConfig
 from convbert.training.tasks import TASKS, Examples, Task, glue_examples
+from convbert.training.teacher_logits import teacher_logits_of
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.log import get_logger
 
@@ -113,8 +114,10 @@ def build(config: TrainConfig) -> Run:
     tokenizer = open_tokenizer(config, task.label_names)
     pad_multiple = GPU_PAD_MULTIPLE if on_gpu else 1
     processor = TextProcessor(tokenizer, config.max_seq_length, task.label_names, pad_multiple)
+    wanted = {"train": teacher_logits_of(config.teacher_logits, examples["train"], task)}
     train, *dev = (
-        encode_split(name, split, processor, task.regression) for name, split in examples.items()
+        encode_split(name, split, processor, task.regression, wanted.get(name))
+        for name, split in examples.items()
     )
 
     ranks = join_ranks(device)
@@ -251,7 +254,11 @@ def train_step(run: Run, update: Update):
         with run.ranks.local_gradients(run.parallel_model, local=accumulate):
             with run.autocast():
                 logits = run.parallel_model(input_ids, token_type_ids)  # [B, C]
-            loss = run.task.loss(logits, labels) * (len(indices) / update.num_examples)
+            loss = run.task.loss(logits, labels)
+            if run.train.teacher_logits is not None:
+                wanted = paddle.to_tensor(run.train.teacher_logits[indices])  # [B, C]
+                loss = follow_teacher(loss, logits, wanted, config)
+            loss = loss * (len(indices) / update.num_examples)
             run.scaler.scale(loss).backward()
         total = total + loss.detach()
     run.scaler.step(run.optimizer)
@@ -259,6 +266,14 @@ def train_step(run: Run, update: Update):
     run.schedule.step()
     run.optimizer.clear_grad(set_to_zero=False)  # filling with zeros only costs time
     return total
+
+
+def follow_teacher(loss, logits, wanted, config: TrainConfig):
+    """Mix the loss on the labels with the distance from a teacher's logits [B, C]."""
+    from convbert.training.distillation import mixed_loss, soft_loss
+
+    soft = soft_loss(logits.astype("float32"), wanted, config.temperature)
+    return mixed_loss(loss, soft, config.teacher_weight)
 
 
 def mean_loss(losses: list) -> float:

@@ -28,6 +28,7 @@ class EncodedSplit:
         input_ids, token_type_ids: all texts one after the other, [tokens] int32 and int8.
         ends: [examples + 1] int64; text i is ``input_ids[ends[i] : ends[i + 1]]``.
         labels: [examples], int64 class ids, or float32 scores.
+        teacher_logits: [examples, C] float32 where there is a teacher, see `teacher_logits`.
     """
 
     name: str
@@ -36,6 +37,7 @@ class EncodedSplit:
     token_type_ids: np.ndarray
     ends: np.ndarray
     labels: np.ndarray
+    teacher_logits: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -55,7 +57,11 @@ class EncodedSplit:
 
 
 def encode_split(
-    name: str, examples: Examples, processor: TextProcessor, regression: bool
+    name: str,
+    examples: Examples,
+    processor: TextProcessor,
+    regression: bool,
+    teacher_logits: np.ndarray | None = None,
 ) -> EncodedSplit:
     """Tokenize the texts of a split; its labels become int64 class ids or float32 scores."""
     texts, labels = examples
@@ -77,6 +83,7 @@ def encode_split(
         np.concatenate(types),
         np.cumsum(lengths),
         np.asarray(labels, dtype=np.float32 if regression else np.int64),
+        teacher_logits,
     )
 
 

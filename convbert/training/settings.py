@@ -61,6 +61,20 @@ class TrainConfig:
     )
     max_seq_length: int = flag(128, "tokens kept of a text or pair", type=int_at_least(3))
     group_by_length: bool = flag(False, "batch texts of similar length: less padding, faster")
+    # teacher
+    teacher_logits: str | None = flag(
+        None,
+        "logits of a teacher for the training texts, an .npz of distill/teacher_logits.py",
+        metavar="FILE",
+    )
+    teacher_weight: float = flag(
+        0.9,
+        "with --teacher_logits: share of the loss that follows the teacher",
+        type=float_in(0, 1),
+    )
+    temperature: float = flag(
+        2.0, "with --teacher_logits: softens both answers", type=float_in(0.01, 1000)
+    )
     # model
     model_type: str = flag("convbert", "family of the model", choices=["convbert"])
     model_name_or_path: str = flag(
@@ -304,6 +318,7 @@ RUN_SETTINGS = (
     "data_dir",
     "train_file",
     "dev_file",
+    "teacher_logits",
     "input_file",
     "vocab_file",
     "output_dir",

@@ -7,6 +7,7 @@ import paddle
 import pytest
 
 from convbert.training.settings import TrainConfig
+from convbert.training.teacher_logits import write_teacher_logits
 from tests.helpers.errors import raises_code
 from tests.helpers.training import tiny_flags, write_sst2
 from train import build, evaluate, mean_loss, predict, train_step, updates
@@ -51,6 +52,37 @@ def test_updates_count_steps_epochs_and_batches(new_run):
     assert [update.epoch for update in steps] == [0, 0, 0, 1, 1, 1, 2]
     assert [update.batch for update in steps] == [1, 3, 4, 1, 3, 4, 1]
     assert [update.num_examples for update in steps] == [16, 16, 5, 16, 16, 5, 16]
+
+
+@pytest.fixture(name="teacher_file")
+def _teacher_file(data, tmp_path):
+    """A teacher that is sure of the wrong answer to every training text."""
+    rows = [line.split("\t") for line in (data / "train.tsv").read_text().splitlines()[1:]]
+    logits = np.array([[9.0, -9.0] if label == "1" else [-9.0, 9.0] for _, label in rows])
+    write_teacher_logits(tmp_path / "logits.npz", [text for text, _ in rows], logits, {})
+    return tmp_path / "logits.npz"
+
+
+def test_a_teacher_wins_over_the_labels_by_its_weight(new_run, teacher_file):
+    flags = {"teacher_logits": teacher_file, "temperature": 1, "max_steps": 40, **QUIET}
+    obeys, ignores = (new_run(teacher_weight=weight, **flags) for weight in (1, 0))
+    finish(obeys)
+    finish(ignores)
+    assert evaluate(obeys)[0]["dev"]["acc"] == 0
+    assert evaluate(ignores)[0]["dev"]["acc"] == 1
+
+
+def test_without_weight_a_teacher_changes_nothing(new_run, teacher_file):
+    alone = finish(new_run(max_steps=3, **QUIET))
+    flags = {"teacher_logits": teacher_file, "teacher_weight": 0}
+    assert finish(new_run(max_steps=3, **flags, **QUIET))[0] == alone[0]
+
+
+def test_a_teacher_of_other_classes_is_refused(new_run, data, tmp_path):
+    texts = [line.split("\t")[0] for line in (data / "train.tsv").read_text().splitlines()[1:]]
+    write_teacher_logits(tmp_path / "three.npz", texts, np.zeros([len(texts), 3]), {})
+    with raises_code("data-set", "3 classes"):
+        new_run(teacher_logits=tmp_path / "three.npz")
 
 
 def test_epochs_without_max_steps(new_run):

@@ -1,0 +1,1 @@
+"""Make the bundled model: teachers, their logits and the student's first weights."""

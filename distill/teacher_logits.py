@@ -1,0 +1,85 @@
+"""Store a fine-tuned teacher's logits for the texts of a GLUE file.
+
+    python distill/teacher_logits.py --teacher runs/teacher --input_file SST-2/train.tsv \
+        --output_file distill/sst2_logits.npz
+
+Progress is kept in ``OUTPUT_FILE.part.npz``: the same command goes on after an interruption. It
+prints the accuracy where the file has labels. Runs in the environment of the teacher.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import torch
+
+from convbert.command.flags import int_at_least, make_parser
+from convbert.command.start import run_main
+from convbert.training.teacher_logits import file_sha256, write_teacher_logits
+from distill.data import read_rows
+from distill.torch_classifier import Encoder, accuracy, load_classifier, predict_logits
+from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.files import atomic_write
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = make_parser(__doc__.splitlines()[0])
+    parser.add_argument("--teacher", required=True, help="folder that teacher.py wrote")
+    parser.add_argument("--input_file", required=True, help="TSV file with a column 'sentence'")
+    parser.add_argument("--output_file", required=True, help="the .npz file to write")
+    parser.add_argument("--rows_at_once", type=int_at_least(1), default=2048, help="between saves")
+    parser.add_argument("--threads", type=int_at_least(1), default=2)
+    return parser.parse_args(argv)
+
+
+def predict_in_parts(
+    model, encoder: Encoder, texts: list[str], part_file: Path, rows_at_once: int
+) -> np.ndarray:
+    """Logits [T, C] of texts, in parts of ``rows_at_once``; finished parts are in ``part_file``."""
+    done = np.zeros([0, model.config.num_labels], np.float32)
+    if part_file.exists():
+        with np.load(part_file) as saved:
+            done = saved["logits"]
+    while len(done) < len(texts):
+        part = texts[len(done) : len(done) + rows_at_once]
+        done = np.concatenate([done, predict_logits(model, encoder, encoder(part))])
+        with atomic_write(part_file, "wb") as file:
+            np.savez(file, logits=done)
+        print(f"{len(done)} of {len(texts)} texts", flush=True)
+    return done
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    torch.set_num_threads(args.threads)
+    if not os.path.isdir(args.teacher):
+        raise UserError("file-missing", f"--teacher {args.teacher} is not a directory")
+    rows = read_rows(args.input_file)
+    model, encoder = load_classifier(args.teacher), Encoder(args.teacher)
+    part_file = Path(f"{args.output_file}.part.npz")
+    logits = predict_in_parts(model, encoder, rows.texts, part_file, args.rows_at_once)
+    metrics = Path(args.teacher) / "metrics.json"
+    made_from = {
+        "input_sha256": file_sha256(args.input_file),
+        "input_rows": len(rows),
+        "teacher_sha256": file_sha256(Path(args.teacher) / "model.safetensors"),
+        "teacher_metrics": metrics.read_text(encoding="utf-8") if metrics.exists() else None,
+    }
+    labelled = [row for row, label in enumerate(rows.labels) if label >= 0]
+    if labelled:
+        share = accuracy(logits[labelled], [rows.labels[row] for row in labelled])
+        made_from["accuracy"] = share
+        print(f"accuracy {share:.4f} of {len(labelled)} rows")
+    write_teacher_logits(args.output_file, rows.texts, logits, made_from)
+    part_file.unlink()
+
+
+if __name__ == "__main__":
+    run_main(main)

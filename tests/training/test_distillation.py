@@ -1,0 +1,104 @@
+"""Teacher logits as a file, and the losses that follow a teacher."""
+
+import json
+
+import numpy as np
+import paddle
+import pytest
+
+from convbert.training.distillation import hidden_loss, mixed_loss, soft_loss
+from convbert.training.teacher_logits import TeacherLogits, write_teacher_logits
+from paddlenlp.utils.errors import UserError
+
+TEXTS = ["a good film", "dull", "a good film", "not good"]
+LOGITS = np.array([[-1, 2], [3, -3], [9, 9], [0.5, 0.25]], np.float32)
+
+
+@pytest.fixture
+def logits_file(tmp_path):
+    """Logits of three different texts."""
+    path = tmp_path / "logits.npz"
+    write_teacher_logits(path, TEXTS, LOGITS, {"accuracy": 0.75})
+    return path
+
+
+def test_rows_are_found_by_text(logits_file):
+    found = TeacherLogits(logits_file).of(["not good", " a good film ", "dull", "dull"])
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, LOGITS[[3, 0, 1, 1]])
+
+
+def test_the_manifest_says_what_the_file_is(logits_file):
+    manifest = TeacherLogits(logits_file).manifest
+    assert (manifest["texts"], manifest["classes"], manifest["accuracy"]) == (3, 2, 0.75)
+
+
+def test_a_text_without_logits_is_named(logits_file):
+    with pytest.raises(UserError, match="1 of 2 texts, first row 2, 'new'") as caught:
+        TeacherLogits(logits_file).of(["dull", "new"])
+    assert caught.value.code == "data-set"
+
+
+@pytest.mark.parametrize("damage", ["weights", "manifest", "both"])
+def test_damaged_files_are_refused(logits_file, damage):
+    if damage in ("weights", "both"):
+        logits_file.write_bytes(logits_file.read_bytes()[:-7])
+    if damage in ("manifest", "both"):
+        manifest = logits_file.with_name("logits.npz.json")
+        manifest.write_text(json.dumps({"sha256": "0"}), encoding="utf-8")
+    with pytest.raises(UserError, match="make both again") as caught:
+        TeacherLogits(logits_file)
+    assert caught.value.code == "file-damaged"
+
+
+def test_a_missing_file_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="there is no file of teacher logits"):
+        TeacherLogits(tmp_path / "absent.npz")
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 5.0])
+def test_soft_loss_is_the_scaled_divergence(temperature):
+    random = np.random.default_rng(1)
+    given, wanted = random.normal(size=[2, 6, 3])
+
+    def probabilities(logits):
+        powers = np.exp(logits / temperature)
+        return powers / powers.sum(axis=1, keepdims=True)
+
+    p, q = probabilities(wanted), probabilities(given)
+    expected = temperature**2 * np.mean((p * np.log(p / q)).sum(axis=1))
+    loss = soft_loss(paddle.to_tensor(given), paddle.to_tensor(wanted), temperature)
+    assert float(loss) == pytest.approx(expected, rel=1e-6)
+
+
+def test_soft_loss_of_equal_answers_is_zero_and_flat():
+    logits = paddle.to_tensor(LOGITS, stop_gradient=False)
+    loss = soft_loss(logits, paddle.to_tensor(LOGITS + 3.0), 2.0)  # a shift changes no answer
+    loss.backward()
+    assert float(loss) == pytest.approx(0, abs=1e-6)
+    assert float(logits.grad.abs().max()) < 1e-6
+
+
+def test_soft_loss_can_be_computed_for_certain_teachers():
+    certain = paddle.to_tensor([[80.0, -80.0]])
+    loss = soft_loss(paddle.to_tensor([[0.0, 0.0]]), certain, 1.0)
+    assert float(loss) == pytest.approx(np.log(2), rel=1e-5)
+
+
+def test_mixed_loss_is_a_weighted_mean():
+    hard, soft = paddle.to_tensor(2.0), paddle.to_tensor(6.0)
+    assert float(mixed_loss(hard, soft, 0.25)) == pytest.approx(3.0)
+
+
+def test_hidden_loss_leaves_padding_out():
+    random = np.random.default_rng(4)
+    ours, theirs = (
+        [paddle.to_tensor(random.normal(size=[2, 3, 4]).astype("float32")) for _ in range(2)]
+        for _ in range(2)
+    )
+    mask = paddle.to_tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    real = mask.numpy().astype(bool)
+    expected = sum(np.mean((a.numpy() - b.numpy())[real] ** 2) for a, b in zip(ours, theirs))
+    assert float(hidden_loss(ours, theirs, mask)) == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ValueError, match="1 states of the student, 2 wanted"):
+        hidden_loss(ours[:1], theirs, mask)
