@@ -1,7 +1,7 @@
-"""What both sides compute on: sizes, random weights, batches. NumPy only, no framework.
+"""The inputs of both sides: sizes, random weights, batches. NumPy only, no framework.
 
-Everything is a function of names and seeds through ``numpy.random.RandomState``, whose numbers are
-the same on every platform and NumPy version, so nothing but file names passes between the sides.
+All numbers come from ``numpy.random.RandomState`` with seeds made of names. They are the same on
+every platform and NumPy version, so that both sides can compute them again.
 Shapes: B batch, L length, C classes, M choices.
 """
 
@@ -65,7 +65,7 @@ class Case:
         ids = self.random("ids").randint(1, vocab_size, (self.batch, self.length))
         columns = np.arange(self.length)
         lengths = np.full(self.batch, self.length)
-        if self.form != "plain":  # every row is padded, by another amount, and keeps a token
+        if self.form != "plain":  # rows are padded by different amounts and keep at least a token
             lengths = np.maximum(1, self.length - self.length * (1 + np.arange(self.batch)) // 11)
         mask = (columns < lengths[:, None]).astype(np.int64)
         types = np.zeros_like(ids)
@@ -83,7 +83,7 @@ class Case:
 
 
 def random_state(name: str) -> np.random.RandomState:
-    """A random generator of its own for a name."""
+    """Return a random generator for a name."""
     return np.random.RandomState(zlib.crc32(name.encode()))
 
 
@@ -105,13 +105,13 @@ def tiny_cases() -> list[Case]:
 
 
 def random_weights(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """Fill the tensors of a model, by transformers' names, with reproducible random numbers.
+    """Return reproducible random weights for tensors with these names in transformers and shapes.
 
-    The usual initialisation (biases 0, gains 1, the same deviation 0.02 in every size) would hide
-    mistakes: a swapped bias or gain would change nothing, and the small sizes would be all but
-    flat. Here biases and gains vary, and every matrix has the spread that 0.02 gives the largest
-    size. Still wider weights (GAIN 1) bring float32 itself to the bounds: transformers' gradients
-    then differ by up to 1e-4 from its own in float64.
+    The usual initialization (biases 0, gains 1, deviation 0.02 in every size) would hide mistakes:
+    a swapped bias or gain would change nothing, and the outputs of the small sizes would hardly
+    vary. Here biases and gains vary, and every matrix has the spread that 0.02 gives the largest
+    size. Wider weights (GAIN 1) would exceed the precision of float32: transformers' gradients then
+    differ by up to 1e-4 from its own in float64.
     """
     return {name: _random_tensor(name, shape) for name, shape in shapes.items()}
 
@@ -130,7 +130,7 @@ def _random_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _fan_in(shape: tuple[int, ...]) -> int:
-    """Inputs of one output: linear [out, in], filters [out, in, K], grouped [G, in, out]."""
+    """Return inputs per output of a linear [out, in], filter [out, in, K], grouped [G, in, out]."""
     if len(shape) == 3 and shape[1] > shape[0]:  # grouped linear: few groups, many inputs
         return shape[1]
     return int(np.prod(shape[1:]))
@@ -150,7 +150,7 @@ class HeadCase:
         return f"{self.architecture}_{self.classes}"
 
     def inputs(self, vocab_size: int) -> dict[str, np.ndarray]:
-        """The batch; for multiple choice each array is [B, M, L] (B questions of M choices)."""
+        """Return the batch; multiple choice has arrays [B, M, L], B questions of M choices."""
         inputs = self.case.inputs(vocab_size)
         if self.architecture != "ConvBertForMultipleChoice":
             return inputs
@@ -159,7 +159,7 @@ class HeadCase:
         }
 
     def labels(self, vocab_size: int) -> dict[str, np.ndarray]:
-        """What the loss of this head takes, by transformers' argument names."""
+        """Return the labels for the loss of this head, by transformers' argument names."""
         random, inputs = self.case.random(self.name), self.case.inputs(vocab_size)
         shape, mask = inputs["input_ids"].shape, inputs["attention_mask"]
         if self.architecture == "ConvBertForQuestionAnswering":
