@@ -30,6 +30,7 @@ from convbert.command.provenance import describe, provenance
 from convbert.command.start import run_main, start_paddle
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import ensure_writable_dir
+from paddlenlp.utils.log import get_logger
 
 REQUIREMENTS = "alignment/requirements-reference.txt"
 REVIEWS = ROOT / "data" / "reviews"
@@ -113,6 +114,7 @@ def run_ours(work: Path, size: str, quick: bool) -> None:
     from alignment.ours import Ours
 
     print(f"ours: {size}", file=sys.stderr, flush=True)
+    get_logger().setLevel("ERROR")  # the checkpoints of the reference have no manifest
     Ours(work, size).write(quick)
 
 

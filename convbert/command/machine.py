@@ -43,13 +43,20 @@ def set_cpu_environment(threads: int | None = None) -> None:
     sys.stderr.write("".join(kept))
 
 
-def _is_amd_with_avx2() -> bool:
+def cpu_fields() -> dict[str, str]:
+    """Return the fields of the first processor in /proc/cpuinfo; {} where it does not exist."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            first = file.read().split("\n\n")[0]
-    except OSError:  # no Linux
-        return False
-    return "AuthenticAMD" in first and " avx2 " in first
+            lines = file.read().split("\n\n")[0].splitlines()
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in lines)
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _is_amd_with_avx2() -> bool:
+    fields = cpu_fields()
+    return fields.get("vendor_id") == "AuthenticAMD" and "avx2" in fields.get("flags", "").split()
 
 
 def keep_freed_memory() -> None:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from convbert.command.machine import default_threads
+from convbert.command.machine import cpu_fields, default_threads
 
 # What a table says of a processor -> its names in /proc/cpuinfo, any of them.
 FEATURES = {
@@ -32,7 +32,7 @@ def provenance(**versions: str) -> dict[str, Any]:
 
 def processor() -> dict[str, Any]:
     """Return the processor's name, the cores this process may use, and which features it has."""
-    fields = _cpu_fields()
+    fields = cpu_fields()
     flags = fields.get("flags", "").split()
     return {
         "processor": fields.get("model name", platform.machine()),
@@ -66,13 +66,3 @@ def _git(*arguments: str) -> str:
     command = ["git", "-C", str(Path(__file__).resolve().parent), *arguments]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     return run.stdout.strip()
-
-
-def _cpu_fields() -> dict[str, str]:
-    """Return the fields of the first processor in /proc/cpuinfo; {} where there is none."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].splitlines()
-    except OSError:
-        return {}
-    pairs = (line.partition(":") for line in lines)
-    return {name.strip(): value.strip() for name, _, value in pairs}

@@ -19,6 +19,7 @@ from contextlib import contextmanager, redirect_stderr
 
 import numpy as np
 
+from convbert.command.machine import cpu_fields
 from convbert.inference.engines.paddle_inference import (
     PARAMS_FILE,
     EngineOptions,
@@ -87,12 +88,9 @@ def quantize_export(
 
 def has_vnni() -> bool:
     """Whether this CPU adds int8 products in 32 bits."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            flags = next((line for line in file if line.startswith("flags")), "").split()
-    except OSError:
-        return False
-    return bool({"avx512_vnni", "avx_vnni", "amx_int8"} & set(flags))
+    return bool(
+        {"avx512_vnni", "avx_vnni", "amx_int8"} & set(cpu_fields().get("flags", "").split())
+    )
 
 
 def _quantize(model_dir: str, save_dir: str, batches: list[Batch], algo: str) -> int:
