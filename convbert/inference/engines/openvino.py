@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import threading
 from pathlib import Path
@@ -41,6 +42,8 @@ class OpenvinoEngine:
         self._openvino = require_openvino()
         self._core = self._openvino.Core()
         self._requests = threading.local()
+        self._mapping: mmap.mmap | None = None
+        self._largest = 0  # tokens of the largest batch so far
         self._check_processor()
         self._compiled = self._open()
 
@@ -51,7 +54,20 @@ class OpenvinoEngine:
             request = self._requests.request = self._compiled.create_infer_request()
         arrays = (np.ascontiguousarray(array, np.int64) for array in (input_ids, token_type_ids))
         # By name: their order is another one. Copied: the request owns its result.
-        return np.array(request.infer(dict(zip(INPUTS, arrays)))[0])
+        logits = np.array(request.infer(dict(zip(INPUTS, arrays)))[0])
+        if input_ids.size > self._largest:
+            self._largest = input_ids.size
+            self._release_pages()
+        return logits
+
+    def _release_pages(self) -> None:
+        """Give back the pages of the mapped weights, which are only read to pack them for a kernel.
+
+        The kernels for large batches pack their weights at the first of them. What is read again,
+        as the embeddings are, comes back from the file.
+        """
+        if self._mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self._mapping.madvise(mmap.MADV_DONTNEED)
 
     def _check_processor(self) -> None:
         capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -88,14 +104,16 @@ class OpenvinoEngine:
 
     def _from_cache(self, entry: Path):
         try:
-            # Mode "c" because a tensor must be writable; nothing writes to it.
-            content = np.memmap(entry, np.uint8, "c")
+            with open(entry, "rb") as file:
+                # A tensor must be writable; nothing writes to it.
+                mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            content = np.frombuffer(mapping, np.uint8)
             blob = self._openvino.Tensor(content, shared_memory=True)
             compiled = self._core.import_model(blob, "CPU", self._config())
         except (OSError, ValueError, RuntimeError):  # missing, empty, damaged
             return None
         compiled_cache.touch(entry)
-        self._blob = blob  # the compiled model reads its weights from here
+        self._mapping, self._blob = mapping, blob  # the compiled model reads its weights from here
         return compiled
 
     def _compile(self):
