@@ -27,7 +27,7 @@ import numpy as np
 
 from convbert.command.machine import use_device
 from convbert.command.start import hold_signals, run_main, start_paddle
-from convbert.text.processing import TextProcessor, length_sorted_batches
+from convbert.text.processing import PAD_MULTIPLE, TextProcessor, length_sorted_batches
 from convbert.training import run_folder
 from convbert.training.data import BatchSampler, EncodedSplit, encode_split
 from convbert.training.own_data import open_own_data
@@ -39,7 +39,6 @@ from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.log import get_logger
 
 FIRST_LOSS_SCALE = 2.0**15  # of float16 training
-GPU_PAD_MULTIPLE = 8  # tensor cores like it; on a CPU every padded position only costs time
 
 Results = dict[str, dict[str, float]]  # dev split -> {"loss": ..., name of a metric: ...}
 
@@ -112,7 +111,7 @@ def build(config: TrainConfig) -> Run:
         get_logger().warning("--use_amp has no effect on a CPU: training in float32")
     task, examples = open_data(config)
     tokenizer = open_tokenizer(config, task.label_names)
-    pad_multiple = GPU_PAD_MULTIPLE if on_gpu else 1
+    pad_multiple = PAD_MULTIPLE if on_gpu else 1
     processor = TextProcessor(tokenizer, config.max_seq_length, task.label_names, pad_multiple)
     wanted = {"train": teacher_logits_of(config.teacher_logits, examples["train"], task)}
     train, *dev = (

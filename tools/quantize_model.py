@@ -18,7 +18,7 @@ from convbert.command.start import run_main, start_paddle
 from convbert.inference.exported import open_processor
 from convbert.text.reading import Row, read_rows, with_label_ids
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import write_json
+from paddlenlp.utils.files import output_json
 
 ALGORITHMS = ("KL", "hist", "mse", "abs_max")
 
@@ -74,14 +74,10 @@ def main(argv=None) -> None:
     columns = args.calib_column.split(",") if args.calib_column else []
     rows = read_rows(args.calib_file, columns, flag="--calib_file")
     texts = list(islice(rows, args.calib_size))
-    done = (
-        quantize_openvino(args, texts)
-        if args.engine == "openvino"
-        else quantize_paddle(args, texts)
-    )
+    quantize = quantize_openvino if args.engine == "openvino" else quantize_paddle
+    with output_json(args.save_results) as results:
+        results.update(quantize(args, texts))
     print(f"int8 model and tokenizer have been saved into {args.save_inference_dir}")
-    if args.save_results:
-        write_json(args.save_results, done)
 
 
 def quantize_openvino(args: argparse.Namespace, texts: list[Row]) -> dict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -73,6 +74,7 @@ def run_main(main: Callable[[Sequence[str] | None], int | None]) -> None:
     """
     program = os.path.basename(sys.argv[0])
     exit_on_sigterm()
+    _print_any_character()
     try:
         status = main(sys.argv[1:])
     except UserError as error:
@@ -88,3 +90,10 @@ def run_main(main: Callable[[Sequence[str] | None], int | None]) -> None:
         print(f"{program}: error: {error}", file=sys.stderr)
         status = EXIT_USER_ERROR
     sys.exit(status or 0)
+
+
+def _print_any_character() -> None:
+    """Print characters that the encoding of the terminal or pipe cannot hold as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -15,6 +15,7 @@ import numpy as np
 
 from convbert.text.processing import Prediction, TextProcessor, length_sorted_batches
 from convbert.text.reading import Row, with_label_ids
+from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_write
 from paddlenlp.utils.log import get_logger
 
@@ -77,6 +78,8 @@ def _run_batch(features, processor, run, timings: Timings) -> list[Prediction]:
     encoded = time.perf_counter()
     logits = run(*arrays)
     computed = time.perf_counter()
+    if not np.isfinite(logits).all():
+        raise UserError("not-finite", "the model's logits are not finite: check its weights")
     predictions = processor.decode(logits)
     timings.preprocess += encoded - start
     timings.inference += computed - encoded

@@ -94,7 +94,8 @@ def read_lines(path: str, flag: str = "--input_file") -> Iterator[tuple[str, str
     try:
         file = sys.stdin.buffer if path == "-" else open(path, "rb")  # noqa: SIM115
     except OSError as error:
-        raise UserError("file-unreadable", f"cannot read {flag} {path}: {error.strerror}") from None
+        given = f"{flag} {path}".strip()
+        raise UserError("file-unreadable", f"cannot read {given}: {error.strerror}") from None
     with file:
         yield from _decode(file, name)
 

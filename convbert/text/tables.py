@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from convbert.text.reading import read_lines
 from paddlenlp.utils.errors import UserError
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -71,20 +72,9 @@ def read_text(path: str) -> str:
     """Read a UTF-8 file; its line ends become LF.
 
     Raises:
-        UserError: unreadable, or not UTF-8 (with the line).
+        UserError: unreadable, empty, or not UTF-8 (with the line).
     """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise UserError("file-unreadable", f"cannot read {path}: {error.strerror}") from None
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise UserError("encoding", f"{path} is UTF-16: save it as UTF-8")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise UserError("encoding", f"{path}, line {line}: not UTF-8, convert the file") from None
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return "\n".join(line for _, line in read_lines(path, flag=""))
 
 
 def _checked(table: Table) -> Table:

@@ -24,7 +24,7 @@ from convbert.inference.flags import (
     engine_options,
     read_texts,
 )
-from paddlenlp.utils.files import write_json
+from paddlenlp.utils.files import output_json
 
 WARMUP_SHAPE = (4, 32)
 
@@ -52,16 +52,16 @@ def main(argv=None) -> None:
         start_paddle(threads)
     engine, processor = open_exported(args.model_dir, options, args.max_seq_len)
     warm_up(engine, args.warmup)
-    timings = Timings()
-    start = time.perf_counter()
-    report = classify_and_report(
-        read_texts(args), processor, engine.run, args, answer_line, timings
-    )
-    summary = summarize(args, engine, threads, report, timings, time.perf_counter() - start)
+    with output_json(args.save_results) as results:
+        timings = Timings()
+        start = time.perf_counter()
+        report = classify_and_report(
+            read_texts(args), processor, engine.run, args, answer_line, timings
+        )
+        summary = summarize(args, engine, threads, report, timings, time.perf_counter() - start)
+        results.update(summary)
     if args.benchmark:
         print_benchmark(summary)
-    if args.save_results:
-        write_json(args.save_results, summary)
 
 
 def warm_up(engine: Engine, runs: int) -> None:

@@ -96,6 +96,23 @@ def write_json(path: PathLike, content: Any) -> None:
 
 
 @contextmanager
+def output_json(path: PathLike | None) -> Iterator[dict[str, Any]]:
+    """Yield a table to fill, which becomes a JSON file when the block ends well.
+
+    Args:
+        path: the file; that it can be written is checked before the block. None: write nothing.
+    """
+    content: dict[str, Any] = {}
+    if path is None:
+        yield content
+        return
+    with atomic_write(path) as file:
+        yield content
+        json.dump(content, file, indent=2)
+        file.write("\n")
+
+
+@contextmanager
 def atomic_directory(path: PathLike) -> Iterator[Path]:
     """Yield an empty directory that takes the place of ``path`` when the block ends well.
 
