@@ -15,6 +15,7 @@ import numpy as np
 from paddlenlp.transformers.checkpoint import CONFIG_FILE, read_json
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.transformers.convbert.tokenizer import ConvBertTokenizer
+from paddlenlp.transformers.labels import check_label_names
 from paddlenlp.transformers.tokenizer_utils import Features, Text
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.logits import predicted_classes, softmax
@@ -82,7 +83,7 @@ class TextProcessor:
         tokenizer = ConvBertTokenizer.from_pretrained(path)
         config_file = os.path.join(path, CONFIG_FILE)
         if config is None and os.path.isfile(config_file):
-            config = ConvBertConfig.from_dict(read_json(config_file))
+            config = ConvBertConfig.from_dict(read_json(config_file), config_file)
         positions = config.max_position_embeddings if config else DEFAULT_MAX_SEQ_LEN
         length = max_seq_len or min(DEFAULT_MAX_SEQ_LEN, positions)
         classes = config.num_classes if config else None
@@ -99,6 +100,8 @@ class TextProcessor:
                 be too long.
         """
         self.check_vocabulary(config.vocab_size, source)
+        if self.label_names:
+            check_label_names(self.label_names, source, config.num_classes)
         positions = config.max_position_embeddings
         padding = self.tokenizer.pad_token_id
         if padding != config.pad_token_id:

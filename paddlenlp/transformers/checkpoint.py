@@ -15,13 +15,15 @@ from paddlenlp.utils.errors import UserError
 
 CONFIG_FILE = "model_config.json"
 WEIGHTS_FILE = "model_state.pdparams"
-# The layout of transformers, which is read as well.
+# The layouts of transformers and of newer PaddleNLP, which are read as well.
 HF_CONFIG_FILE = "config.json"
 HF_WEIGHTS_FILE = "model.safetensors"
 HF_TORCH_FILE = "pytorch_model.bin"
 INDEX = ".index.json"  # after either name: the list of the files that share the weights
 HF_TOKENIZER_FILE = "tokenizer.json"
 VOCAB_FILE = "vocab.txt"
+# What LoRA and similar tools of either library save beside, or instead of, a model.
+ADAPTER_FILES = {"adapter_config.json", "lora_config.json", "prefix_config.json"}
 _BRAIN_FLOAT = "BF16"  # as safetensors calls it
 # Paddle writes this table of internal names beside the weights.
 _NAME_TABLE = "StructuredToParameterName@@"
@@ -72,7 +74,7 @@ def read_json(path: str) -> dict[str, Any]:
             "file-damaged", f"{path} is not JSON ({error}): save the checkpoint again"
         ) from None
     if not isinstance(content, dict):
-        raise UserError("file-damaged", f"{path} holds no JSON object: save the checkpoint again")
+        raise UserError("file-damaged", f"{path} is not a JSON object: save the checkpoint again")
     return content
 
 
@@ -103,33 +105,42 @@ def require_files(directory: str, names: list[str], what: str) -> None:
         raise UserError("file-missing", f"{what} '{directory}' is not a directory")
     missing = [name for name in names if not os.path.isfile(os.path.join(directory, name))]
     if missing:
-        raise UserError("checkpoint", f"{what} '{directory}' lacks {', '.join(missing)}")
+        raise UserError("checkpoint", f"{what} '{directory}' has no {', '.join(missing)}")
 
 
-def find_files(directory: str, config_optional: bool = False) -> tuple[str, str]:
-    """Return the names of a checkpoint's configuration and weights: our layout or transformers'.
+def find_files(directory: str, config_optional: bool = False) -> tuple[str | None, str]:
+    """Return the names of a checkpoint's configuration and weights.
+
+    Every pairing of the layouts is accepted, ours, PaddleNLP's old and new ones and transformers':
+    what the weights are is decided by the names of their tensors.
 
     Args:
         directory: the checkpoint.
-        config_optional: our layout may lack the configuration (a published size).
+        config_optional: the configuration may be missing (a published size); it is then None.
 
     Raises:
-        UserError: no directory, or files are missing (named).
+        UserError: no directory, files are missing (named), or it is an adapter without its model.
     """
-    present = set(os.listdir(directory)) if os.path.isdir(directory) else set()
-    if HF_CONFIG_FILE in present and not present & {CONFIG_FILE, WEIGHTS_FILE}:
-        for whole in (HF_WEIGHTS_FILE, HF_TORCH_FILE):
-            for name in (whole, whole + INDEX):
-                if name in present:
-                    return HF_CONFIG_FILE, name
+    if not os.path.isdir(directory):
+        raise UserError("file-missing", f"checkpoint '{directory}' is not a directory")
+    present = set(os.listdir(directory))
+    wholes = (WEIGHTS_FILE, HF_WEIGHTS_FILE, HF_TORCH_FILE)
+    weights = [name for whole in wholes for name in (whole, whole + INDEX) if name in present]
+    configs = [name for name in (CONFIG_FILE, HF_CONFIG_FILE) if name in present]
+    adapter = present & ADAPTER_FILES
+    if adapter and not weights:
         raise UserError(
-            "checkpoint", f"checkpoint '{directory}' lacks {HF_WEIGHTS_FILE} (or {HF_TORCH_FILE})"
+            "checkpoint",
+            f"'{directory}' is an adapter ({min(adapter)}), not a model: merge it into its model "
+            "and save that",
         )
-    if {HF_WEIGHTS_FILE, HF_TORCH_FILE} & present and not {CONFIG_FILE, WEIGHTS_FILE} & present:
-        raise UserError("checkpoint", f"checkpoint '{directory}' lacks {HF_CONFIG_FILE}")
-    required = [WEIGHTS_FILE] if config_optional else [CONFIG_FILE, WEIGHTS_FILE]
-    require_files(directory, required, "checkpoint")
-    return CONFIG_FILE, WEIGHTS_FILE
+    if not weights:
+        raise UserError("checkpoint", f"checkpoint '{directory}' has none of {', '.join(wholes)}")
+    if not configs and not config_optional:
+        raise UserError(
+            "checkpoint", f"checkpoint '{directory}' has no {CONFIG_FILE} or {HF_CONFIG_FILE}"
+        )
+    return (configs[0] if configs else None), weights[0]
 
 
 def read_weights(path: str) -> dict[str, np.ndarray]:
@@ -158,15 +169,15 @@ def read_weights(path: str) -> dict[str, np.ndarray]:
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             "file-damaged",
-            f"{path} is damaged or no file of weights ({detail}): save or download it again",
+            f"{path} is damaged or not a file of weights ({detail}): save or download it again",
         ) from None
     if not isinstance(content, Mapping):
-        raise UserError("file-damaged", f"{path} holds no named weights")
+        raise UserError("file-damaged", f"{path} does not contain named weights")
     weights = {name: value for name, value in content.items() if name != _NAME_TABLE}
     wrong = [str(name) for name, value in weights.items() if not isinstance(value, np.ndarray)]
     if wrong:
         raise UserError(
-            "file-damaged", f"{path} holds entries that are no arrays: {', '.join(wrong[:5])}"
+            "file-damaged", f"{path} contains entries that are not arrays: {', '.join(wrong[:5])}"
         )
     return {name: _single_precision(value) for name, value in weights.items()}
 
@@ -194,8 +205,7 @@ def _from_bytes(dtype: str, shape: list[int], data: bytes) -> np.ndarray:
     if dtype != _BRAIN_FLOAT:
         kind = {"F": "float", "I": "int", "U": "uint"}[dtype[0]]
         return np.frombuffer(data, f"{kind}{dtype[1:]}").reshape(shape)
-    bits = np.frombuffer(data, np.uint16).astype(np.uint32) << 16  # the upper half of a float32
-    return bits.view(np.float32).reshape(shape)
+    return _brain_floats(np.frombuffer(data, np.uint16)).reshape(shape)
 
 
 def _read_torch(path: str) -> Any:
@@ -222,7 +232,8 @@ def _read_shards(path: str) -> dict[str, np.ndarray]:
     places = read_json(path).get("weight_map")
     if not isinstance(places, dict) or not all(_is_shard(file) for file in places.values()):
         raise UserError(
-            "file-damaged", f"{path} maps no weights to files beside it: save the checkpoint again"
+            "file-damaged",
+            f"{path} does not map weights to files beside it: save the checkpoint again",
         )
     directory, files = os.path.dirname(path), sorted(set(places.values()))
     require_files(directory, files, "checkpoint")
@@ -230,7 +241,8 @@ def _read_shards(path: str) -> dict[str, np.ndarray]:
     lost = [name for name, file in places.items() if name not in found[file]]
     if lost:
         raise UserError(
-            "file-damaged", f"{path} promises weights that its files lack: {shorten(lost)}"
+            "file-damaged",
+            f"{path} lists tensors that are missing from the shards: {shorten(lost)}",
         )
     return {name: array for weights in found.values() for name, array in weights.items()}
 
@@ -240,7 +252,7 @@ def _is_shard(file: Any) -> bool:
     return (
         isinstance(file, str)
         and file == os.path.basename(file)
-        and file.endswith((".safetensors", ".bin"))
+        and file.endswith((".safetensors", ".bin", ".pdparams"))
     )
 
 
@@ -252,7 +264,14 @@ _READERS: dict[str, Callable[[str], Any]] = {
 
 
 def _single_precision(array: np.ndarray) -> np.ndarray:
+    if array.dtype == np.uint16:  # so Paddle stores bfloat16
+        return _brain_floats(array)
     return array.astype(np.float32) if array.dtype in (np.float16, np.float64) else array
+
+
+def _brain_floats(bits: np.ndarray) -> np.ndarray:
+    """Each is the upper half of a float32."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
 def shorten(names: list[str], most: int = 6) -> str:

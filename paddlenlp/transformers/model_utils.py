@@ -43,6 +43,15 @@ class PretrainedModel(nn.Layer):
         self.config = config
 
     @classmethod
+    def is_hf(cls, weights: dict[str, np.ndarray], source: str) -> bool:
+        """Whether the tensors have transformers' names, and so torch's orientation.
+
+        Raises:
+            UserError: the names are of both kinds, or of an adapter.
+        """
+        raise NotImplementedError
+
+    @classmethod
     def from_hf(cls, weights: dict[str, np.ndarray], config, hf_config: dict[str, Any]) -> dict:
         """Rename and reshape the tensors of a transformers checkpoint.
 
@@ -60,9 +69,8 @@ class PretrainedModel(nn.Layer):
         """Build the model of a checkpoint and fill it.
 
         Args:
-            name_or_dir: a published name, or a checkpoint directory: ours, upstream's, or
-                transformers' (``config.json`` beside ``model.safetensors`` or, where torch is
-                installed, ``pytorch_model.bin``).
+            name_or_dir: a published name, or a checkpoint directory in the layout of this library,
+                of PaddleNLP or of transformers (``pytorch_model.bin`` needs torch).
             new_head: a checkpoint without this model's head (a pretrained body) starts with a
                 random one and says so, and heads that it does not have are left out; False:
                 both are errors.
@@ -79,23 +87,20 @@ class PretrainedModel(nn.Layer):
 
     @classmethod
     def _read(cls, name: str, directory: str, overrides: dict[str, Any]):
-        if os.path.isdir(name):
+        published = not os.path.isdir(name)  # upstream publishes weights without a configuration
+        if not published:
             verify(directory)
-        # Upstream publishes weights under a name, without a configuration.
-        config_file, weights_file = checkpoint.find_files(
-            directory, config_optional=not os.path.isdir(name)
-        )
-        config_path = os.path.join(directory, config_file)
-        is_hf = config_file == checkpoint.HF_CONFIG_FILE
-        if not os.path.exists(config_path):
-            raw, config = {}, cls.config_class.preset(name, **overrides)
-        else:
-            raw = checkpoint.read_model_config(config_path)
-            padding = padding_id(directory) if is_hf else None
-            if padding is not None:
-                overrides = {"pad_token_id": padding, **overrides}
-            config = cls.config_class.from_dict(raw, **overrides)
+        config_file, weights_file = checkpoint.find_files(directory, config_optional=published)
         weights = checkpoint.read_weights(os.path.join(directory, weights_file))
+        is_hf = cls.is_hf(weights, os.path.join(directory, weights_file))
+        if config_file is None:
+            return cls.config_class.preset(name, **overrides), weights
+        config_path = os.path.join(directory, config_file)
+        raw = checkpoint.read_model_config(config_path)
+        padding = padding_id(directory) if is_hf else None
+        if padding is not None:
+            overrides = {"pad_token_id": padding, **overrides}
+        config = cls.config_class.from_dict(raw, config_path, **overrides)
         return config, cls.from_hf(weights, config, raw) if is_hf else weights
 
     def load_weights(
@@ -155,7 +160,7 @@ class PretrainedModel(nn.Layer):
             ("missing", missing),
             ("unknown", extra),
             ("of another shape", misshaped),
-            ("no floating-point numbers", mistyped),
+            ("not floating-point numbers", mistyped),
         ]
         problems = [f"{kind}: {checkpoint.shorten(names)}" for kind, names in found if names]
         if problems:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from paddlenlp.transformers.checkpoint import HF_TOKENIZER_FILE, VOCAB_FILE, read_json
+from paddlenlp.transformers.labels import check_label_names, read_label_names
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import PathLike
 from paddlenlp.utils.log import get_logger
@@ -80,6 +81,8 @@ class TokenizerSettings:
             value = getattr(self, field.name)
             if not isinstance(value, field.type):
                 _refuse("", field.name, value, "it has the wrong type")
+        if self.label_names is not None:
+            check_label_names(self.label_names, "label_names")
         if self.truncation_side not in ("left", "right"):
             _refuse("", "truncation_side", self.truncation_side, "left or right")
         if isinstance(self.model_max_length, bool) or self.model_max_length < 1:
@@ -103,6 +106,7 @@ def read_settings(directory: PathLike) -> dict[str, Any]:
     config, packed = _json(folder / CONFIG_FILE), _json(folder / HF_TOKENIZER_FILE)
     _check_supported(config, folder / CONFIG_FILE)
     sources = [
+        *((folder / name, _label_names(folder / name)) for name in _MODEL_CONFIGS),
         (folder / CONFIG_FILE, _from_config(config)),
         (folder / SPECIAL_MAP_FILE, _special_tokens(_json(folder / SPECIAL_MAP_FILE))),
         (folder / HF_TOKENIZER_FILE, _from_packed(packed, folder / HF_TOKENIZER_FILE)),
@@ -118,6 +122,8 @@ def read_settings(directory: PathLike) -> dict[str, Any]:
                     "the wrong one",
                 )
             origin.setdefault(key, path)
+    if "label_names" in settings:
+        check_label_names(settings["label_names"], str(origin["label_names"]))
     try:
         TokenizerSettings(**settings)
     except UserError as error:
@@ -130,6 +136,15 @@ def read_settings(directory: PathLike) -> dict[str, Any]:
     if assumed:
         get_logger().info("tokenizer of %s: assuming %s", folder, ", ".join(assumed))
     return settings
+
+
+_MODEL_CONFIGS = ("model_config.json", "config.json")
+
+
+def _label_names(path: Path) -> dict[str, list[str]]:
+    """The class names that a model configuration gives."""
+    names = read_label_names(_json(path), str(path))
+    return {"label_names": names} if names else {}
 
 
 # Defaults to name where no file gives them: transformers has the other value, or cased models do.

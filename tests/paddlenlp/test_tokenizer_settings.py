@@ -53,7 +53,6 @@ REFUSED = {
     "tokenizer_class": {CONFIG: {"tokenizer_class": "BertJapaneseTokenizer"}},
     "do_lower_case": {CONFIG: {"do_lower_case": "yes"}},
     "strip_accents": {CONFIG: {"strip_accents": 1}},
-    "label_names": {CONFIG: {"label_names": 3}},
     "model_max_length": {CONFIG: {"model_max_length": "x"}},
     "truncation_side": {CONFIG: {"truncation_side": "middle"}},
     "BertNormalizer": {"tokenizer.json": packed(type="NFC")},

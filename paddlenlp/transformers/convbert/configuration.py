@@ -1,9 +1,11 @@
 """The configuration of a ConvBERT and the three published sizes (arXiv 2008.02496)."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
+from paddlenlp.transformers.labels import read_label_names
 from paddlenlp.utils.errors import UserError
 
 
@@ -12,7 +14,7 @@ class ConvBertConfig:
     """Everything that shapes a ConvBERT; the model's only input.
 
     Raises:
-        UserError: sizes that do not fit together.
+        UserError: a value of a wrong type or out of range, or sizes that do not fit together.
     """
 
     vocab_size: int = 30522
@@ -43,16 +45,9 @@ class ConvBertConfig:
             raise UserError("configuration", f"model configuration: {problem}")
 
     def _problems(self):
-        hidden, heads, groups = self.hidden_size, self.num_attention_heads, self.num_groups
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            integer = isinstance(value, int) and not isinstance(value, bool)
-            if field.type is int and (not integer or value < (field.name != "pad_token_id")):
-                yield f"{field.name} must be a positive integer, not {value!r}"
-                return
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
-            if not 0 <= getattr(self, name) < 1:
-                yield f"{name} must be in [0, 1), not {getattr(self, name)}"
+            yield from _wrong_value(field, getattr(self, field.name))
+        hidden, heads, groups = self.hidden_size, self.num_attention_heads, self.num_groups
         if self.head_ratio != 2:
             # The reference computes the head size as hidden / heads * ... for 2 only.
             yield f"head_ratio must be 2, not {self.head_ratio}: no other value is defined upstream"
@@ -94,30 +89,120 @@ class ConvBertConfig:
         return cls(**{**PRESETS[name], **overrides})
 
     @classmethod
-    def from_dict(cls, raw: dict[str, Any], **overrides: Any) -> "ConvBertConfig":
-        """Read a configuration in our form, upstream's nested form, or the HF form.
+    def from_dict(
+        cls, raw: dict[str, Any], where: str = "the model configuration", **overrides: Any
+    ) -> "ConvBertConfig":
+        """Read a configuration in our form, PaddleNLP's old or new one, or that of transformers.
 
-        Upstream nests the body's arguments: ``{"init_args": [{...}], "num_classes": 3, ...}``,
-        and arguments given by position follow the body in that list. Keys of other tools that do
-        not shape the model are ignored.
+        Old PaddleNLP nests the body's arguments: ``{"init_args": [{...}], "num_classes": 3, ...}``,
+        and arguments given by position follow the body in that list. Keys that do not change the
+        answer are ignored.
+
+        Args:
+            raw: the JSON object.
+            where: its file, for messages.
+            overrides: fields that replace those of ``raw``.
+
+        Raises:
+            UserError: a value cannot be used, keys contradict each other, or a key that changes the
+                answer has a value without a counterpart here.
         """
         flat = {key: value for key, value in _flatten(raw).items() if value is not None}
+        names = read_label_names(flat, where)
+        _check_supported(flat, where)
+        counts = [(key, flat[key]) for key in ("num_classes", "num_labels") if key in flat]
         if "id2label" in flat:
-            flat.setdefault("num_labels", len(flat["id2label"]))
-        for theirs, ours in _ALIASES.items():
-            if theirs in flat:
-                flat.setdefault(ours, flat[theirs])
-        names = {field.name for field in dataclasses.fields(cls)}
-        fields = {key: value for key, value in flat.items() if key in names}
+            counts.append(("id2label", len(flat["id2label"])))
+        elif names:
+            counts.append(("label2id", len(names)))
+        _merge(flat, "num_classes", counts, where)
+        dropouts = [(k, flat[k]) for k in ("classifier_dropout", "dropout") if k in flat]
+        _merge(flat, "classifier_dropout", dropouts, where)
+        fields = {f.name: flat[f.name] for f in dataclasses.fields(cls) if f.name in flat}
         if "num_hidden_layers" not in fields or "hidden_size" not in fields:
-            raise UserError(
-                "configuration", "the model configuration names no hidden_size or num_hidden_layers"
-            )
+            raise UserError("configuration", f"{where} gives no hidden_size or num_hidden_layers")
+        if "num_classes" not in overrides:  # else a new head, for another task
+            _check_problem_type(flat, fields.get("num_classes", 2), where)
         return cls(**{**fields, **overrides})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a plain dict (the flat JSON form)."""
         return dataclasses.asdict(self)
+
+
+ACTIVATIONS: list[str] = ["gelu", "relu", "tanh"]
+
+# field -> (lowest, highest); other integers are from 1 to _MOST
+_MOST = 1 << 24
+_RANGES: dict[str, tuple[float, float]] = {
+    "pad_token_id": (0, _MOST),
+    "num_hidden_layers": (1, 1000),
+    "hidden_dropout_prob": (0.0, 0.999),
+    "attention_probs_dropout_prob": (0.0, 0.999),
+    "classifier_dropout": (0.0, 0.999),
+    "initializer_range": (0.0, 100.0),
+    "layer_norm_eps": (1e-38, 1.0),
+}
+
+
+def _wrong_value(field: dataclasses.Field, value: Any):
+    """Yield what is wrong with one field's value, if anything."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if field.type is int:
+        low, high = _RANGES.get(field.name, (1, _MOST))
+        if not isinstance(value, int) or not number or not low <= value <= high:
+            yield f"{field.name} must be an integer from {low} to {high}, not {value!r}"
+    elif field.name in _RANGES and not (value is None and field.default is None):
+        low, high = _RANGES[field.name]
+        if not number or not math.isfinite(value) or not low <= value <= high:
+            yield f"{field.name} must be a number from {low} to {high}, not {value!r}"
+    elif field.type in (bool, str) and not isinstance(value, field.type):
+        yield f"{field.name} must be of type {field.type.__name__}, not {value!r}"
+
+
+# Keys of transformers and PaddleNLP that change the answer -> the values that mean what is done
+# here. Keys that are not listed do not change it.
+_SUPPORTED: dict[str, tuple[Any, ...]] = {
+    "add_cross_attention": (False,),
+    "is_decoder": (False,),
+    "is_encoder_decoder": (False,),
+    "position_embedding_type": ("absolute",),
+    "pruned_heads": ({}, []),
+    "quantization_config": ({},),
+    "use_relative_position": (False,),
+}
+
+
+def _check_supported(flat: dict[str, Any], where: str) -> None:
+    for key, values in _SUPPORTED.items():
+        if key in flat and flat[key] not in values:
+            raise UserError(
+                "configuration",
+                f"{where}: {key} is {flat[key]!r}, only {values[0]!r} is supported",
+            )
+
+
+def _check_problem_type(flat: dict[str, Any], classes: Any, where: str) -> None:
+    """One class is a regression here, several are alternatives: softmax."""
+    expected = "regression" if classes == 1 else "single_label_classification"
+    found = flat.get("problem_type", expected)
+    if found != expected:
+        raise UserError(
+            "configuration",
+            f"{where}: problem_type is {found!r}, but with {classes} classes only {expected!r} is "
+            "supported",
+        )
+
+
+def _merge(flat: dict[str, Any], name: str, given: list[tuple[str, Any]], where: str) -> None:
+    """Set a field from its several names, which must agree."""
+    for key, value in given:
+        if value != given[0][1]:
+            raise UserError(
+                "configuration",
+                f"{where}: {given[0][0]} gives {given[0][1]!r}, but {key} gives {value!r}",
+            )
+        flat[name] = value
 
 
 def _flatten(raw: dict[str, Any]) -> dict[str, Any]:
@@ -129,11 +214,6 @@ def _flatten(raw: dict[str, Any]) -> dict[str, Any]:
     flat.update({key: value for key, value in raw.items() if key != "init_args"})
     return flat
 
-
-# Names of transformers and of upstream's heads for fields of ours.
-_ALIASES = {"num_labels": "num_classes", "dropout": "classifier_dropout"}
-
-ACTIVATIONS: list[str] = ["gelu", "relu", "tanh"]
 
 _PRESET_COLUMNS = (
     "hidden_size",

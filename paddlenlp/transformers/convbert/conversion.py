@@ -14,12 +14,12 @@ from paddlenlp.transformers import checkpoint
 from paddlenlp.transformers.convbert import heads, modeling, pretraining, weight_names
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.transformers.convbert.tokenizer import ConvBertTokenizer
+from paddlenlp.transformers.labels import fillers
 from paddlenlp.transformers.tokenizer_settings import find_vocab, read_settings
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.products import product_directory
 
 LAYOUTS = ("paddle", "hf")
-TOKENIZER_CONFIG = "tokenizer_config.json"
 
 
 def convert(source: str, target: str, layout: str, architecture: str | None = None) -> str:
@@ -51,7 +51,7 @@ def convert(source: str, target: str, layout: str, architecture: str | None = No
             + ", ".join(weight_names.HEADS),
         )
     model = _model_class(architecture).from_pretrained(source, new_head=False)
-    labels = label_names(source, raw)
+    labels = read_settings(source).get("label_names")
     with product_directory(target, "checkpoint", [source]) as work:
         if layout == "hf":
             write_hf(model, work, labels)
@@ -77,22 +77,6 @@ def find_architecture(raw: dict[str, Any]) -> str | None:
     return None
 
 
-def label_names(source: str, raw: dict[str, Any]) -> list[str] | None:
-    """Return class names by label id: transformers' ``id2label``, or those of our tokenizer.
-
-    None where there are only transformers' fillers LABEL_0, LABEL_1.
-    """
-    if raw.get("id2label"):
-        names = [raw["id2label"][number] for number in sorted(raw["id2label"], key=int)]
-        return None if names == _fillers(len(names)) else names
-    path = os.path.join(source, TOKENIZER_CONFIG)
-    return checkpoint.read_json(path).get("label_names") if os.path.exists(path) else None
-
-
-def _fillers(classes: int) -> list[str]:
-    return [f"LABEL_{number}" for number in range(classes)]
-
-
 def write_hf(model, directory: Path, labels: list[str] | None = None) -> None:
     """Write ``config.json`` and ``model.safetensors`` of a model."""
     from safetensors.numpy import save_file
@@ -115,7 +99,7 @@ def hf_config(
     fields = config.to_dict()
     del fields["num_classes"]  # it counts id2label instead
     if not labels or len(labels) != config.num_classes:
-        labels = _fillers(config.num_classes)
+        labels = fillers(config.num_classes)
     return {
         "architectures": [head.hf_class],
         "model_type": "convbert",

@@ -94,6 +94,11 @@ class ConvBertPretrainedModel(PretrainedModel):
     base_model_prefix = "convbert"
 
     @classmethod
+    def is_hf(cls, weights, source: str) -> bool:
+        """Whether the tensors have transformers' names."""
+        return weight_names.is_hf(weights, source)
+
+    @classmethod
     def from_hf(cls, weights, config, hf_config) -> dict:
         """Rename and reshape the tensors of a transformers checkpoint."""
         return weight_names.to_paddle(weights, config, cls.__name__, hf_config)

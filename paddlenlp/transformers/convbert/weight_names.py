@@ -4,7 +4,7 @@ One table drives both directions. Shapes differ in two ways: torch keeps the wei
 layer as [out, in], Paddle as [in, out]; and one bias is a column [O, 1] there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -175,6 +175,36 @@ def to_hf(
 
 def _named(missing: list[str], unknown: list[str]):
     return (("missing", missing), ("unknown", unknown))
+
+
+# Parts of names that only one side has. Names that both have (embeddings, the classifier) say
+# nothing, and a square matrix fits in either orientation, so the body decides for all.
+_ONLY_OURS = ("encoder.layers.", "embeddings.layer_norm.")
+_ONLY_THEIRS = ("encoder.layer.", "embeddings.LayerNorm.")
+
+
+def is_hf(weights: Iterable[str], source: str) -> bool:
+    """Whether tensors have the names of transformers, and so torch's orientation [out, in].
+
+    Raises:
+        UserError: names of both sides, or those of an adapter (LoRA).
+    """
+    adapters = [name for name in weights if "lora_" in name.lower()]
+    if adapters:
+        raise UserError(
+            "checkpoint",
+            f"{source} contains adapter weights ({shorten(adapters, 2)}): merge them into the "
+            "model and save that",
+        )
+    ours = [name for name in weights if any(part in name for part in _ONLY_OURS)]
+    theirs = [name for name in weights if any(part in name for part in _ONLY_THEIRS)]
+    if ours and theirs:
+        raise UserError(
+            "checkpoint",
+            f"{source} mixes names of Paddle ({shorten(ours, 1)}) and of transformers "
+            f"({shorten(theirs, 1)}), whose matrices are transposed: convert one of them",
+        )
+    return bool(theirs)
 
 
 def to_paddle(
