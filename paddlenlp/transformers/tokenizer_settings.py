@@ -133,7 +133,7 @@ def read_settings(directory: PathLike) -> dict[str, Any]:
     if added:
         settings["added_tokens"] = added
     assumed = [f"{key}=True" for key in _ASSUMED if key not in settings]
-    if assumed:
+    if assumed and has_vocab(folder):
         get_logger().info("tokenizer of %s: assuming %s", folder, ", ".join(assumed))
     return settings
 
@@ -198,7 +198,7 @@ def padding_id(directory: PathLike) -> int | None:
     where the published vocabularies have [unused0], and nothing in transformers depends on it.
     """
     folder = Path(directory)
-    if not any((folder / name).is_file() for name in (VOCAB_FILE, HF_TOKENIZER_FILE)):
+    if not has_vocab(folder):
         return None
     ids = {token: number for number, token in enumerate(read_vocab(find_vocab(folder), ()))}
     given = {
@@ -206,6 +206,11 @@ def padding_id(directory: PathLike) -> int | None:
         **_special_tokens(_json(folder / CONFIG_FILE)),
     }
     return ids.get(given.get("pad_token", SPECIAL_TOKENS["pad_token"]))
+
+
+def has_vocab(directory: PathLike) -> bool:
+    """Whether a directory contains a vocabulary; some checkpoints are published without."""
+    return any((Path(directory) / name).is_file() for name in (VOCAB_FILE, HF_TOKENIZER_FILE))
 
 
 def find_vocab(directory: PathLike) -> Path:

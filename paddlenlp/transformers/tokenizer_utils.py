@@ -53,15 +53,24 @@ class WordPieceTokenizer:
         vocab_file: ``vocab.txt``, UTF-8 with one token per line, the line number from 0 is the id;
             or the ``tokenizer.json`` of transformers.
         do_lower_case: lower-case the text and strip accents.
+        label_names: class names by label id, kept with the tokenizer so that a saved model can
+            name its answers.
         settings: the fields of `TokenizerSettings`.
 
     Raises:
         UserError: the vocabulary or a setting cannot be used.
     """
 
-    def __init__(self, vocab_file: PathLike, do_lower_case: bool = True, **settings: Any):
+    def __init__(
+        self,
+        vocab_file: PathLike,
+        do_lower_case: bool = True,
+        label_names: Sequence[str] | None = None,
+        **settings: Any,
+    ):
         self.vocab_file = str(vocab_file)
-        self.settings = TokenizerSettings(do_lower_case=do_lower_case, **settings)
+        names = list(label_names) if label_names else None
+        self.settings = TokenizerSettings(do_lower_case, label_names=names, **settings)
         vars(self).update(vars(self.settings))
         special = self.settings.special_tokens
         self._lines = read_vocab(vocab_file, special.values())

@@ -211,7 +211,7 @@ def test_pickle_keeps_the_ids(tokenizer):
 
 def test_save_and_load(tiny_vocab, tmp_path):
     tokenizer = ConvBertTokenizer(
-        tiny_vocab, do_lower_case=False, label_names=["no", "yes"], model_max_length=64
+        tiny_vocab, do_lower_case=False, label_names=("no", "yes"), model_max_length=64
     )
     tokenizer.save_pretrained(tmp_path)
     names = {path.name for path in tmp_path.iterdir()}

@@ -90,7 +90,7 @@ class ConvBertConfig:
 
     @classmethod
     def from_dict(
-        cls, raw: dict[str, Any], where: str = "the model configuration", **overrides: Any
+        cls, raw: dict[str, Any], where: str = "model configuration", **overrides: Any
     ) -> "ConvBertConfig":
         """Read a configuration in our form, PaddleNLP's old or new one, or that of transformers.
 
@@ -123,7 +123,11 @@ class ConvBertConfig:
             raise UserError("configuration", f"{where} gives no hidden_size or num_hidden_layers")
         if "num_classes" not in overrides:  # else a new head, for another task
             _check_problem_type(flat, fields.get("num_classes", 2), where)
-        return cls(**{**fields, **overrides})
+        try:
+            return cls(**{**fields, **overrides})
+        except UserError as error:
+            message = str(error).replace("model configuration", where, 1)
+            raise UserError("configuration", message) from None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a plain dict (the flat JSON form)."""

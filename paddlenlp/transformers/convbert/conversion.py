@@ -15,7 +15,7 @@ from paddlenlp.transformers.convbert import heads, modeling, pretraining, weight
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.transformers.convbert.tokenizer import ConvBertTokenizer
 from paddlenlp.transformers.labels import fillers
-from paddlenlp.transformers.tokenizer_settings import find_vocab, read_settings
+from paddlenlp.transformers.tokenizer_settings import find_vocab, has_vocab, read_settings
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.products import product_directory
 
@@ -51,13 +51,13 @@ def convert(source: str, target: str, layout: str, architecture: str | None = No
             + ", ".join(weight_names.HEADS),
         )
     model = _model_class(architecture).from_pretrained(source, new_head=False)
-    labels = read_settings(source).get("label_names")
+    settings = read_settings(source)
     with product_directory(target, "checkpoint", [source]) as work:
         if layout == "hf":
-            write_hf(model, work, labels)
+            write_hf(model, work, settings.get("label_names"))
         else:
             model.save_pretrained(str(work))
-        _write_tokenizer(Path(source), work, labels, model)
+        _write_tokenizer(source, work, settings, model)
     return architecture
 
 
@@ -111,15 +111,13 @@ def hf_config(
     }
 
 
-def _write_tokenizer(source: Path, target: Path, labels: list[str] | None, model) -> None:
+def _write_tokenizer(source: str, target: Path, settings: dict[str, Any], model) -> None:
     """Carry vocabulary and settings over; newer checkpoints of transformers have no vocab.txt."""
-    if not any(
-        (source / name).exists() for name in (checkpoint.VOCAB_FILE, checkpoint.HF_TOKENIZER_FILE)
-    ):
-        return  # weights alone, as some are published
-    settings, positions = read_settings(source), model.config.max_position_embeddings
-    settings["label_names"] = labels
-    settings["model_max_length"] = min(settings.get("model_max_length", positions), positions)
+    if not has_vocab(source):
+        return
+    positions = model.config.max_position_embeddings
+    length = min(settings.get("model_max_length", positions), positions)
+    settings = {**settings, "model_max_length": length}
     tokenizer = ConvBertTokenizer(find_vocab(source), **settings)
     if tokenizer.vocab_size > model.config.vocab_size:
         raise UserError(
