@@ -18,10 +18,12 @@ WRITERS = {
     + ("--serving_server", OUTPUT, "--serving_client", "client"),
     "serving client": ("tools/export_serving_model.py", "--dirname", INPUT)
     + ("--serving_server", "server", "--serving_client", OUTPUT),
-    "quantize": ("tools/quantize_model.py", "--model_dir", INPUT)
+    "quantize, Paddle": ("tools/quantize_model.py", "--engine", "paddle", "--model_dir", INPUT)
     + ("--save_inference_dir", OUTPUT, "--calib_file", "texts.txt"),
+    "quantize, OpenVINO": ("tools/quantize_model.py", "--model_dir", INPUT)
+    + ("--save_inference_dir", OUTPUT, "--calib_file", "texts.txt", "--dev_file", "dev.tsv"),
 }
-READS_EXPORT = {"serving server", "serving client", "quantize"}
+READS_EXPORT = set(WRITERS) - {"export", "convert"}
 
 
 def test_no_writer_is_forgotten(repo_root):
@@ -35,6 +37,7 @@ def test_no_writer_is_forgotten(repo_root):
     assert callers == {
         "convbert/inference/export.py",
         "convbert/inference/quantize.py",
+        "convbert/inference/quantize_paddle.py",
         "convbert/serving/served_model.py",
         "convbert/training/run_folder.py",  # best.pdparams: test_train_does_not_replace
         "convbert/training/state.py",  # below a run's own folder
@@ -73,6 +76,7 @@ def test_a_writer_replaces_nothing_foreign(run_script, product, tmp_path, writer
     project = product(writer).parent
     (project / "thesis.txt").write_text("mine")
     (project / "texts.txt").write_text("a good film\n")
+    (project / "dev.tsv").write_text("sentence\tlabel\nbad\t0\n")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("mine")
     before = snapshot(tmp_path)
