@@ -26,7 +26,8 @@ if sys.version_info < (3, 13):  # Paddle Serving does not run on 3.13
 # What differs between machines. Labels, steps, counts and names have to be as shown.
 MEASURED = re.compile(
     r"\d+\.\d+(e[+-]\d+)?|\d+ s\b"  # numbers with a fraction, seconds
-    r"|step \d+\)|\d{4}-\d\d-\d\d [\d:,]+"  # the best step, date and time
+    r"|(?<=step )\d+(?=\)|$)|\(\d+(?= of)"  # the best step, the right answers
+    r"|\d{4}-\d\d-\d\d [\d:,]+"  # date and time
 )
 
 
