@@ -1,8 +1,8 @@
 """Tables of texts and labels in files: CSV, TSV, JSON lines and Parquet, with line numbers.
 
 CSV follows RFC 4180: comma, and double quotes around a cell that contains commas, quotes or line
-breaks. In TSV a quote is an ordinary character, as in GLUE's files. Text is UTF-8, with or without
-a byte order mark; LF, CRLF and CR end a line.
+breaks. In TSV a quote is an ordinary character, as in the files of GLUE. Encoding and line ends are
+as in `reading`.
 """
 
 from __future__ import annotations
@@ -59,22 +59,13 @@ def read_table(path: str) -> Table:
         columns, rows = _read_parquet(path)
         places = [f"{path}, row {number}" for number in range(1, len(rows) + 1)]
         return _checked(Table(path, columns, rows, places))
-    text = read_text(path)
+    text = "\n".join(line for _, line in read_lines(path, flag=""))
     if suffix == ".jsonl":
         return _checked(_read_json_lines(path, text))
     quoting = {"delimiter": ",", "strict": True}
     if suffix == ".tsv":
         quoting = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
     return _checked(_read_cells(path, text, quoting))
-
-
-def read_text(path: str) -> str:
-    """Read a UTF-8 file; its line ends become LF.
-
-    Raises:
-        UserError: unreadable, empty, or not UTF-8 (with the line).
-    """
-    return "\n".join(line for _, line in read_lines(path, flag=""))
 
 
 def _checked(table: Table) -> Table:
