@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from convbert.command.flags import int_at_least, make_parser
 from convbert.command.start import run_main
 from paddlenlp.datasets import load_dataset
-from paddlenlp.transformers.tokenizer_settings import SPECIAL_TOKENS
+from paddlenlp.transformers.vocabulary import SPECIAL_TOKENS
 from paddlenlp.utils.files import atomic_write
 
 

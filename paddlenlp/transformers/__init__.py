@@ -9,6 +9,7 @@ _HOME = {
     "ConvBertClassificationHead": "convbert.modeling",
     "ConvBertConfig": "convbert.configuration",
     "ConvBertDiscriminator": "convbert.pretraining",
+    "ConvBertForMaskedLM": "convbert.pretraining",
     "ConvBertForMultipleChoice": "convbert.heads",
     "ConvBertForPretraining": "convbert.pretraining",
     "ConvBertForQuestionAnswering": "convbert.heads",
@@ -30,6 +31,8 @@ __all__ = sorted(_HOME)
 
 def __getattr__(name: str):
     if name not in _HOME:
+        if name[:1].isupper():  # ImportError: Python would hide the hint of an AttributeError
+            raise ImportError(f"{__name__} has no {name}: docs/upstream.md lists what it has")
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
     return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
 

@@ -37,6 +37,9 @@ class PretrainedModel(nn.Layer):
 
     config_class: type
     base_model_prefix = ""
+    # Upstream's names for the files of a checkpoint.
+    model_config_file = checkpoint.CONFIG_FILE
+    resource_files_names = {"model_state": checkpoint.WEIGHTS_FILE}
 
     def __init__(self, config):
         super().__init__()

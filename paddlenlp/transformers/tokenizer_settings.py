@@ -1,19 +1,19 @@
-"""One reader of everything that decides a tokenizer's ids: vocabulary, settings, added tokens.
+"""One reader of the settings that decide a tokenizer's ids, special and added tokens included.
 
-Sources are the files of transformers and PaddleNLP: ``vocab.txt``, ``tokenizer_config.json``,
-``tokenizer.json``, ``special_tokens_map.json`` and ``added_tokens.json``. A setting that changes
-ids is honoured or refused by name. Two files that contradict each other are refused, because it
-depends on the version of transformers which one counts. Paddle is never imported here.
+Sources are the files of transformers and PaddleNLP: ``tokenizer_config.json``, ``tokenizer.json``,
+``special_tokens_map.json`` and ``added_tokens.json``. A setting that changes ids is honoured or
+refused by name. Two files that contradict each other are refused, because it depends on the version
+of transformers which one counts. Paddle is never imported here.
 """
 
 import dataclasses
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from paddlenlp.transformers.checkpoint import HF_TOKENIZER_FILE, VOCAB_FILE, read_json
+from paddlenlp.transformers.checkpoint import HF_TOKENIZER_FILE, read_json
 from paddlenlp.transformers.labels import check_label_names, read_label_names
+from paddlenlp.transformers.vocabulary import SPECIAL_TOKENS, find_vocab, has_vocab, read_vocab
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import PathLike
 from paddlenlp.utils.log import get_logger
@@ -21,13 +21,6 @@ from paddlenlp.utils.log import get_logger
 CONFIG_FILE = "tokenizer_config.json"
 SPECIAL_MAP_FILE = "special_tokens_map.json"
 ADDED_FILE = "added_tokens.json"
-SPECIAL_TOKENS = {
-    "pad_token": "[PAD]",
-    "unk_token": "[UNK]",
-    "cls_token": "[CLS]",
-    "sep_token": "[SEP]",
-    "mask_token": "[MASK]",
-}
 MAX_WORD_CHARS = 100  # a longer word is [UNK], as in BERT's reference tokenizer
 # Classes of transformers and PaddleNLP that are this tokenizer, without "Fast".
 SAME_TOKENIZERS = ("ConvBert", "Bert", "Electra", "DistilBert", "MobileBert", "WordPiece")
@@ -171,26 +164,6 @@ def config_of(settings: TokenizerSettings, ids: dict[str, int]) -> dict[str, Any
     return config
 
 
-def read_vocab(path: PathLike, special: Iterable[str] = SPECIAL_TOKENS.values()) -> list[str]:
-    """Read a vocabulary, ``vocab.txt`` or ``tokenizer.json``: the tokens in the order of their ids.
-
-    A repeated token is kept, so that the ids of the others stay; its last line is its id, as in the
-    reader of BERT's authors. Ids that a ``tokenizer.json`` skips get a name that no text contains.
-
-    Raises:
-        UserError: unreadable, not UTF-8, not a WordPiece vocabulary, or a special token is missing.
-    """
-    path = Path(path)
-    tokens = _packed_vocab(path) if path.suffix == ".json" else _vocab_lines(path)
-    missing = [token for token in special if token not in set(tokens)]
-    if missing:
-        raise UserError(
-            "vocabulary",
-            f"vocabulary {path} does not contain {', '.join(missing)}: give a BERT vocab.txt",
-        )
-    return tokens
-
-
 def padding_id(directory: PathLike) -> int | None:
     """Return the id of the padding token in the vocabulary of a directory, None without one.
 
@@ -206,67 +179,6 @@ def padding_id(directory: PathLike) -> int | None:
         **_special_tokens(_json(folder / CONFIG_FILE)),
     }
     return ids.get(given.get("pad_token", SPECIAL_TOKENS["pad_token"]))
-
-
-def has_vocab(directory: PathLike) -> bool:
-    """Whether a directory contains a vocabulary; some checkpoints are published without."""
-    return any((Path(directory) / name).is_file() for name in (VOCAB_FILE, HF_TOKENIZER_FILE))
-
-
-def find_vocab(directory: PathLike) -> Path:
-    """Return the file of a directory that holds the vocabulary.
-
-    Raises:
-        UserError: there is none, or ``vocab.txt`` and ``tokenizer.json`` hold different ones.
-    """
-    plain, packed = (Path(directory) / name for name in (VOCAB_FILE, HF_TOKENIZER_FILE))
-    if not plain.is_file() and not packed.is_file():
-        raise UserError(
-            "vocabulary",
-            f"{directory} contains no {VOCAB_FILE}: copy the vocabulary of the model there",
-        )
-    if plain.is_file() and packed.is_file():
-        tables = [{t: n for n, t in enumerate(read_vocab(file, ()))} for file in (plain, packed)]
-        different = [t for t, n in tables[1].items() if tables[0].get(t) != n and t[:5] != _GAP[:5]]
-        if different:
-            raise UserError(
-                "vocabulary",
-                f"{plain} and {packed} give '{different[0]}' different ids: delete the wrong file",
-            )
-    return plain if plain.is_file() else packed
-
-
-_GAP = "[gap {}]"  # brackets are words of their own, so no text gives this token
-
-
-def _vocab_lines(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(
-            "file-unreadable", f"cannot read vocabulary {path}: {error.strerror}"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise UserError(
-            "encoding", f"vocabulary {path} is not UTF-8 at byte {error.start}"
-        ) from None
-    return text.rstrip("\n").split("\n")  # not splitlines: a token may be another line separator
-
-
-def _packed_vocab(path: Path) -> list[str]:
-    model = read_json(str(path)).get("model")
-    vocab = model.get("vocab") if isinstance(model, dict) else None
-    if not isinstance(vocab, dict) or model.get("type") != "WordPiece" or not vocab:
-        raise UserError(
-            "vocabulary", f"{path} contains no WordPiece vocabulary, which ConvBERT needs"
-        )
-    ids = list(vocab.values())
-    if len(set(ids)) < len(ids) or not all(type(n) is int and 0 <= n < 10**7 for n in ids):
-        raise UserError("vocabulary", f"{path} has token ids that are repeated or not numbers")
-    tokens = [_GAP.format(number) for number in range(max(ids) + 1)]
-    for token, number in vocab.items():
-        tokens[number] = token
-    return tokens
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 Paddle is never imported here, so a client or an HTTP worker can tokenize without it.
 """
 
+import functools
 import json
+import os
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import tokenizers
 from tokenizers import Tokenizer
@@ -16,37 +18,27 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from paddlenlp.transformers.checkpoint import VOCAB_FILE
+from paddlenlp.transformers.tokenizer_calls import Features, Text, TokenizerCalls, longest_first
 from paddlenlp.transformers.tokenizer_settings import (
     CONFIG_FILE,
     MAX_WORD_CHARS,
     AddedToken,
     TokenizerSettings,
     config_of,
-    find_vocab,
     read_settings,
-    read_vocab,
 )
+from paddlenlp.transformers.vocabulary import find_vocab, read_vocab
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import PathLike, atomic_write
-from paddlenlp.utils.hub import pretrained_file
+from paddlenlp.utils.hub import PRETRAINED_MODELS, pretrained_file
 from paddlenlp.utils.products import add_to_manifest
 from paddlenlp.utils.text import without_surrogates
-
-Text = str | tuple[str, str]
 
 CACHED_WORDS = 1 << 16  # bounds of the word cache: about 20 MB at most
 CACHED_WORD_CHARS = 32
 
 
-class Features(NamedTuple):
-    """One encoded text: ``input_ids`` and ``token_type_ids`` of equal length, no padding."""
-
-    input_ids: list[int]
-    token_type_ids: list[int]
-    truncated: bool = False
-
-
-class WordPieceTokenizer:
+class WordPieceTokenizer(TokenizerCalls):
     """BERT's basic + WordPiece tokenization: ``[CLS] a [SEP]`` or ``[CLS] a [SEP] b [SEP]``.
 
     Args:
@@ -60,6 +52,13 @@ class WordPieceTokenizer:
     Raises:
         UserError: the vocabulary or a setting cannot be used.
     """
+
+    # Upstream's names for the published models.
+    resource_files_names = {"vocab_file": VOCAB_FILE}
+    pretrained_init_configuration = {name: {"do_lower_case": True} for name in PRETRAINED_MODELS}
+    max_model_input_sizes = dict.fromkeys(PRETRAINED_MODELS, 512)
+    padding_side = "right"
+    pad_token_type_id = 0
 
     def __init__(
         self,
@@ -78,6 +77,7 @@ class WordPieceTokenizer:
         self._tokens = [*self._lines, *self._number_added_tokens()]
         for role, token in special.items():
             setattr(self, f"{role}_id", self.vocab[token])
+        _split_in_one_thread_after_fork()
         self._rust = self._build()
         self._pieces = self._rust.encode_batch_fast
         # A token that spans words, or takes the spaces beside it, is looked for in whole texts.
@@ -156,66 +156,6 @@ class WordPieceTokenizer:
         """Number of ids."""
         return len(self._tokens)
 
-    @property
-    def all_special_ids(self) -> list[int]:
-        """Ids of [PAD], [UNK], [CLS], [SEP] and [MASK]."""
-        return [self.vocab[token] for token in self.settings.special_tokens.values()]
-
-    def tokenize(self, text: str) -> list[str]:
-        """Split a text into word pieces, without special tokens around them."""
-        return self.convert_ids_to_tokens(self._split([text])[0])
-
-    def convert_tokens_to_ids(self, tokens: Sequence[str]) -> list[int]:
-        """Look tokens up; a token outside the vocabulary is [UNK]."""
-        return [self.vocab.get(token, self.unk_token_id) for token in tokens]
-
-    def convert_ids_to_tokens(self, ids: Sequence[int]) -> list[str]:
-        """Look ids up; an id outside the vocabulary is an IndexError."""
-        if len(ids) and min(ids) < 0:
-            raise IndexError(f"negative token id {min(ids)}")
-        return [self._tokens[index] for index in ids]
-
-    def __call__(
-        self,
-        text: str | Sequence[Text],
-        text_pair: str | Sequence[str] | None = None,
-        max_seq_len: int | None = None,
-        pad_to_max_seq_len: bool = False,
-        return_token_type_ids: bool = True,
-        return_attention_mask: bool = False,
-        return_length: bool = False,
-    ) -> dict[str, Any]:
-        """Encode one text or a list of them, optionally each with its pair.
-
-        Args:
-            text: a string; or a list of strings or (string, string) pairs.
-            text_pair: the second sentence(s): a string for a string, a list for a list.
-            max_seq_len: longest sequence, special tokens included; a longer one is cut, the longer
-                sentence of a pair first. None: ``model_max_length``.
-            pad_to_max_seq_len: fill up with [PAD] to exactly that length.
-            return_token_type_ids: add "token_type_ids" (0 first sentence, 1 second).
-            return_attention_mask: add "attention_mask" (1 token, 0 padding).
-            return_length: add "seq_len", the length without padding.
-
-        Returns:
-            {"input_ids", ...}: lists of int for a string, lists of lists for a list.
-        """
-        single = isinstance(text, str)
-        texts = _as_list(text, text_pair)
-        bound = self.model_max_length if max_seq_len is None else max_seq_len
-        rows = self.batch_encode(texts, bound)
-        width = bound if pad_to_max_seq_len else 0
-        ids = [_pad(row.input_ids, width, self.pad_token_id) for row in rows]
-        result: dict[str, Any] = {"input_ids": ids}
-        if return_token_type_ids:
-            result["token_type_ids"] = [_pad(row.token_type_ids, width, 0) for row in rows]
-        lengths = [len(row.input_ids) for row in rows]
-        if return_attention_mask:
-            result["attention_mask"] = [_pad([1] * length, width, 0) for length in lengths]
-        if return_length:
-            result["seq_len"] = lengths
-        return {key: value[0] for key, value in result.items()} if single else result
-
     def batch_encode(self, texts: Sequence[Text], max_seq_len: int) -> list[Features]:
         """Encode many texts at once.
 
@@ -287,7 +227,7 @@ class WordPieceTokenizer:
         return ids[max(0, len(ids) - keep) :] if self.truncation_side == "left" else ids[:keep]
 
     def _frame_pair(self, first: list[int], second: list[int], max_seq_len: int) -> Features:
-        keep_first, keep_second = _longest_first(len(first), len(second), max_seq_len - 3)
+        keep_first, keep_second = longest_first(len(first), len(second), max_seq_len - 3)
         first_ids = [self.cls_token_id, *self._cut(first, keep_first), self.sep_token_id]
         second_ids = [*self._cut(second, keep_second), self.sep_token_id]
         types = [0] * len(first_ids) + [1] * len(second_ids)
@@ -295,33 +235,31 @@ class WordPieceTokenizer:
         return Features(first_ids + second_ids, types, truncated)
 
 
+@functools.cache
+def _split_in_one_thread_after_fork() -> None:
+    """Let forked processes (DataLoader workers) use a tokenizer that was used before the fork.
+
+    The Rust library's threads do not exist in the child: with TOKENIZERS_PARALLELISM=true it would
+    wait for them for ever, without the variable it prints a warning. The child gets "false"; the
+    parent keeps its value.
+    """
+    name = "TOKENIZERS_PARALLELISM"
+    before: list[str | None] = []
+
+    def prepare() -> None:
+        before.append(os.environ.get(name))
+        os.environ[name] = "false"
+
+    def restore() -> None:
+        value = before.pop()
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=prepare, after_in_parent=restore)
+
+
 # What the Rust library's AddedToken does not take.
 _NO_FLAGS = ("content", "id")
-
-
-def _as_list(text: str | Sequence[Text], text_pair: str | Sequence[str] | None) -> Sequence[Text]:
-    single = isinstance(text, str)
-    texts = [text] if single else text
-    if text_pair is None:
-        return texts
-    pairs = [text_pair] if single else text_pair
-    if isinstance(pairs, str) or len(pairs) != len(texts):
-        raise ValueError("text and text_pair must be two strings or two equal-length lists")
-    return list(zip(texts, pairs))
-
-
-def _longest_first(first: int, second: int, room: int) -> tuple[int, int]:
-    """Share ``room`` pieces between two sentences by shortening the longer one first.
-
-    Same result as the Rust library's "longest_first": when both exceed half of the room, the
-    longer one (the second, if equal) keeps the odd piece.
-    """
-    if first + second <= room:
-        return first, second
-    shorter = min(first, second, room // 2)
-    longer = room - shorter
-    return (longer, shorter) if first > second else (shorter, longer)
-
-
-def _pad(values: list[int], width: int, fill: int) -> list[int]:
-    return values + [fill] * (width - len(values))

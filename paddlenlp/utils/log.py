@@ -37,3 +37,10 @@ def get_logger(name: str = ROOT_NAME) -> logging.Logger:
             root.propagate = False  # else a configured root logger prints each line twice
     below = name == ROOT_NAME or name.startswith(ROOT_NAME + ".")
     return logging.getLogger(name if below else f"{ROOT_NAME}.{name}")
+
+
+def __getattr__(name: str):
+    """Upstream's ``logger``, made at its first use."""
+    if name == "logger":
+        return get_logger()
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

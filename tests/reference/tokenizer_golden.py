@@ -20,7 +20,7 @@ from convbert.command.flags import make_parser
 from convbert.command.start import run_main
 from paddlenlp.datasets import load_dataset
 from paddlenlp.transformers import ConvBertTokenizer
-from paddlenlp.transformers.tokenizer_settings import read_vocab
+from paddlenlp.transformers.vocabulary import read_vocab
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_write
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from paddlenlp.transformers import ConvBertTokenizer
-from paddlenlp.transformers.tokenizer_settings import SPECIAL_TOKENS
+from paddlenlp.transformers.vocabulary import SPECIAL_TOKENS
 from paddlenlp.utils.files import atomic_write
 
 GOLDEN = ROOT / "tests" / "fixtures" / "tokenizer_settings_golden.json"

@@ -15,7 +15,8 @@ from paddlenlp.transformers.convbert import heads, modeling, pretraining, weight
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.transformers.convbert.tokenizer import ConvBertTokenizer
 from paddlenlp.transformers.labels import fillers
-from paddlenlp.transformers.tokenizer_settings import find_vocab, has_vocab, read_settings
+from paddlenlp.transformers.tokenizer_settings import read_settings
+from paddlenlp.transformers.vocabulary import find_vocab, has_vocab
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.products import product_directory
 

@@ -7,6 +7,7 @@ C classes, M choices. The sentence classifier is in `modeling`.
 import paddle
 from paddle import nn
 
+from paddlenlp.transformers.convbert.call_forms import class_loss, refuse_attentions, result
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.transformers.convbert.cpu_ops import axis_size
 from paddlenlp.transformers.convbert.layers import linear
@@ -26,10 +27,28 @@ class ConvBertForTokenClassification(ConvBertPretrainedModel):
         self.dropout = head_dropout(config)
         self.classifier = linear(config, config.hidden_size, config.num_classes)
 
-    def forward(self, input_ids, token_type_ids=None, position_ids=None, attention_mask=None):
-        """Return logits [B, L, C]; arguments as in `ConvBertModel.forward`."""
-        x = self.convbert(input_ids, token_type_ids, position_ids, attention_mask)
-        return self.classifier(self.dropout(x))
+    def forward(
+        self,
+        input_ids,
+        token_type_ids=None,
+        position_ids=None,
+        attention_mask=None,
+        inputs_embeds=None,
+        labels=None,
+        output_attentions=None,
+        output_hidden_states=None,
+        return_dict=None,
+    ):
+        """Return logits [B, L, C]; with ``labels`` [B, L] int64 (-100: ignored) the loss first.
+
+        Other arguments as in `ConvBertForSequenceClassification.forward`.
+        """
+        refuse_attentions(output_attentions)
+        inputs = (input_ids, token_type_ids, position_ids, attention_mask, inputs_embeds)
+        x, hidden = self._encode(inputs, output_hidden_states, first_token_only=False)
+        logits = self.classifier(self.dropout(x))
+        values = {"loss": class_loss(logits, labels), "logits": logits, "hidden_states": hidden}
+        return result(values, return_dict)
 
 
 class ConvBertForQuestionAnswering(ConvBertPretrainedModel):
@@ -40,14 +59,33 @@ class ConvBertForQuestionAnswering(ConvBertPretrainedModel):
         self.convbert = ConvBertModel(config)
         self.classifier = linear(config, config.hidden_size, 2)
 
-    def forward(self, input_ids, token_type_ids=None, position_ids=None, attention_mask=None):
+    def forward(
+        self,
+        input_ids,
+        token_type_ids=None,
+        position_ids=None,
+        attention_mask=None,
+        inputs_embeds=None,
+        start_positions=None,
+        end_positions=None,
+        output_attentions=None,
+        output_hidden_states=None,
+        return_dict=None,
+    ):
         """Return the logits of the start and of the end, each [B, L].
 
-        Arguments as in `ConvBertModel.forward`.
+        With ``start_positions`` and ``end_positions`` [B] int64 the mean of both losses comes
+        first. Other arguments as in `ConvBertForSequenceClassification.forward`.
         """
-        x = self.convbert(input_ids, token_type_ids, position_ids, attention_mask)
+        refuse_attentions(output_attentions)
+        inputs = (input_ids, token_type_ids, position_ids, attention_mask, inputs_embeds)
+        x, hidden = self._encode(inputs, output_hidden_states, first_token_only=False)
         start, end = paddle.unbind(self.classifier(x), axis=-1)
-        return start, end
+        loss = None
+        if start_positions is not None and end_positions is not None:
+            loss = (class_loss(start, start_positions) + class_loss(end, end_positions)) / 2
+        values = {"loss": loss, "start_logits": start, "end_logits": end, "hidden_states": hidden}
+        return result(values, return_dict)
 
 
 class ConvBertPooler(nn.Layer):
@@ -72,19 +110,37 @@ class ConvBertForMultipleChoice(ConvBertPretrainedModel):
         self.dropout = head_dropout(config)
         self.classifier = linear(config, config.hidden_size, 1)
 
-    def forward(self, input_ids, token_type_ids=None, position_ids=None, attention_mask=None):
+    def forward(
+        self,
+        input_ids,
+        token_type_ids=None,
+        position_ids=None,
+        attention_mask=None,
+        inputs_embeds=None,
+        labels=None,
+        output_attentions=None,
+        output_hidden_states=None,
+        return_dict=None,
+    ):
         """Score the choices of each question.
 
         Args:
             input_ids: [B, M, L] int64, question and choice as one sequence.
-            token_type_ids, position_ids, attention_mask: [B, M, L] or None, as in
-                `ConvBertModel.forward`.
+            token_type_ids, position_ids, attention_mask: [B, M, L] or None.
+            inputs_embeds: [B, M, L, E] or None.
+            labels: [B] int64, the right choices: the loss comes first in the result.
+            output_attentions, output_hidden_states, return_dict: as in
+                `ConvBertForSequenceClassification.forward`.
 
         Returns:
-            Logits [B, M] float.
+            Logits [B, M] float, or more.
         """
-        given = (input_ids, token_type_ids, position_ids, attention_mask)
-        given = [None if each is None else each.flatten(0, 1) for each in given]
-        x = self.convbert(*given, first_token_only=True)
+        refuse_attentions(output_attentions)
+        given = (input_ids, token_type_ids, position_ids, attention_mask, inputs_embeds)
+        given = tuple(None if each is None else each.flatten(0, 1) for each in given)
+        x, hidden = self._encode(given, output_hidden_states)
         scores = self.classifier(self.dropout(self.pooler(x)))  # [B * M, 1]
-        return scores.reshape([axis_size(input_ids, 0), axis_size(input_ids, 1)])
+        shape = input_ids if inputs_embeds is None else inputs_embeds
+        logits = scores.reshape([axis_size(shape, 0), axis_size(shape, 1)])
+        values = {"loss": class_loss(logits, labels), "logits": logits, "hidden_states": hidden}
+        return result(values, return_dict)

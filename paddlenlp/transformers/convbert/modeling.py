@@ -9,7 +9,13 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from paddlenlp.transformers.convbert import cpu_ops, weight_names
-from paddlenlp.transformers.convbert.configuration import ConvBertConfig
+from paddlenlp.transformers.convbert.call_forms import (
+    CallForms,
+    class_loss,
+    refuse_attentions,
+    result,
+)
+from paddlenlp.transformers.convbert.configuration import PRESETS, ConvBertConfig
 from paddlenlp.transformers.convbert.layers import (
     GroupedLinear,
     MixedAttention,
@@ -35,12 +41,23 @@ class ConvBertEmbeddings(nn.Layer):
         self.layer_norm = layer_norm(config, width)
         self.dropout = cpu_ops.Dropout(config.hidden_dropout_prob)
 
-    def forward(self, input_ids, token_type_ids, position_ids=None) -> paddle.Tensor:
-        """Map ids [B, L] int64 to [B, L, E]; ``position_ids`` [B, L] or None for 0 .. L-1."""
+    def forward(self, words, token_type_ids, position_ids=None) -> paddle.Tensor:
+        """Embed tokens.
+
+        Args:
+            words: ids [B, L] int64, or their embeddings [B, L, E] float.
+            token_type_ids: [B, L] int64.
+            position_ids: [B, L] int64; None: 0 .. L-1.
+
+        Returns:
+            [B, L, E] float.
+        """
         if position_ids is None:
             # arange, not cumsum: oneDNN's cumsum gives a wrong index in 2.6.
-            position_ids = paddle.arange(cpu_ops.axis_size(input_ids, 1), dtype="int64")
-        total = self.word_embeddings(input_ids) + self.token_type_embeddings(token_type_ids)
+            position_ids = paddle.arange(cpu_ops.axis_size(words, 1), dtype="int64")
+        if len(words.shape) == 2:
+            words = self.word_embeddings(words)
+        total = words + self.token_type_embeddings(token_type_ids)
         total = cpu_ops.add_bias(total, self.position_embeddings(position_ids))
         return self.dropout(self.layer_norm(total))
 
@@ -87,11 +104,12 @@ class ConvBertEncoder(nn.Layer):
         return [*states, self.layers[-1](states[-1], mask, first_token_only)]
 
 
-class ConvBertPretrainedModel(PretrainedModel):
+class ConvBertPretrainedModel(PretrainedModel, metaclass=CallForms):
     """What all ConvBERT models share: the configuration, the body's name, the tensor names."""
 
     config_class = ConvBertConfig
     base_model_prefix = "convbert"
+    pretrained_init_configuration = {name: {**sizes} for name, sizes in PRESETS.items()}
 
     @classmethod
     def is_hf(cls, weights, source: str) -> bool:
@@ -102,6 +120,12 @@ class ConvBertPretrainedModel(PretrainedModel):
     def from_hf(cls, weights, config, hf_config) -> dict:
         """Rename and reshape the tensors of a transformers checkpoint."""
         return weight_names.to_paddle(weights, config, cls.__name__, hf_config)
+
+    def _encode(self, inputs: tuple, with_states: bool | None, first_token_only: bool = True):
+        """The body's output for a head, and all states or None."""
+        if with_states:  # they include the whole last layer
+            return self.convbert(*inputs, output_hidden_states=True)
+        return self.convbert(*inputs, first_token_only=first_token_only), None
 
 
 class ConvBertModel(ConvBertPretrainedModel):
@@ -120,33 +144,44 @@ class ConvBertModel(ConvBertPretrainedModel):
         token_type_ids=None,
         position_ids=None,
         attention_mask=None,
-        output_hidden_states=False,
+        inputs_embeds=None,
+        output_attentions=None,
+        output_hidden_states=None,
+        return_dict=None,
         first_token_only=False,
     ):
         """Encode token ids.
 
         Args:
-            input_ids: [B, L] int64, ``L <= max_position_embeddings``.
+            input_ids: [B, L] int64, ``L <= max_position_embeddings``; None with ``inputs_embeds``.
             token_type_ids: [B, L] int64, 0 or 1 for the first or second text; None: zeros.
             position_ids: [B, L] int64; None: 0 .. L-1.
             attention_mask: [B, L], true or 1 at real tokens; None: ``input_ids != pad_token_id``.
+            inputs_embeds: [B, L, E] float instead of ids; without a mask all tokens are real.
+            output_attentions: not supported.
             output_hidden_states: also return the embeddings' and every layer's output.
             first_token_only: compute the last layer at the first token only, for heads that read
                 no other: one layer's work less.
 
         Returns:
             [B, L, H] float, [B, 1, H] with ``first_token_only``; with ``output_hidden_states`` a
-            pair of it and the list of ``num_hidden_layers + 1`` tensors [B, L, H].
+            pair of it and the list of ``num_hidden_layers + 1`` tensors [B, L, H]; with
+            ``return_dict`` both by name: ``last_hidden_state``, ``hidden_states``.
         """
+        refuse_attentions(output_attentions)
+        words = input_ids if inputs_embeds is None else inputs_embeds
+        ids = input_ids if inputs_embeds is None else paddle.ones_like(words[:, :, 0], "int64")
         if token_type_ids is None:
-            token_type_ids = paddle.zeros_like(input_ids)
+            token_type_ids = paddle.zeros_like(ids)
         if attention_mask is None:
-            attention_mask = input_ids != self.config.pad_token_id
-        x = self.embeddings(input_ids, token_type_ids, position_ids)
+            real = ids != self.config.pad_token_id
+            attention_mask = real if inputs_embeds is None else ids
+        x = self.embeddings(words, token_type_ids, position_ids)
         if hasattr(self, "embeddings_project"):
             x = self.embeddings_project(x)
         states = self.encoder(x, self._padding_mask(attention_mask, x.dtype), first_token_only)
-        return (states[-1], states) if output_hidden_states else states[-1]
+        hidden = states if output_hidden_states else None
+        return result({"last_hidden_state": states[-1], "hidden_states": hidden}, return_dict)
 
     def _padding_mask(self, attention_mask, dtype) -> PaddingMask:
         mask = attention_mask.astype(dtype)  # [B, L]
@@ -186,9 +221,31 @@ class ConvBertForSequenceClassification(ConvBertPretrainedModel):
         self.convbert = ConvBertModel(config)
         self.classifier = ConvBertClassificationHead(config)
 
-    def forward(self, input_ids, token_type_ids=None, position_ids=None, attention_mask=None):
-        """Return logits [B, C]; arguments as in `ConvBertModel.forward`."""
-        x = self.convbert(
-            input_ids, token_type_ids, position_ids, attention_mask, first_token_only=True
+    def forward(
+        self,
+        input_ids,
+        token_type_ids=None,
+        position_ids=None,
+        attention_mask=None,
+        inputs_embeds=None,
+        labels=None,
+        output_attentions=None,
+        output_hidden_states=None,
+        return_dict=None,
+    ):
+        """Return logits [B, C], or more.
+
+        Args:
+            labels: [B] int64, or float for a regressor: the mean loss comes first in the result.
+            return_dict: return ``loss``, ``logits`` and ``hidden_states`` by name.
+            input_ids, token_type_ids, position_ids, attention_mask, inputs_embeds,
+                output_attentions, output_hidden_states: as in `ConvBertModel.forward`.
+        """
+        refuse_attentions(output_attentions)
+        x, hidden = self._encode(
+            (input_ids, token_type_ids, position_ids, attention_mask, inputs_embeds),
+            output_hidden_states,
         )
-        return self.classifier(x)
+        logits = self.classifier(x)
+        values = {"loss": class_loss(logits, labels), "logits": logits, "hidden_states": hidden}
+        return result(values, return_dict)

@@ -1,0 +1,231 @@
+"""Upstream's calls of a tokenizer, over the few methods that `WordPieceTokenizer` defines.
+
+The names and keywords are those of PaddleNLP 2.2 and 2.8 (``max_seq_len`` and ``max_length``,
+``pad_to_max_seq_len`` and ``padding``); lists of texts give lists by name, as in 2.8.
+"""
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Text = str | tuple[str, str]
+
+
+class Features(NamedTuple):
+    """One encoded text: ``input_ids`` and ``token_type_ids`` of equal length, no padding."""
+
+    input_ids: list[int]
+    token_type_ids: list[int]
+    truncated: bool = False
+
+
+class TokenizerCalls:
+    """Everything that can be said with `batch_encode` and the vocabulary."""
+
+    def __len__(self) -> int:
+        return self.vocab_size
+
+    @property
+    def all_special_tokens(self) -> list[str]:
+        """[PAD], [UNK], [CLS], [SEP] and [MASK], or what this vocabulary has instead."""
+        return list(self.settings.special_tokens.values())
+
+    @property
+    def all_special_ids(self) -> list[int]:
+        """Their ids."""
+        return [self.vocab[token] for token in self.all_special_tokens]
+
+    def get_vocab(self) -> dict[str, int]:
+        """Ids by token."""
+        return dict(self.vocab)
+
+    def tokenize(self, text: str) -> list[str]:
+        """Split a text into word pieces, without special tokens around them."""
+        return self.convert_ids_to_tokens(self._split([text])[0])
+
+    def convert_tokens_to_ids(self, tokens: str | Sequence[str]) -> int | list[int]:
+        """Look one token or several up; a token outside the vocabulary is [UNK]."""
+        if isinstance(tokens, str):
+            return self.vocab.get(tokens, self.unk_token_id)
+        return [self.vocab.get(token, self.unk_token_id) for token in tokens]
+
+    def convert_ids_to_tokens(
+        self, ids: int | Sequence[int], skip_special_tokens: bool = False
+    ) -> str | list[str]:
+        """Look one id or several up; an id outside the vocabulary is an IndexError."""
+        if isinstance(ids, (int, np.integer)):
+            return self.convert_ids_to_tokens([ids])[0]
+        if len(ids) and min(ids) < 0:
+            raise IndexError(f"negative token id {min(ids)}")
+        skipped = set(self.all_special_ids) if skip_special_tokens else ()
+        return [self._tokens[index] for index in ids if index not in skipped]
+
+    def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
+        """Join word pieces into a text."""
+        return " ".join(tokens).replace(" ##", "").strip()
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = False, **_: Any) -> str:
+        """Ids to a text: pieces are joined, words separated by spaces."""
+        tokens = self.convert_ids_to_tokens(np.asarray(ids).tolist(), skip_special_tokens)
+        return self.convert_tokens_to_string(tokens)
+
+    def batch_decode(self, rows: Sequence[Sequence[int]], **options: Any) -> list[str]:
+        """`decode` for several rows."""
+        return [self.decode(ids, **options) for ids in rows]
+
+    def build_inputs_with_special_tokens(
+        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
+    ) -> list[int]:
+        """``[CLS] a [SEP]`` or ``[CLS] a [SEP] b [SEP]``, in ids."""
+        second = [] if token_ids_1 is None else [*token_ids_1, self.sep_token_id]
+        return [self.cls_token_id, *token_ids_0, self.sep_token_id, *second]
+
+    def create_token_type_ids_from_sequences(
+        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
+    ) -> list[int]:
+        """The token types of `build_inputs_with_special_tokens`."""
+        second = [] if token_ids_1 is None else [1] * (len(token_ids_1) + 1)
+        return [0] * (len(token_ids_0) + 2) + second
+
+    def num_special_tokens_to_add(self, pair: bool = False) -> int:
+        """How many special tokens a text, or a pair, gets."""
+        return 3 if pair else 2
+
+    def __call__(
+        self,
+        text: str | Sequence[Text],
+        text_pair: str | Sequence[str] | None = None,
+        max_seq_len: int | None = None,
+        pad_to_max_seq_len: bool = False,
+        return_token_type_ids: bool = True,
+        return_attention_mask: bool = False,
+        return_length: bool = False,
+        max_length: int | None = None,
+        padding: bool | str = False,
+        truncation: bool | str | None = None,
+        add_special_tokens: bool = True,
+        return_position_ids: bool = False,
+        return_special_tokens_mask: bool = False,
+        return_offsets_mapping: bool = False,
+        return_tensors: str | None = None,
+    ) -> dict[str, Any]:
+        """Encode one text or a list of them, optionally each with its pair.
+
+        Args:
+            text: a string; or a list of strings or (string, string) pairs.
+            text_pair: the second sentence(s): a string for a string, a list for a list.
+            max_seq_len, max_length: longest sequence, special tokens included; a longer one is cut,
+                the longer sentence of a pair first. None: ``model_max_length``.
+            pad_to_max_seq_len: fill up with [PAD] to exactly that length.
+            return_token_type_ids: add "token_type_ids" (0 first sentence, 1 second).
+            return_attention_mask: add "attention_mask" (1 token, 0 padding).
+            return_length: add "seq_len", the length without padding.
+            padding: True or "longest": to the longest row; "max_length": as pad_to_max_seq_len.
+            truncation: False: nothing is cut.
+            add_special_tokens: False: the pieces of a single text only.
+            return_position_ids, return_special_tokens_mask: add "position_ids",
+                "special_tokens_mask" (1 at [CLS], [SEP] and padding).
+            return_offsets_mapping: add "offset_mapping", (start, end) of each token in the
+                characters of its text; (0, 0) for special tokens.
+            return_tensors: "np" or "pd" for arrays or Paddle tensors [B, L]; rows must be padded.
+
+        Returns:
+            {"input_ids", ...}: lists of int for a string, lists of lists for a list.
+        """
+        texts = _as_list(text, text_pair)
+        bound = max_seq_len or max_length or self.model_max_length
+        whole = truncation is False or truncation == "do_not_truncate"
+        rows = self.batch_encode(texts, _NO_BOUND if whole else bound)
+        if not add_special_tokens:
+            rows = [_without_special(row) for row in rows]
+        longest = max((len(row.input_ids) for row in rows), default=0)
+        to_bound = pad_to_max_seq_len or padding == "max_length"
+        width = bound if to_bound else longest if padding in (True, "longest") else 0
+        result = {"input_ids": [_pad(row.input_ids, width, self.pad_token_id) for row in rows]}
+        if return_token_type_ids:
+            result["token_type_ids"] = [_pad(row.token_type_ids, width, 0) for row in rows]
+        if return_attention_mask:
+            result["attention_mask"] = [_pad([1] * len(row.input_ids), width, 0) for row in rows]
+        if return_position_ids:
+            result["position_ids"] = [list(range(len(ids))) for ids in result["input_ids"]]
+        if return_special_tokens_mask:
+            result["special_tokens_mask"] = [self._marks(ids) for ids in result["input_ids"]]
+        if return_offsets_mapping:
+            offsets = self._offsets(texts, rows, add_special_tokens)
+            result["offset_mapping"] = [_pad(row, width, (0, 0)) for row in offsets]
+        if return_length:
+            result["seq_len"] = [len(row.input_ids) for row in rows]
+        if isinstance(text, str) and return_tensors is None:
+            return {key: value[0] for key, value in result.items()}
+        return {key: _as_tensor(value, return_tensors) for key, value in result.items()}
+
+    def _marks(self, ids: list[int]) -> list[int]:
+        """1 at the special tokens that a text cannot contain."""
+        special = {self.cls_token_id, self.sep_token_id, self.pad_token_id}
+        return [int(index in special) for index in ids]
+
+    def _offsets(self, texts: Sequence[Text], rows: list[Features], special: bool) -> list:
+        """(start, end) of every token; texts are split again, since the word cache has none."""
+        found = []
+        for text, row in zip(texts, rows):
+            parts = [text] if isinstance(text, str) else list(text)
+            pieces = [self._rust.encode(part, add_special_tokens=False).offsets for part in parts]
+            room = len(row.input_ids) - (len(parts) + 1 if special else 0)
+            keep = [room] if len(parts) == 1 else longest_first(*map(len, pieces), room)
+            spans = [self._cut(part, count) for part, count in zip(pieces, keep)]
+            marks = [[(0, 0)] if special else []] * (len(parts) + 1)
+            found.append(list(chain(marks[0], *chain(*zip(spans, marks[1:])))))
+        return found
+
+
+def _as_list(text: str | Sequence[Text], text_pair: str | Sequence[str] | None) -> Sequence[Text]:
+    single = isinstance(text, str)
+    texts = [text] if single else text
+    if text_pair is None:
+        return texts
+    pairs = [text_pair] if single else text_pair
+    if isinstance(pairs, str) or len(pairs) != len(texts):
+        raise ValueError("text and text_pair must be two strings or two equal-length lists")
+    return list(zip(texts, pairs))
+
+
+def longest_first(first: int, second: int, room: int) -> tuple[int, int]:
+    """Share ``room`` pieces between two sentences by shortening the longer one first.
+
+    Same result as the Rust library's "longest_first": when both exceed half of the room, the
+    longer one (the second, if equal) keeps the odd piece.
+    """
+    if first + second <= room:
+        return first, second
+    shorter = min(first, second, room // 2)
+    longer = room - shorter
+    return (longer, shorter) if first > second else (shorter, longer)
+
+
+# Longer than any text: nothing is cut.
+_NO_BOUND = 1 << 40
+
+
+def _without_special(row: Features) -> Features:
+    """A single text without [CLS] and [SEP]."""
+    if any(row.token_type_ids):
+        raise ValueError("add_special_tokens=False is for single texts, not for pairs")
+    return Features(row.input_ids[1:-1], row.token_type_ids[1:-1], row.truncated)
+
+
+def _as_tensor(rows: list, kind: str | None) -> Any:
+    if kind is None:
+        return rows
+    if kind == "np":
+        return np.asarray(rows, dtype=np.int64)
+    if kind != "pd":
+        raise ValueError(f"return_tensors must be 'np' or 'pd', not {kind!r}")
+    import paddle
+
+    return paddle.to_tensor(np.asarray(rows, dtype=np.int64))
+
+
+def _pad(values: list, width: int, fill: Any) -> list:
+    return values + [fill] * (width - len(values))
