@@ -49,6 +49,13 @@ def test_links_lead_somewhere(name: str):
             assert section in sections, link
 
 
+def test_every_page_is_in_the_index():
+    index = set(LINK.findall((REPO_ROOT / "docs" / "README.md").read_text(encoding="utf-8")))
+    pages = {Path(name).name for name in DOCUMENTS if name.startswith("docs/")} - {"README.md"}
+    assert pages
+    assert pages - index == set()
+
+
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_named_files_exist(name: str):
     path = REPO_ROOT / name
