@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from convbert.inference.engines import PRECISIONS, EngineOptions
+from convbert.inference.engines import ENGINES, PRECISIONS, EngineOptions, installed
+from convbert.inference.engines.openvino import MODEL_FILES
 from convbert.serving.protocol import SERVICE_NAME
 from paddlenlp.utils.errors import UserError
 
@@ -66,6 +67,7 @@ _SCHEMA = {
                     r"\s*(\d+\s*(,\s*\d+\s*)*)?", "numbers of GPUs, like '0,1', or ''"
                 ),
                 "thread_num": range(1, 1025),
+                "engine": ("auto", *ENGINES),
                 "use_mkldnn": _FLAG,
                 "mkldnn_cache_capacity": range(10001),
                 "precision": PRECISIONS,
@@ -87,6 +89,10 @@ _SCHEMA = {
         "log_files": range(1, 101),
     },
 }
+
+
+# Of keys that may be missing, because configurations of earlier releases do not have them.
+_DEFAULTS = {"engine": "paddle"}
 
 
 class Address(NamedTuple):
@@ -146,10 +152,20 @@ class Settings:
         named = [int(number) for number in re.findall(r"\d+", self.local["devices"])]
         return named or ([0] if self.local["device_type"] == 1 else [])
 
+    def _engine(self) -> str:
+        """The configured engine; "auto" is OpenVINO where it can run this model, else Paddle."""
+        if self.local["engine"] != "auto":
+            return self.local["engine"]
+        on_cpu = self.local["use_mkldnn"] and not self.gpus and installed("openvino")
+        quantized, program = (os.path.join(self.model_dir, model) for model, _ in MODEL_FILES)
+        plain = self.local["precision"] == "fp32" and os.path.isfile(program)
+        return "openvino" if on_cpu and (plain or os.path.isfile(quantized)) else "paddle"
+
     def engine_options(self, worker: int = 0) -> EngineOptions:
         """How worker number ``worker`` runs the program; GPUs are assigned in turn."""
         local, gpus = self.local, self.gpus
         return EngineOptions(
+            engine=self._engine(),
             use_gpu=bool(gpus),
             gpu_id=gpus[worker % len(gpus)] if gpus else 0,
             use_mkldnn=local["use_mkldnn"] and not gpus,
@@ -238,8 +254,9 @@ def _problem(section: Any, schema: dict[str, Any], prefix: str = "") -> str:
             hint = f" (did you mean '{near[0]}'?)" if near else f": one of {', '.join(schema)}"
             return f"unknown key '{prefix}{key}'{hint}"
     for key, rule in schema.items():
-        if key not in section:
+        if key not in section and key not in _DEFAULTS:
             return f"'{prefix}{key}' is missing"
+        section.setdefault(key, _DEFAULTS.get(key))
         problem = _wrong_value(section[key], rule, prefix + key)
         if problem:
             return problem

@@ -1,8 +1,9 @@
 """Turning an exported directory into what Paddle Serving reads, without paddle.fluid.
 
 The two folders and their files are those of ``python -m paddle_serving_client.convert`` 0.9.0:
-the model files plus a GeneralModelConfig as text and as binary. The tokenizer's files are added,
-so that the service needs nothing else.
+the model files plus a GeneralModelConfig as text and as binary. The tokenizer's files and the
+model's configuration are added, so that the service needs nothing else. A model that was quantized
+for OpenVINO, which Paddle Serving does not know, is converted too.
 """
 
 from __future__ import annotations
@@ -13,9 +14,13 @@ from pathlib import Path
 
 from google.protobuf import text_format
 
+from convbert.inference.engines import INPUTS
+from convbert.inference.engines.openvino import MODEL_FILES
 from convbert.inference.engines.paddle_inference import find_program
 from convbert.inference.program import ProgramInfo, Variable, read_program
 from convbert.inference.protobuf import Field, build_messages
+from paddlenlp.transformers.checkpoint import CONFIG_FILE, read_json
+from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.products import check_replaceable, product_directory, verify
 
@@ -23,6 +28,8 @@ SERVER_CONFIG = "serving_server_conf.prototxt"
 SERVER_KIND, CLIENT_KIND = "served model", "serving client"
 CLIENT_CONFIG = "serving_client_conf.prototxt"
 TOKENIZER_FILES = ("tokenizer_config.json", "vocab.txt")
+# Copied where they exist: the configuration, and the model of ONNX Runtime.
+OPTIONAL_FILES = (CONFIG_FILE, "model.onnx")
 
 # Paddle Serving's numbers of the tensor types (paddle_serving_client/io).
 _TYPE_NUMBERS = {
@@ -97,11 +104,13 @@ def convert(
     verify(dirname)
     tokenizer = [os.path.join(dirname, name) for name in TOKENIZER_FILES]
     _require_files(dirname, tokenizer, "export it again")
-    config = model_config(read_program(program))
+    config = model_config(_read_program(program))
+    optional = [os.path.join(dirname, name) for name in OPTIONAL_FILES]
+    files = [program, params, *tokenizer, *filter(os.path.isfile, optional)]
     check_replaceable(serving_server, SERVER_KIND, [dirname])
     check_replaceable(serving_client, CLIENT_KIND, [dirname])
     with product_directory(serving_server, SERVER_KIND, [dirname]) as server:
-        for path in [program, params, *tokenizer]:
+        for path in files:
             shutil.copyfile(path, server / os.path.basename(path))
         _write_config(server / SERVER_CONFIG, config)
     with product_directory(serving_client, CLIENT_KIND, [dirname]) as client:
@@ -124,11 +133,22 @@ def check_served(model_dir: str) -> None:
 def _model_files(
     dirname: str, model_filename: str | None, params_filename: str | None
 ) -> tuple[str, str]:
-    names = (model_filename, params_filename)
+    names = [model_filename, params_filename]
+    if not any(names) and os.path.isfile(os.path.join(dirname, MODEL_FILES[0][0])):
+        names = MODEL_FILES[0]
     found = ("", "") if all(names) else find_program(dirname)
     program, params = (os.path.join(dirname, n) if n else path for n, path in zip(names, found))
     _require_files(dirname, [program, params], "see --model_filename")
     return program, params
+
+
+def _read_program(path: str) -> ProgramInfo:
+    """Return the inputs and outputs of a program; an OpenVINO model has those that we export."""
+    if not path.endswith(".xml"):
+        return read_program(path)
+    config = ConvBertConfig.from_dict(read_json(os.path.join(os.path.dirname(path), CONFIG_FILE)))
+    feeds = [Variable(name, "int64", (-1, -1)) for name in INPUTS]
+    return ProgramInfo(feeds, [Variable("logits", "float32", (-1, config.num_classes))])
 
 
 def _require_files(dirname: str, paths: list[str], hint: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("yaml", reason="serving is not installed: bash shell/serving.sh setup")
 
+from convbert.serving import config
 from convbert.serving.config import Address, load_settings
 from tests.helpers.errors import raises_code
 
@@ -65,6 +66,37 @@ def test_a_wrong_config_file_names_itself(tmp_path, text, code):
         path.write_text(text)
     with raises_code(code, path):
         load_settings(str(path))
+
+
+@pytest.mark.parametrize(
+    ("files", "overrides", "engine"),
+    [
+        (["inference.pdmodel"], [], "openvino"),
+        (["inference.pdmodel"], [f"{LOCAL}.precision=int8"], "paddle"),
+        (["inference.pdmodel"], [f"{LOCAL}.devices=0"], "paddle"),
+        (["inference.pdmodel"], [f"{LOCAL}.use_mkldnn=false"], "paddle"),
+        (["inference.xml"], [f"{LOCAL}.precision=int8"], "openvino"),
+        (["inference.json"], [], "paddle"),
+    ],
+)
+def test_auto_chooses_an_engine_that_runs_the_model(
+    tmp_path, monkeypatch, files, overrides, engine
+):
+    monkeypatch.setattr(config, "installed", lambda name: name == "openvino")
+    for name in files:
+        (tmp_path / name).write_text("")
+    opts = [f"{LOCAL}.engine=auto", *overrides]
+    assert load_settings(CONFIG, opts, str(tmp_path)).engine_options().engine == engine
+    monkeypatch.setattr(config, "installed", lambda name: False)
+    assert load_settings(CONFIG, opts, str(tmp_path)).engine_options().engine == "paddle"
+
+
+def test_a_configuration_without_an_engine_runs_paddle(tmp_path):
+    lines = Path(CONFIG).read_text().splitlines(keepends=True)
+    kept = [line for line in lines if not line.strip().startswith("engine:")]
+    assert len(kept) == len(lines) - 1
+    (tmp_path / "config.yml").write_text("".join(kept))
+    assert load_settings(str(tmp_path / "config.yml")).engine_options().engine == "paddle"
 
 
 def test_gpus_are_assigned_to_workers_in_turn():

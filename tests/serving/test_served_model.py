@@ -35,6 +35,7 @@ def test_the_command_writes_what_the_original_writes(run_script, tiny_export, tm
         assert (server / pattern.format("server")).read_bytes() == golden
         assert (client / pattern.format("client")).read_bytes() == golden
     copied = {"inference.pdmodel", "inference.pdiparams", "vocab.txt", "tokenizer_config.json"}
+    copied.add("model_config.json")
     assert {p.name for p in server.iterdir()} == {
         *copied,
         *(p.format("server") for p in CONFIGS),
@@ -105,6 +106,19 @@ def _json_program(folder: Path) -> Path:
     path = folder / "inference.json"
     path.write_text(json.dumps({"program": {"regions": [{"blocks": [{"ops": ops}]}]}}))
     return path
+
+
+def test_a_model_for_openvino_is_converted(tiny_export, tmp_path, tiny_config):
+    (tmp_path / "ir").mkdir()
+    for name in ("inference.xml", "inference.bin"):
+        (tmp_path / "ir" / name).write_text(name)
+    for name in ("vocab.txt", "tokenizer_config.json", "model_config.json"):
+        shutil.copy(str(tiny_export / name), str(tmp_path / "ir"))
+    config = convert(str(tmp_path / "ir"), str(tmp_path / "server"), str(tmp_path / "client"))
+    assert [v.name for v in config.feed_var] == ["input_ids", "token_type_ids"]
+    assert [list(v.shape) for v in config.fetch_var] == [[tiny_config.num_classes]]
+    served = {path.name for path in (tmp_path / "server").iterdir()}
+    assert {path.name for path in (tmp_path / "ir").iterdir()} < served
 
 
 def _drop(name):

@@ -9,6 +9,8 @@ import pickle
 import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -100,6 +102,19 @@ def test_other_texts_in_a_request_or_in_a_batch_change_no_answer(service):
     np.testing.assert_allclose(
         [prob for _, (prob,) in together], [prob for _, (prob,) in alone], atol=1e-5
     )
+
+
+@pytest.mark.skipif(find_spec("openvino") is None, reason="needs requirements-openvino.txt")
+def test_openvino_gives_the_answers_of_paddle(service, model_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    opt = "op.convbert.local_service_conf.engine=auto"
+    with Served(model_dir, tmp_path / "run", opt) as other:
+        assert other.health()["engine"] == "openvino"
+        loaded = {Path(file.path).name for file in other.pipeline.memory_maps()}
+        labels, probs = values(other.ask(*TEXTS)[1])
+    assert not [name for name in loaded if "libpaddle" in name]
+    assert labels == values(service.ask(*TEXTS)[1])[0]
+    assert probs == pytest.approx(values(service.ask(*TEXTS)[1])[1], abs=1e-5)
 
 
 def test_grpc_gives_the_answer_of_http(service, rpc):

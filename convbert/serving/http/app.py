@@ -31,7 +31,7 @@ class HttpFrontEnd:
     """Answers HTTP requests through the pipeline.
 
     Args:
-        settings: limits, time-outs and the device.
+        settings: limits, time-outs, engine and device.
         connection: to the pipeline.
         health: what the supervisor knows.
         restart: called with a reason when the pipeline no longer answers anything.
@@ -45,7 +45,7 @@ class HttpFrontEnd:
         restart: Callable[[str], None],
     ):
         self._limits = settings.service
-        self._device = settings.engine_options().device
+        self._options = settings.engine_options()
         self._connection, self._health, self._restart = connection, health, restart
         self._in_flight = 0
         self._last_answer = time.monotonic()
@@ -118,7 +118,8 @@ class HttpFrontEnd:
         body = {
             "status": health.state.value,
             "reason": health.reason,
-            "device": self._device,
+            "engine": self._options.engine,
+            "device": self._options.device,
             "uptime_s": round(time.time() - self._started, 1),
             "restarts": health.restarts,
             "in_flight": self._in_flight,

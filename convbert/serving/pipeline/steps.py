@@ -118,7 +118,9 @@ class ConvBertOp(Op):
 
     def _import_paddle(self) -> None:
         return_freed_memory()
-        set_cpu_environment(self._settings.local["thread_num"])
+        options = self._settings.engine_options()
+        if options.engine == "paddle":
+            set_cpu_environment(options.cpu_threads)
 
     def _run(self, worker: int, *args):
         try:
