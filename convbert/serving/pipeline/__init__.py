@@ -1,4 +1,4 @@
-"""The Paddle Serving 0.9.0 pipeline, with the changes that an open network needs.
+"""The Paddle Serving 0.9.0 pipeline, with the changes that a reliable service needs.
 
 ``paddle_serving``  `prepare`: makes the package importable; call it before the modules below
 ``server``          runs the pipeline behind a gRPC server, watches its workers, ends it
