@@ -28,7 +28,7 @@ from paddlenlp.utils.log import get_logger
 
 REVIEWS = ROOT / "data" / "reviews"
 PRETRAINED = "convbert-base"
-# A CPU fine-tunes convbert-base at some seconds a step: enough steps to see every part work.
+# A CPU takes some seconds for a training step of convbert-base: enough steps to try every part.
 CPU_STEPS = 20
 FROM_SCRATCH = shlex.split(
     "--from_scratch --model_name_or_path convbert-small --layer_lr_decay 1.0 --group_by_length "
@@ -50,7 +50,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     add = parser.add_argument
     add("--data_dir", help="folder with the official SST-2 files (default: download)")
     add("--model_name_or_path", help=f"checkpoint directory (default: download {PRETRAINED})")
-    add("--vocab_file", help="vocab.txt, where --data_dir is given and no model can be had")
+    add("--vocab_file", help="vocab.txt, for --data_dir without a model")
     add("--output_dir", default="./quickstart_outputs", help="where all products go (%(default)s)")
     add_device_flag(parser)
     return parser.parse_args(argv)
@@ -108,7 +108,7 @@ def python(script: str, *flags) -> None:
 
 
 def training_flags(args: argparse.Namespace) -> list[str]:
-    """Choose data and model: given, else downloaded, else what this repository brings."""
+    """Choose data and model: given, else downloaded, else what this repository contains."""
     model = args.model_name_or_path or reachable("weights", PRETRAINED, _fetch_model)
     data = args.data_dir or (reachable("data", "SST-2", _fetch_data) and "")
     flags = ["--data_dir", data] if data else []
@@ -119,9 +119,9 @@ def training_flags(args: argparse.Namespace) -> list[str]:
         return [*flags, "--model_name_or_path", model, "--logging_steps", "5", *limit]
     vocabulary = args.vocab_file or _downloaded_vocabulary()
     if data is not None and vocabulary:
-        print("going on with a tiny ConvBERT from scratch on SST-2")
+        print("continuing with a tiny ConvBERT from scratch on SST-2")
         return [*flags, "--vocab_file", vocabulary, *FROM_SCRATCH, *FROM_SCRATCH_REAL]
-    print("going on with a tiny ConvBERT from scratch on the review sentences in data/reviews")
+    print("continuing with a tiny ConvBERT from scratch on the review sentences in data/reviews")
     embedded = ["--data_dir", str(REVIEWS), "--vocab_file", str(REVIEWS / "vocab.txt")]
     return [*embedded, *FROM_SCRATCH, *FROM_SCRATCH_REVIEWS]
 
@@ -131,7 +131,7 @@ def reachable(kind: str, name: str, fetch):
     print(f"looking for the {kind} of {name} ...", flush=True)
     logger = get_logger()
     level = logger.level
-    logger.setLevel(logging.ERROR)  # the retries are not news; the outcome is
+    logger.setLevel(logging.ERROR)  # not the retries, only their outcome
     try:
         fetch()
     except UserError as error:

@@ -1,7 +1,9 @@
-"""Trained models that answer.
+"""Prediction with trained models.
 
-``dygraph``    open a checkpoint; ``export``: write it as a program; ``quantize``: as int8
-``program``    what an exported program says about itself; ``protobuf``: its message format
-``engines``    run an exported program
-``classify``   many texts in batches, where they come from and where answers go
+``dygraph``   opens a checkpoint, ``exported`` an exported directory: each with its text processor
+``engines``   run an exported program
+``export``    writes a checkpoint as a program
+``quantize``  writes a program as int8 for OpenVINO, ``quantize_paddle`` for Paddle Inference
+``classify``  answers many texts in batches and writes the answers; ``flags``: its command line
+``program``   reads inputs and sizes of a program file; ``protobuf``: the format of such files
 """

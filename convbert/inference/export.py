@@ -1,4 +1,4 @@
-"""Export of a trained classifier to a static program, proved equal before it appears."""
+"""Export of a trained classifier to a static program that is checked against it first."""
 
 from __future__ import annotations
 

@@ -39,7 +39,6 @@ def open_processor(
     model_dir: str,
     max_seq_len: int | None = None,
     pad_multiple: int = PAD_MULTIPLE,
-    program: ProgramInfo | None = None,
 ) -> TextProcessor:
     """Open the text processor of an exported or served directory.
 
@@ -47,8 +46,6 @@ def open_processor(
         model_dir: the directory.
         max_seq_len: as in `open_exported`.
         pad_multiple: padded lengths are multiples of this number.
-        program: what its program says; None: read where ``model_config.json`` is missing, which is
-            so for programs that another tool exported.
 
     Raises:
         UserError: files are missing or damaged, or do not fit together.
@@ -62,7 +59,7 @@ def open_processor(
     processor = TextProcessor.from_dir(model_dir, max_seq_len, pad_multiple)
     if os.path.isfile(os.path.join(model_dir, CONFIG_FILE)):
         return processor
-    program = program or _read_program(model_dir)
+    program = _read_program(model_dir)  # of another tool
     processor.check_vocabulary(program.vocab_size, model_dir)
     processor.num_classes = max(program.fetches[0].shape[-1:], default=0) or None
     return processor

@@ -1,4 +1,4 @@
-"""What an exported program says about itself, read from its file without running it."""
+"""Inputs, outputs and sizes of an exported program, read from its file without running it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _PIR_DTYPES = {
 
 @dataclass(frozen=True)
 class Variable:
-    """A tensor at the border of a program; a free dimension is -1, ``dtype`` a NumPy name."""
+    """An input or output; a free dimension is -1, ``dtype`` a NumPy name."""
 
     name: str
     dtype: str
@@ -59,7 +59,7 @@ class ProgramInfo:
 
 
 def find_programs(directory: str) -> list[str]:
-    """Return the program files in a directory; none if it is no exported one."""
+    """Return the program files in a directory; [] where there are none."""
     paths = [os.path.join(directory, name) for name in PROGRAM_FILES]
     return [path for path in paths if os.path.isfile(path)]
 
@@ -68,7 +68,7 @@ def read_program(path: str) -> ProgramInfo:
     """Read a program file of Paddle 2.x (.pdmodel, protobuf) or 3.x (.json).
 
     Raises:
-        UserError: the file cannot be read or is no program.
+        UserError: the file cannot be read or is not a program.
     """
     try:
         with open(path, "rb") as file:
@@ -81,7 +81,7 @@ def read_program(path: str) -> ProgramInfo:
         info = _read_json(data) if path.endswith(".json") else _read_protobuf(data)
     except Exception as error:  # protobuf and json raise several types for a damaged file
         raise UserError(
-            "file-damaged", f"{path} is no Paddle program ({error}): export the model again"
+            "file-damaged", f"{path} is not a Paddle program ({error}): export the model again"
         ) from None
     if not info.feeds or not info.fetches:
         raise UserError("export", f"{path} has no inputs or no outputs: export the model again")
@@ -92,7 +92,7 @@ def read_program(path: str) -> ProgramInfo:
 def _program_message():
     """Make the message class of those fields of framework.proto that are read here.
 
-    Enumerations are their numbers. Made on first use: protobuf takes its time to import.
+    Enumerations are their numbers. Made on first use, because importing protobuf is slow.
     """
     from convbert.inference.protobuf import Field, build_messages
 

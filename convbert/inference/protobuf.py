@@ -1,8 +1,7 @@
 """Protobuf messages from tables of their fields.
 
-Two foreign formats are spoken here, Paddle's programs and Paddle Serving's messages. Their
-generated modules import all of Paddle, or half a server and an old protobuf; the field numbers are
-the format.
+For Paddle's programs and Paddle Serving's messages. Their generated modules would import all of
+Paddle, or half a server and an old protobuf; the format is only the field numbers.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def quantize_export(
     items = calibration_items(processor, texts)
     options = EngineOptions(engine="openvino", cpu_threads=threads)
     with product_directory(save_dir, "quantized model", [model_dir]) as work:
-        _copy_companions(model_dir, str(work))
+        copy_companions(model_dir, str(work))
         before = measure(model_dir, processor, dev, options)
         for smooth in (True, False):
             quantized = _quantize(nncf, model, items, smooth)
@@ -189,7 +189,7 @@ def _save(model, directory: str) -> None:
     )
 
 
-def _copy_companions(model_dir: str, save_dir: str) -> None:
+def copy_companions(model_dir: str, save_dir: str) -> None:
     """Copy the vocabulary and the other files beside the program."""
     for name in os.listdir(model_dir):
         path = os.path.join(model_dir, name)

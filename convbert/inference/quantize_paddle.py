@@ -1,18 +1,17 @@
 """Post-training quantization for the int8 kernels of Paddle Inference, calibrated on sentences.
 
-The thresholds come from Paddle's `PostTrainingQuantization`. The result stays a program with float
-inputs and logits. `Predictor` runs it with integer kernels (precision "int8"),
-or on any engine as the same roundings in float ("fp32"): what a CPU with VNNI computes.
+The thresholds come from Paddle's `PostTrainingQuantization`. The result is a program with float
+inputs and logits. `Predictor` runs it with integer kernels (precision "int8"), or with the same
+roundings in float ("fp32"), which is what a CPU with VNNI computes.
 
 Without VNNI (AVX2, plain AVX-512) oneDNN's integer kernels add products in 16 bits and saturate:
-their answers are rougher than the roundings alone, and they are seldom faster than float.
+their answers are less exact than the roundings alone.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
@@ -28,9 +27,10 @@ from convbert.inference.engines.paddle_inference import (
 )
 from convbert.inference.exported import open_processor
 from convbert.inference.program import PROGRAM_FILES
+from convbert.inference.quantize import copy_companions
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.logits import predicted_classes
-from paddlenlp.utils.products import MANIFEST_FILE, product_directory
+from paddlenlp.utils.products import product_directory
 
 # The matrix products; the oneDNN engine runs those with a weight as int8 (see the predictor).
 QUANTIZED_OPS = ["matmul_v2"]
@@ -70,7 +70,7 @@ def quantize_export(
     batches = [processor.collate(features[start : start + batch_size]) for start in starts]
     with product_directory(save_dir, "quantized model", [model_dir]) as work:
         quantized = _quantize(model_dir, str(work), batches, algo)
-        _copy_companions(model_dir, str(work))
+        copy_companions(model_dir, str(work))
         before = _labels(model_dir, EngineOptions(), batches)
         roundings = _labels(str(work), EngineOptions(use_mkldnn=False), batches)
         integer = _labels(str(work), EngineOptions(precision="int8"), batches)
@@ -127,7 +127,7 @@ def _quantize(model_dir: str, save_dir: str, batches: list[Batch], algo: str) ->
 def _without_plain_weight(model_dir: str, executor) -> list[str]:
     """Name the second factors of the matrix products that stay in float.
 
-    Those are products of two activations, which no int8 kernel takes up here, and grouped linear
+    Those are products of two activations, which have no int8 kernel here, and grouped linear
     layers: Paddle scales their [G, in, out] weights along the wrong axis.
     """
     import paddle
@@ -138,14 +138,6 @@ def _without_plain_weight(model_dir: str, executor) -> list[str]:
     factors = [op.input("Y")[0] for op in block.ops if op.type in QUANTIZED_OPS]
     variables = {name: block.var(name) for name in factors}
     return [name for name, var in variables.items() if not var.persistable or len(var.shape) != 2]
-
-
-def _copy_companions(model_dir: str, save_dir: str) -> None:
-    """Copy the vocabulary and whatever else lies beside the program."""
-    for name in os.listdir(model_dir):
-        path = os.path.join(model_dir, name)
-        if os.path.isfile(path) and not name.startswith(("inference.", MANIFEST_FILE)):
-            shutil.copyfile(path, os.path.join(save_dir, name))
 
 
 def _loader(batches: list[Batch]):

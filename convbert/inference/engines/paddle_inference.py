@@ -18,9 +18,9 @@ GPU_POOL_MB = 1000
 # Operators that run as int8: matrix products with a weight. With Paddle's default, all operators,
 # the others lose accuracy and, without VNNI, time.
 INT8_OPERATORS = {"fc"}
-# What makes `fc` operators of Paddle 2.x and of 3.x programs. Under oneDNN each input shape gives
-# them a copy of all weights, and its first run waits for it. Without them the products take the
-# weights as they are (in 2.6.2 by MKL).
+# The passes that make `fc` operators of Paddle 2.x and of 3.x programs. Under oneDNN these copy all
+# weights at the first run of each input shape. Without them the products use the weights as they
+# are (in 2.6.2 through MKL).
 FC_PASSES = ("fc_fuse_pass", "matmul_add_act_fuse_pass")
 
 
