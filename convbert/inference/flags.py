@@ -21,7 +21,8 @@ def add_text_flags(parser: argparse.ArgumentParser, npy: str) -> None:
     add(
         "--input_column",
         metavar="NAME[,NAME]",
-        help="read --input_file as tab-separated with a header, texts in this column (or pair)",
+        help="read --input_file as tab-separated columns below a header (quotes are ordinary "
+        "characters), texts in this column or pair of columns",
     )
     add(
         "--label_column",
