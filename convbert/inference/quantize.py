@@ -76,11 +76,10 @@ def quantize_export(
         threads: of the engine; None: all cores.
 
     Returns:
-        Accuracy, size and latency of both models, the share of equal labels, and what was done.
+        What was done; accuracy, size and latency of both models; the share of equal labels.
 
     Raises:
-        UserError: a package is missing, the model or the texts cannot be used, or the loss of
-            accuracy is larger than ``max_drop``.
+        UserError: a package is missing, the model or a text cannot be used, or the drop is larger.
     """
     if not texts:
         raise UserError("calibration", "there are no sentences to calibrate with")
@@ -91,33 +90,40 @@ def quantize_export(
         copy_companions(model_dir, str(work))
         before = measure(model_dir, processor, dev, options)
         for smooth in (True, False):
-            quantized = _quantize(nncf, model, items, smooth)
-            _save(quantized, str(work))
+            inputs = _write(_quantize(nncf, model, items, smooth), str(work))
             after = measure(str(work), processor, dev, replace(options, precision="int8"))
             drop = 100 * (before.accuracy - after.accuracy)
             if drop <= max_drop:
                 break
         else:
-            raise UserError(
-                "accuracy",
-                f"int8 loses {drop:.2f} points of the accuracy {before.accuracy:.4f}, more than "
-                f"--max_drop {max_drop}: nothing was written; calibrate with more or other "
-                "sentences, or allow a larger drop",
-            )
+            raise _too_rough(drop, before.accuracy, max_drop)
+    done = {"engine": "openvino", "texts": len(texts), "padded_length": _length(items)}
+    done |= {"smooth_quant": smooth, "quantized_inputs": inputs, "max_drop": max_drop}
+    return {**done, **_compare(before, after)}
+
+
+def _too_rough(drop: float, accuracy: float, max_drop: float) -> UserError:
+    return UserError(
+        "accuracy",
+        f"int8 loses {drop:.2f} points of the accuracy {accuracy:.4f}, more than --max_drop "
+        f"{max_drop}: nothing was written; calibrate with more or other sentences, or allow a "
+        "larger drop",
+    )
+
+
+def _compare(before: Measured, after: Measured) -> dict[str, Any]:
     same = sum(a == b for a, b in zip(before.label_ids, after.label_ids))
     return {
-        "engine": "openvino",
-        "texts": len(texts),
-        "padded_length": int(items[0][INPUTS[0]].shape[1]),
-        "smooth_quant": smooth,
-        "quantized_inputs": sum(n.get_type_name() == "FakeQuantize" for n in quantized.get_ops()),
-        "dev_texts": len(dev),
+        "dev_texts": len(before.label_ids),
         "float": before.as_dict(),
         "int8": after.as_dict(),
-        "drop": drop,
-        "max_drop": max_drop,
-        "agreement": same / len(dev),
+        "drop": 100 * (before.accuracy - after.accuracy),
+        "agreement": same / len(before.label_ids),
     }
+
+
+def _length(items: list[dict[str, np.ndarray]]) -> int:
+    return int(items[0][INPUTS[0]].shape[1])
 
 
 def _float_model(model_dir: str):
@@ -183,10 +189,11 @@ def _quantize(nncf, model, items: list[dict[str, np.ndarray]], smooth: bool):
         )
 
 
-def _save(model, directory: str) -> None:
-    require_openvino().save_model(
-        model, os.path.join(directory, IR_FILES[0]), compress_to_fp16=False
-    )
+def _write(model, directory: str) -> int:
+    """Write the model and return how many inputs of its operators are quantized."""
+    path = os.path.join(directory, IR_FILES[0])
+    require_openvino().save_model(model, path, compress_to_fp16=False)
+    return sum(node.get_type_name() == "FakeQuantize" for node in model.get_ops())
 
 
 def copy_companions(model_dir: str, save_dir: str) -> None:
