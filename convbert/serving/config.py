@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from convbert.inference.engines import ENGINES, PRECISIONS, EngineOptions, installed
+from convbert.inference.engines import PRECISIONS, EngineOptions, installed
 from convbert.inference.engines.openvino import MODEL_FILES
 from convbert.serving.protocol import SERVICE_NAME
 from paddlenlp.utils.errors import UserError
@@ -67,7 +67,7 @@ _SCHEMA = {
                     r"\s*(\d+\s*(,\s*\d+\s*)*)?", "numbers of GPUs, like '0,1', or ''"
                 ),
                 "thread_num": range(1, 1025),
-                "engine": ("auto", *ENGINES),
+                "engine": ("auto", "paddle", "openvino"),
                 "use_mkldnn": _FLAG,
                 "mkldnn_cache_capacity": range(10001),
                 "precision": PRECISIONS,

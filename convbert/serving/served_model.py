@@ -28,8 +28,6 @@ SERVER_CONFIG = "serving_server_conf.prototxt"
 SERVER_KIND, CLIENT_KIND = "served model", "serving client"
 CLIENT_CONFIG = "serving_client_conf.prototxt"
 TOKENIZER_FILES = ("tokenizer_config.json", "vocab.txt")
-# Copied where they exist: the configuration, and the model of ONNX Runtime.
-OPTIONAL_FILES = (CONFIG_FILE, "model.onnx")
 
 # Paddle Serving's numbers of the tensor types (paddle_serving_client/io).
 _TYPE_NUMBERS = {
@@ -105,8 +103,9 @@ def convert(
     tokenizer = [os.path.join(dirname, name) for name in TOKENIZER_FILES]
     _require_files(dirname, tokenizer, "export it again")
     config = model_config(_read_program(program))
-    optional = [os.path.join(dirname, name) for name in OPTIONAL_FILES]
-    files = [program, params, *tokenizer, *filter(os.path.isfile, optional)]
+    # Programs that another tool exported have no configuration.
+    configuration = filter(os.path.isfile, [os.path.join(dirname, CONFIG_FILE)])
+    files = [program, params, *tokenizer, *configuration]
     check_replaceable(serving_server, SERVER_KIND, [dirname])
     check_replaceable(serving_client, CLIENT_KIND, [dirname])
     with product_directory(serving_server, SERVER_KIND, [dirname]) as server:

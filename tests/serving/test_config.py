@@ -38,6 +38,7 @@ def test_the_shipped_config_is_valid_and_listens_on_loopback():
         ("rpc_port=80", ("rpc_port",)),
         ("rpc_port=18080", ("http_port", "rpc_port", "18080")),
         (f"{LOCAL}.device_type=3", ("device_type",)),
+        (f"{LOCAL}.engine=onnxruntime", ("engine", "openvino")),
         (f"{LOCAL}.devices=x", ("devices",)),
         (f"{LOCAL}.model_config=5", ("model_config",)),
         ("service.request_timeout_s=soon", ("service.request_timeout_s",)),

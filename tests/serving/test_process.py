@@ -146,7 +146,6 @@ def with_another_word(model_dir, folder):
         ("op.convbert.local_service_conf.device_type=1", 2, "device"),
         ("service.max_seq_len=65", 2, "sequence-length"),
         ("dag.is_thread_op=false service.max_seq_len=65", 2, "sequence-length"),
-        ("op.convbert.local_service_conf.engine=onnxruntime", 2, "file-missing"),
         ("vocabulary", 2, "vocabulary"),
         ("damaged", 2, "file-damaged"),
         ("service.start_timeout_s=1", 1, "service"),
