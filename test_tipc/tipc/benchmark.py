@@ -65,7 +65,7 @@ class BenchmarkPlan(Plan):
         config, cards = self.config, CARDS_OF_TAG[tag]
         on_cpu = config.values("gpu_list")[0].startswith("-1")
         if precision != "fp32" and on_cpu:
-            raise config.fail("fp_items", f"{precision} needs a GPU, gpu_list asks for the CPU")
+            raise config.fail("fp_items", f"{precision} needs a GPU, gpu_list names the CPU")
         gpus = ",".join(["-1"] * cards if on_cpu else map(str, range(cards)))
         run_type = "SingleP" if cards == 1 else "MultiP"
         name = f"{config.value('model_name')}_bs{batch}_{precision}_{run_type}_DP_{tag}"

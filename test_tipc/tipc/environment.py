@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from tipc.config import Config
 from tipc.formats import TRAIN_MODES
 
-SETUP = "bash shell/serving.sh setup"  # all of .venv except ONNX, as README.md says
+SETUP = "bash shell/serving.sh setup"  # all of .venv except ONNX
 ONNX_SETUP = ".venv/bin/pip install -r requirements-onnx.txt"
 PACKAGES: dict[str, tuple[tuple[str, ...], str]] = {
     "train_infer": (("paddle",), SETUP),
@@ -61,7 +61,7 @@ def check_environment(config: Config, kind: str) -> None:
 
 
 def wanted_gpus(config: Config, kind: str) -> Iterator[tuple[str, str, int]]:
-    """Slots that this mode uses and that ask for GPUs: slot, value, how many on this node."""
+    """The slots of this mode that request GPUs: slot, value, number on this node."""
     if kind == "serving" and "1" in config.values("device_type"):
         yield "device_type", "1", 1
     if kind == "benchmark" or config.mode in TRAIN_MODES:
@@ -77,7 +77,7 @@ def ask(config: Config, question: str, words: Sequence[str] = ()) -> str:
     """Run a question in the configuration's interpreter and return its answer.
 
     Raises:
-        UserError: "environment": there is no such program, or it does not run as Python.
+        UserError: "environment": the program does not exist, or does not run as Python.
     """
     command = [config.value("python"), "-c", question, *words]
     try:

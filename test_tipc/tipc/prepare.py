@@ -5,7 +5,7 @@ init/           the checkpoint that training starts from
 reference/      a checkpoint with fixed weights, the same on every machine: its answers are recorded
 trained/        a fine-tuned checkpoint, and its export in convbert_infer/
 
-The manifest.json in each of them says what it was made from, with the SHA-256 of each file.
+The manifest.json in each of them names its source and the SHA-256 of each file.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class Preparation:
                 self._part(part, *makers[part])
 
     def _makers(self) -> dict[str, tuple[str, Callable[[Path], None]]]:
-        """For each part where it comes from, and what writes it into an empty directory."""
+        """For each part its source, and the function that writes it into an empty directory."""
         args, recipe = self.args, self.recipe
         self.splits, data = self._find_data()
         size = f"{recipe.preset} {json.dumps(recipe.shape)}"
@@ -153,7 +153,7 @@ class Preparation:
         print(f"{part}: made ({source})")
 
     def _find_data(self) -> tuple[Splits, str]:
-        """The data, and a line that says where they come from."""
+        """The data, and one line about their source."""
         splits, name = None, "embedded reviews"
         if self.args.data_dir:
             splits, name = read_sst2(self.args.data_dir), "given data"

@@ -32,7 +32,7 @@ class Interrupted(Exception):
 
 
 class SignalFlag:
-    """Remembers the first SIGINT, SIGTERM or SIGHUP; nothing is interrupted at a wrong moment."""
+    """Remembers the first SIGINT, SIGTERM or SIGHUP, so that no signal interrupts a clean-up."""
 
     def __init__(self):
         self.received: int | None = None

@@ -219,7 +219,7 @@ class Run:
         return True
 
     def _summary(self, bad: list[int]) -> str:
-        """A row for each step, and a last line that says whether the run succeeded."""
+        """A row for each step, and a last line with the result of the run."""
         rows = [ROW.format("step", "name", "status", "seconds", "log")]
         for (number, outcome), step in zip(self.outcomes.items(), self.steps):
             log = step.log.relative_to(self.folder)

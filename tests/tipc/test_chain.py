@@ -21,7 +21,7 @@ ONNX_CONFIG = CONFIGS / "model_linux_cpu_normal_normal_paddle2onnx_python_linux_
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc"),
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="POSIX signals"),
 ]
 
 
