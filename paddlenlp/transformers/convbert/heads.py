@@ -7,18 +7,18 @@ C classes, M choices. The sentence classifier is in `modeling`.
 import paddle
 from paddle import nn
 
-from paddlenlp.transformers.convbert.call_forms import class_loss, refuse_attentions, result
+from paddlenlp.transformers.convbert.call_forms import class_loss, result
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.transformers.convbert.cpu_ops import axis_size
 from paddlenlp.transformers.convbert.layers import linear
 from paddlenlp.transformers.convbert.modeling import (
+    ConvBertHeadModel,
     ConvBertModel,
-    ConvBertPretrainedModel,
     head_dropout,
 )
 
 
-class ConvBertForTokenClassification(ConvBertPretrainedModel):
+class ConvBertForTokenClassification(ConvBertHeadModel):
     """ConvBERT with one label per token (named entities, parts of speech)."""
 
     def __init__(self, config: ConvBertConfig):
@@ -27,31 +27,12 @@ class ConvBertForTokenClassification(ConvBertPretrainedModel):
         self.dropout = head_dropout(config)
         self.classifier = linear(config, config.hidden_size, config.num_classes)
 
-    def forward(
-        self,
-        input_ids,
-        token_type_ids=None,
-        position_ids=None,
-        attention_mask=None,
-        inputs_embeds=None,
-        labels=None,
-        output_attentions=None,
-        output_hidden_states=None,
-        return_dict=None,
-    ):
-        """Return logits [B, L, C]; with ``labels`` [B, L] int64 (-100: ignored) the loss first.
-
-        Other arguments as in `ConvBertForSequenceClassification.forward`.
-        """
-        refuse_attentions(output_attentions)
-        inputs = (input_ids, token_type_ids, position_ids, attention_mask, inputs_embeds)
-        x, hidden = self._encode(inputs, output_hidden_states, first_token_only=False)
-        logits = self.classifier(self.dropout(x))
-        values = {"loss": class_loss(logits, labels), "logits": logits, "hidden_states": hidden}
-        return result(values, return_dict)
+    def head(self, x, words) -> paddle.Tensor:
+        """Logits [B, L, C]."""
+        return self.classifier(self.dropout(x))
 
 
-class ConvBertForQuestionAnswering(ConvBertPretrainedModel):
+class ConvBertForQuestionAnswering(ConvBertHeadModel):
     """ConvBERT with the start and end of an answer span (SQuAD)."""
 
     def __init__(self, config: ConvBertConfig):
@@ -75,11 +56,10 @@ class ConvBertForQuestionAnswering(ConvBertPretrainedModel):
         """Return the logits of the start and of the end, each [B, L].
 
         With ``start_positions`` and ``end_positions`` [B] int64 the mean of both losses comes
-        first. Other arguments as in `ConvBertForSequenceClassification.forward`.
+        first. Other arguments as in `ConvBertHeadModel.forward`.
         """
-        refuse_attentions(output_attentions)
         inputs = (input_ids, token_type_ids, position_ids, attention_mask, inputs_embeds)
-        x, hidden = self._encode(inputs, output_hidden_states, first_token_only=False)
+        x, hidden = self.encode(inputs, output_attentions, output_hidden_states)
         start, end = paddle.unbind(self.classifier(x), axis=-1)
         loss = None
         if start_positions is not None and end_positions is not None:
@@ -100,8 +80,10 @@ class ConvBertPooler(nn.Layer):
         return paddle.tanh(self.dense(x[:, 0]))
 
 
-class ConvBertForMultipleChoice(ConvBertPretrainedModel):
+class ConvBertForMultipleChoice(ConvBertHeadModel):
     """ConvBERT with one score per candidate answer (SWAG, RocStories)."""
+
+    reads_first_token_only = True
 
     def __init__(self, config: ConvBertConfig):
         super().__init__(config)
@@ -110,37 +92,11 @@ class ConvBertForMultipleChoice(ConvBertPretrainedModel):
         self.dropout = head_dropout(config)
         self.classifier = linear(config, config.hidden_size, 1)
 
-    def forward(
-        self,
-        input_ids,
-        token_type_ids=None,
-        position_ids=None,
-        attention_mask=None,
-        inputs_embeds=None,
-        labels=None,
-        output_attentions=None,
-        output_hidden_states=None,
-        return_dict=None,
-    ):
-        """Score the choices of each question.
+    def as_rows(self, given):
+        """Every choice of [B, M, L], or [B, M, L, E] for embeddings, is a row of its own."""
+        return given.flatten(0, 1)
 
-        Args:
-            input_ids: [B, M, L] int64, question and choice as one sequence.
-            token_type_ids, position_ids, attention_mask: [B, M, L] or None.
-            inputs_embeds: [B, M, L, E] or None.
-            labels: [B] int64, the right choices: the loss comes first in the result.
-            output_attentions, output_hidden_states, return_dict: as in
-                `ConvBertForSequenceClassification.forward`.
-
-        Returns:
-            Logits [B, M] float, or more.
-        """
-        refuse_attentions(output_attentions)
-        given = (input_ids, token_type_ids, position_ids, attention_mask, inputs_embeds)
-        given = tuple(None if each is None else each.flatten(0, 1) for each in given)
-        x, hidden = self._encode(given, output_hidden_states)
+    def head(self, x, words) -> paddle.Tensor:
+        """Logits [B, M]; ``labels`` are the numbers of the right choices [B]."""
         scores = self.classifier(self.dropout(self.pooler(x)))  # [B * M, 1]
-        shape = input_ids if inputs_embeds is None else inputs_embeds
-        logits = scores.reshape([axis_size(shape, 0), axis_size(shape, 1)])
-        values = {"loss": class_loss(logits, labels), "logits": logits, "hidden_states": hidden}
-        return result(values, return_dict)
+        return scores.reshape([axis_size(words, 0), axis_size(words, 1)])

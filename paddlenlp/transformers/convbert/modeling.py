@@ -121,12 +121,6 @@ class ConvBertPretrainedModel(PretrainedModel, metaclass=CallForms):
         """Rename and reshape the tensors of a transformers checkpoint."""
         return weight_names.to_paddle(weights, config, cls.__name__, hf_config)
 
-    def _encode(self, inputs: tuple, with_states: bool | None, first_token_only: bool = True):
-        """The body's output for a head, and all states or None."""
-        if with_states:  # they include the whole last layer
-            return self.convbert(*inputs, output_hidden_states=True)
-        return self.convbert(*inputs, first_token_only=first_token_only), None
-
 
 class ConvBertModel(ConvBertPretrainedModel):
     """The body: ids to one vector per token."""
@@ -191,6 +185,55 @@ class ConvBertModel(ConvBertPretrainedModel):
         return PaddingMask(bias, keep.unsqueeze(-1))
 
 
+class ConvBertHeadModel(ConvBertPretrainedModel):
+    """A body with a head: a subclass says what its head computes from the body's output."""
+
+    reads_first_token_only = False
+
+    def as_rows(self, given: paddle.Tensor) -> paddle.Tensor:
+        """One input of the model as one row per sequence, for the body."""
+        return given
+
+    def head(self, x: paddle.Tensor, words: paddle.Tensor) -> paddle.Tensor:
+        """Logits of the body's output x; ``words`` are the ids or embeddings as they were given."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        input_ids,
+        token_type_ids=None,
+        position_ids=None,
+        attention_mask=None,
+        inputs_embeds=None,
+        labels=None,
+        output_attentions=None,
+        output_hidden_states=None,
+        return_dict=None,
+    ):
+        """Return the logits, or more.
+
+        Args:
+            labels: int64, one for each row of C logits (-100 is ignored), or float for a
+                regressor: the mean loss comes first in the result.
+            return_dict: return ``loss``, ``logits`` and ``hidden_states`` by name.
+            input_ids, token_type_ids, position_ids, attention_mask, inputs_embeds,
+                output_attentions, output_hidden_states: as in `ConvBertModel.forward`.
+        """
+        inputs = (input_ids, token_type_ids, position_ids, attention_mask, inputs_embeds)
+        x, hidden = self.encode(inputs, output_attentions, output_hidden_states)
+        logits = self.head(x, input_ids if inputs_embeds is None else inputs_embeds)
+        values = {"loss": class_loss(logits, labels), "logits": logits, "hidden_states": hidden}
+        return result(values, return_dict)
+
+    def encode(self, inputs: tuple, output_attentions=None, output_hidden_states=None) -> tuple:
+        """The body's output for the head, and all states or None."""
+        refuse_attentions(output_attentions)
+        inputs = [None if each is None else self.as_rows(each) for each in inputs]
+        if output_hidden_states:  # they include the whole last layer
+            return self.convbert(*inputs, output_hidden_states=True)
+        return self.convbert(*inputs, first_token_only=self.reads_first_token_only), None
+
+
 def head_dropout(config: ConvBertConfig) -> nn.Dropout:
     """Dropout of a head: ``classifier_dropout``, or the body's where that is None."""
     dropout = config.classifier_dropout
@@ -213,39 +256,16 @@ class ConvBertClassificationHead(nn.Layer):
         return self.out_proj(self.dropout(x))
 
 
-class ConvBertForSequenceClassification(ConvBertPretrainedModel):
+class ConvBertForSequenceClassification(ConvBertHeadModel):
     """ConvBERT with a sentence classifier, or a regressor when ``num_classes`` is 1."""
+
+    reads_first_token_only = True
 
     def __init__(self, config: ConvBertConfig):
         super().__init__(config)
         self.convbert = ConvBertModel(config)
         self.classifier = ConvBertClassificationHead(config)
 
-    def forward(
-        self,
-        input_ids,
-        token_type_ids=None,
-        position_ids=None,
-        attention_mask=None,
-        inputs_embeds=None,
-        labels=None,
-        output_attentions=None,
-        output_hidden_states=None,
-        return_dict=None,
-    ):
-        """Return logits [B, C], or more.
-
-        Args:
-            labels: [B] int64, or float for a regressor: the mean loss comes first in the result.
-            return_dict: return ``loss``, ``logits`` and ``hidden_states`` by name.
-            input_ids, token_type_ids, position_ids, attention_mask, inputs_embeds,
-                output_attentions, output_hidden_states: as in `ConvBertModel.forward`.
-        """
-        refuse_attentions(output_attentions)
-        x, hidden = self._encode(
-            (input_ids, token_type_ids, position_ids, attention_mask, inputs_embeds),
-            output_hidden_states,
-        )
-        logits = self.classifier(x)
-        values = {"loss": class_loss(logits, labels), "logits": logits, "hidden_states": hidden}
-        return result(values, return_dict)
+    def head(self, x, words) -> paddle.Tensor:
+        """Logits [B, C]."""
+        return self.classifier(x)

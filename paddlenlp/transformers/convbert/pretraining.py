@@ -10,10 +10,13 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from paddlenlp.transformers.convbert.call_forms import class_loss, refuse_attentions, result
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.transformers.convbert.layers import layer_norm, linear
-from paddlenlp.transformers.convbert.modeling import ConvBertModel, ConvBertPretrainedModel
+from paddlenlp.transformers.convbert.modeling import (
+    ConvBertHeadModel,
+    ConvBertModel,
+    ConvBertPretrainedModel,
+)
 
 IGNORED = -100  # generator label of a position that is not masked
 
@@ -49,7 +52,7 @@ class ConvBertGeneratorPredictions(nn.Layer):
         return self.layer_norm(self.activation(self.dense(x)))
 
 
-class ConvBertGenerator(ConvBertPretrainedModel):
+class ConvBertGenerator(ConvBertHeadModel):
     """ConvBERT as a masked language model; its output words are its input embeddings."""
 
     def __init__(self, config: ConvBertConfig):
@@ -58,31 +61,11 @@ class ConvBertGenerator(ConvBertPretrainedModel):
         self.generator_predictions = ConvBertGeneratorPredictions(config)
         self.generator_lm_head_bias = self.create_parameter([config.vocab_size], is_bias=True)
 
-    def forward(
-        self,
-        input_ids,
-        token_type_ids=None,
-        position_ids=None,
-        attention_mask=None,
-        inputs_embeds=None,
-        labels=None,
-        output_attentions=None,
-        output_hidden_states=None,
-        return_dict=None,
-    ):
-        """Return logits over the vocabulary [B, L, V]; with ``labels`` [B, L] the loss first.
-
-        Labels of -100 are ignored. Other arguments as in
-        `ConvBertForSequenceClassification.forward`.
-        """
-        refuse_attentions(output_attentions)
-        inputs = (input_ids, token_type_ids, position_ids, attention_mask, inputs_embeds)
-        x, hidden = self._encode(inputs, output_hidden_states, first_token_only=False)
-        words = self.convbert.embeddings.word_embeddings.weight  # [V, E]
-        x = paddle.matmul(self.generator_predictions(x), words, transpose_y=True)
-        logits = x + self.generator_lm_head_bias
-        values = {"loss": class_loss(logits, labels), "logits": logits, "hidden_states": hidden}
-        return result(values, return_dict)
+    def head(self, x, words) -> paddle.Tensor:
+        """Logits over the vocabulary [B, L, V]."""
+        table = self.convbert.embeddings.word_embeddings.weight  # [V, E]
+        x = paddle.matmul(self.generator_predictions(x), table, transpose_y=True)
+        return x + self.generator_lm_head_bias
 
 
 ConvBertForMaskedLM = ConvBertGenerator  # the name in PaddleNLP 2.8 and transformers
