@@ -167,7 +167,7 @@ def config_of(settings: TokenizerSettings, ids: dict[str, int]) -> dict[str, Any
 def padding_id(directory: PathLike) -> int | None:
     """Return the id of the padding token in the vocabulary of a directory, None without one.
 
-    The ``pad_token_id`` of a transformers configuration is no help: the default of its class is 1,
+    The ``pad_token_id`` of a transformers configuration does not help: its class has the default 1,
     where the published vocabularies have [unused0], and nothing in transformers depends on it.
     """
     folder = Path(directory)

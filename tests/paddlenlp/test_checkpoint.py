@@ -230,7 +230,7 @@ def test_torch_file_without_torch(tmp_path):
         checkpoint.read_weights(str(tmp_path / "pytorch_model.bin"))
 
 
-def test_layouts_are_told_apart(tmp_path, copy):
+def test_layouts_are_distinguished(tmp_path, copy):
     assert checkpoint.find_files(str(copy)) == ("model_config.json", "model_state.pdparams")
     (tmp_path / "model.safetensors").touch()
     with raises_code("checkpoint", "config.json"):

@@ -47,7 +47,7 @@ def test_table_covers_every_tensor_and_turns_back(tiny_config, architecture, gro
         np.testing.assert_array_equal(back[name], array, err_msg=name)
 
 
-def test_layers_ten_and_one_are_told_apart(tiny_config):
+def test_layers_ten_and_one_are_distinct(tiny_config):
     config = dataclasses.replace(tiny_config, num_hidden_layers=11)
     names = [theirs for theirs, _ in weight_names.name_pairs(config, "ConvBertModel").values()]
     assert len(set(names)) == len(names)
