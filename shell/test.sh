@@ -9,7 +9,7 @@ cd "$ROOT"
 
 # Tests that depend on the version of Paddle; they run in the second environment too.
 PADDLE3_TESTS=(
-    tests/paddlenlp tests/training/test_optimizer.py tests/training/test_trainer.py
+    tests/paddlenlp tests/training/test_optimizer.py tests/training/test_train_step.py
     tests/training/test_tasks.py tests/training/test_train.py::test_a_whole_run
     tests/inference/test_export.py tests/alignment/test_chain.py
 )
