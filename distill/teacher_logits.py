@@ -25,8 +25,11 @@ from convbert.command.start import run_main
 from convbert.training.teacher_logits import file_sha256, write_teacher_logits
 from distill.data import read_rows
 from distill.torch_classifier import Encoder, accuracy, load_classifier, predict_logits
+from paddlenlp.transformers.checkpoint import read_json
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_write
+
+TEACHER_SETTINGS = ("learning_rate", "batch_size", "steps", "frozen_layers", "seed")
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -56,6 +59,16 @@ def predict_in_parts(
     return done
 
 
+def teacher_facts(metrics_file: Path) -> dict:
+    """What teacher.py recorded about accuracy and settings; no paths of the machine it ran on."""
+    if not metrics_file.exists():
+        return {}
+    metrics = read_json(str(metrics_file))
+    results = {name: metrics[name] for name in ("held_out_accuracy", "held_out_sentences")}
+    settings = metrics["args"]
+    return {**results, **{name: settings[name] for name in TEACHER_SETTINGS}}
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     torch.set_num_threads(args.threads)
@@ -65,12 +78,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     model, encoder = load_classifier(args.teacher), Encoder(args.teacher)
     part_file = Path(f"{args.output_file}.part.npz")
     logits = predict_in_parts(model, encoder, rows.texts, part_file, args.rows_at_once)
-    metrics = Path(args.teacher) / "metrics.json"
     made_from = {
         "input_sha256": file_sha256(args.input_file),
         "input_rows": len(rows),
         "teacher_sha256": file_sha256(Path(args.teacher) / "model.safetensors"),
-        "teacher_metrics": metrics.read_text(encoding="utf-8") if metrics.exists() else None,
+        "teacher": teacher_facts(Path(args.teacher) / "metrics.json"),
     }
     labelled = [row for row, label in enumerate(rows.labels) if label >= 0]
     if labelled:
