@@ -9,8 +9,8 @@ cd "$ROOT"
 
 # Tests that depend on the version of Paddle; they run in the second environment too.
 PADDLE3_TESTS=(
-    tests/paddlenlp tests/training/test_optimizer.py tests/training/test_train_step.py
-    tests/training/test_tasks.py tests/training/test_train.py::test_a_whole_run
+    tests/paddlenlp/test_{checkpoint,cpu_ops,golden,heads,modeling,upstream_forms,weight_names}.py
+    tests/training/test_{optimizer,train_step,tasks}.py tests/training/test_train.py::test_a_whole_run
     tests/inference/test_export.py tests/alignment/test_chain.py
 )
 
