@@ -31,7 +31,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--teacher", required=True, help="folder with config.json and weights")
     parser.add_argument("--student", required=True, help="checkpoint that init_student.py wrote")
     parser.add_argument("--data_dir", required=True, help="folder with SST-2's train.tsv")
-    parser.add_argument("--input_file", action="append", default=[], help="more texts, one a line")
+    parser.add_argument("--input_file", action="append", default=[], help="texts, one per line")
     parser.add_argument("--output_dir", required=True)
     parser.add_argument("--batch_size", type=int_at_least(1), default=32)
     parser.add_argument("--learning_rate", type=float_in(0, 1), default=5e-4)

@@ -96,7 +96,7 @@ class TeacherLogits:
     def __init__(self, path: PathLike):
         self.path = str(path)
         if not Path(path).is_file():
-            raise UserError("file-missing", f"there is no file of teacher logits {path}")
+            raise UserError("file-missing", f"--teacher_logits {path} does not exist")
         self.manifest = read_json(f"{path}{MANIFEST}")
         if self.manifest.get("sha256") != file_sha256(path):
             raise UserError(
