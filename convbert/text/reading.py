@@ -136,12 +136,6 @@ def _check_utf8(line: str, where: str) -> None:
         ) from None
 
 
-def require_words(where: str, text: str) -> None:
-    """Raise `UserError` for a text of white space alone."""
-    if not text.strip():
-        raise UserError("text", f"{where} is empty: give at least one word")
-
-
 def with_label_ids(
     rows: Iterable[Row], names: Sequence[str] | None, classes: int | None
 ) -> Iterator[Row]:

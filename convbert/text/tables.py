@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,8 +156,3 @@ def cell_label(row: dict[str, Any], column: str, place: str) -> str:
     if not text:
         raise UserError("label", f"{place}: column '{column}' has no label")
     return text
-
-
-def iterate(table: Table) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the place and the cells of each row."""
-    return zip(table.places, table.rows)

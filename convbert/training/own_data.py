@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from convbert.text.tables import Table, cell_label, cell_text, iterate, read_table
+from convbert.text.tables import Table, cell_label, cell_text, read_table
 from convbert.training.settings import TrainConfig
 from convbert.training.tasks import Examples, Task
 from paddlenlp.utils.errors import UserError
@@ -57,7 +57,7 @@ def _read_columns(table: Table, config: TrainConfig) -> tuple[list, list[str]]:
         columns.append(table.require(config.text_pair_column))
     label_column = table.require(config.label_column)
     texts, labels = [], []
-    for place, row in iterate(table):
+    for place, row in zip(table.places, table.rows):
         parts = [cell_text(row, column, place) for column in columns]
         texts.append(parts[0] if len(parts) == 1 else tuple(parts))
         labels.append(cell_label(row, label_column, place))

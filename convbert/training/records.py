@@ -24,6 +24,7 @@ from convbert.training.run_folder import (
     fingerprint,
 )
 from paddlenlp.utils.files import atomic_write, write_json
+from paddlenlp.utils.logits import predicted_classes
 
 TRAIN_LINE = (
     "global step {step}/{total_steps}, epoch: {epoch}, batch: {batch}, rank_id: {rank}, "
@@ -122,7 +123,7 @@ class Recorder:
         if self.active and names:
             splits = {split.name: split.labels for split in self.run.dev}
             content = {
-                name: confusion(labels, logits[name].argmax(axis=1), names)
+                name: confusion(labels, predicted_classes(logits[name]), names)
                 for name, labels in splits.items()
             }
             write_json(self.directory / CONFUSION_FILE, content)

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,7 @@ def _manifest(
     return {"kind": kind, "made_by": made_by, "settings": settings or {}, "files": files}
 
 
+@lru_cache
 def _commit() -> str | None:
     """The git commit of this checkout; None where it is not one."""
     root = Path(__file__).resolve().parents[2]
