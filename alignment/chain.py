@@ -36,7 +36,7 @@ SPREAD = 1.0  # standard deviation of the difference of the logits over sentence
 
 def parse_args(argv=None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = make_parser("Compare one model's probabilities along the chain.")
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--model_dir", help="checkpoint (default: random weights)")
     add("--size", choices=list(PRESETS), default="convbert-base", help="of the random model")

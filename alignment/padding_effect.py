@@ -29,7 +29,7 @@ HEADER = ("padding in conv", "batch", "max shift", "mean shift", "labels changed
 
 def parse_args(argv=None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = make_parser("Measure how padding changes the answers of a trained classifier.")
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--model_dir", required=True, help="trained checkpoint")
     add("--data_dir", type=Path, default=REVIEWS, help="dev.tsv in SST-2's format (data/reviews)")

@@ -38,7 +38,7 @@ REVIEWS = ROOT / "data" / "reviews"
 
 def parse_args(argv=None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = make_parser("Compare this ConvBERT with transformers' PyTorch ConvBERT.")
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--quick", action="store_true", help="the smallest size on a few shapes")
     add("--sizes", nargs="+", choices=cases.SIZES, help="published sizes (default: all)")

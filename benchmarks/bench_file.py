@@ -51,7 +51,7 @@ NAMES = [name for name in SIDES if name in LABELS and name != "torch_compile"]
 
 def parse_args(argv=None):
     """Parse the command line."""
-    parser = make_parser(__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--model", choices=tuple(MODELS), default="convbert-small", help="size (%(default)s)")
     add("--sentences", type=int_at_least(100), default=10000, help="(%(default)s)")

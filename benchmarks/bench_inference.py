@@ -70,7 +70,7 @@ PRODUCTS = "products"  # prefix of the sides without logits; the faster of them 
 
 def parse_args(argv=None):
     """Parse the command line."""
-    parser = make_parser(__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--model", choices=tuple(MODELS), default="convbert-base", help="size (%(default)s)")
     add("--rounds", type=int_at_least(1), default=7, help="turns of each side (%(default)s)")

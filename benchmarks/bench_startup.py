@@ -32,7 +32,7 @@ BOUNDS = {"paddle": 3.0, "openvino": 1.2}  # seconds, of convbert-small
 
 def parse_args(argv=None):
     """Parse the command line."""
-    parser = make_parser(__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--model", choices=tuple(PRESETS), default="convbert-small", help="size (%(default)s)")
     add("--engines", nargs="+", choices=tuple(BOUNDS), default=list(BOUNDS), help="(all)")

@@ -55,7 +55,7 @@ WARM_STEPS = 2
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure the chosen models and write the result."""
-    parser = make_parser(__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--models", nargs="+", choices=MODELS, default=list(MODELS)[:2])
     add("--rounds", type=int_at_least(1), default=7, help="timed steps of each side (%(default)s)")

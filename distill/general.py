@@ -1,4 +1,4 @@
-"""Train a student to reproduce the hidden states of a frozen BERT: the general student.
+r"""Train a student to reproduce the hidden states of a frozen BERT: the general student.
 
     python distill/general.py --teacher teachers/minilm --student runs/student-0 \
         --data_dir SST-2 --output_dir runs/general --max_steps 3700
@@ -27,7 +27,7 @@ STUDENT = "student"  # checkpoint directory in it
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = make_parser(__doc__.splitlines()[0])
+    parser = make_parser(__doc__, heading="training")
     parser.add_argument("--teacher", required=True, help="folder with config.json and weights")
     parser.add_argument("--student", required=True, help="checkpoint that init_student.py wrote")
     parser.add_argument("--data_dir", required=True, help="folder with SST-2's train.tsv")

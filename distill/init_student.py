@@ -1,4 +1,4 @@
-"""Make the first weights of a small ConvBERT out of a BERT of six layers (see student.py).
+r"""Make the first weights of a small ConvBERT out of a BERT of six layers (see student.py).
 
     python distill/init_student.py --teacher teachers/minilm --vocab_file vocab.txt \
         --data_dir SST-2 --output_dir runs/student-0
@@ -25,7 +25,7 @@ REPORT_EVERY = 200
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = make_parser(__doc__.splitlines()[0])
+    parser = make_parser(__doc__, heading="training")
     parser.add_argument("--teacher", required=True, help="folder with config.json and weights")
     parser.add_argument("--vocab_file", required=True, help="vocab.txt of both models")
     parser.add_argument("--data_dir", required=True, help="folder with SST-2's train.tsv")

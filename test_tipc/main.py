@@ -1,5 +1,7 @@
 """The entry of the TIPC scripts beside it: one command per script.
 
+    bash test_tipc/test_serving.sh CONFIG
+
 TIPC_OUTPUT         folder of the run folders (test_tipc/output)
 TIPC_STEP_SECONDS   time limit of a step (21600)
 TIPC_READY_SECONDS  time limit for a server to become ready (120)
@@ -40,7 +42,7 @@ CHAINS: dict[str, tuple[str, type[Plan]]] = {
 def main(argv=None) -> int:
     """Run one command."""
     argv = sys.argv[1:] if argv is None else argv
-    parser = make_parser(__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     parser.add_argument("command", choices=[*CHAINS, "prepare"])
     command = parser.parse_args(argv[:1]).command
     return prepare.main(argv[1:]) if command == "prepare" else run_chain(command, argv[1:])

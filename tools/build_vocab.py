@@ -1,4 +1,8 @@
-"""Build a WordPiece vocabulary from the sentences of a training file (SST-2 format)."""
+"""Build a WordPiece vocabulary from the sentences of a training file (SST-2 format).
+
+Example:
+    python tools/build_vocab.py --data_dir data/reviews --output vocab.txt
+"""
 
 import sys
 from collections.abc import Sequence

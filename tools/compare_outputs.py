@@ -1,4 +1,8 @@
-"""Compare two reprod_log files; exit with status 1 when they differ by more than the threshold."""
+"""Compare two reprod_log files; exit with status 1 when they differ by more than the threshold.
+
+Example:
+    python tools/compare_outputs.py output_predict_engine.npy output_inference_engine.npy
+"""
 
 from __future__ import annotations
 

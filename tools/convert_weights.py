@@ -21,7 +21,6 @@ from convbert.command.start import run_main, start_paddle
 def parse_args(argv=None) -> argparse.Namespace:
     """Parse the command line."""
     parser = make_parser(__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--input_dir", required=True, help="checkpoint to read")
     parser.add_argument("--output_dir", required=True, help="directory to write, replaced if there")
     parser.add_argument(

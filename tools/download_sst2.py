@@ -1,5 +1,8 @@
 """Put the official SST-2 files and the vocabulary of convbert-base into data/SST-2.
 
+Example:
+    python tools/download_sst2.py --output_dir data/SST-2
+
 A file that is already there is checked and kept, so a machine without access to the download site
 can be given the files by hand.
 """

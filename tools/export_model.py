@@ -1,4 +1,8 @@
-"""Export a trained checkpoint to a static program and prove that both give the same logits."""
+"""Export a trained checkpoint to a static program and prove that both give the same logits.
+
+Example:
+    python tools/export_model.py --model_path convbert_base_outputs/best.pdparams
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 """Convert an exported model (convbert_infer) into the folders Paddle Serving reads.
 
+Example:
+    python tools/export_serving_model.py --dirname convbert_infer --serving_server convbert_server
+
 The flags are those of ``python -m paddle_serving_client.convert``, which needs paddle.fluid, a
 module Paddle has removed.
 """
@@ -19,7 +22,7 @@ from convbert.serving.served_model import convert
 
 def parse_args(argv=None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = make_parser(__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--dirname", required=True, help="exported directory (convbert_infer)")
     add("--model_filename", help="program in it (inference.pdmodel, or .json of Paddle 3)")

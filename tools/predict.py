@@ -1,4 +1,8 @@
-"""Classify sentences with a trained checkpoint in dygraph mode, one printed line each."""
+"""Classify sentences with a trained checkpoint in dygraph mode, one printed line each.
+
+Example:
+    python tools/predict.py --model_path convbert_base_outputs/best.pdparams --text "a fine film"
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ from convbert.inference.flags import add_text_flags, check_text_flags, read_text
 
 def parse_args(argv=None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = make_parser(__doc__)
+    parser = make_parser(__doc__, heading="engine")
     parser.add_argument("--model_path", required=True, help="checkpoint directory (best.pdparams)")
     add_device_flag(parser)
     add_text_flags(parser, npy="output_predict_engine.npy")

@@ -1,4 +1,8 @@
-"""Quantize an exported model to int8 (post-training) and check what that changes.
+r"""Quantize an exported model to int8 (post-training) and check what that changes.
+
+Example:
+    python tools/quantize_model.py --model_dir convbert_infer --calib_file train.tsv \
+        --calib_column sentence --dev_file dev.tsv
 
 For OpenVINO the accuracy on labelled sentences is measured before and after, and nothing is written
 when int8 loses more than --max_drop.
@@ -25,7 +29,7 @@ ALGORITHMS = ("KL", "hist", "mse", "abs_max")
 
 def parse_args(argv=None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = make_parser(__doc__.partition("\n")[0])
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--engine", choices=("openvino", "paddle"), default="openvino", help="(%(default)s)")
     add("--model_dir", required=True, help="exported directory (convbert_infer)")

@@ -1,5 +1,8 @@
 """Run the whole chain once: train, evaluate, export, predict, infer, compare; end with a table.
 
+Example:
+    python tools/quickstart.py --data_dir data/SST-2 --model_name_or_path convbert-base
+
 Takes the real SST-2 and convbert-base where they are given or can be downloaded. Otherwise it says
 so and trains a tiny ConvBERT from scratch on the small review data set of this repository.
 """

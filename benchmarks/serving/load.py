@@ -45,7 +45,7 @@ TURN, SETTLE_S = 10, 0.3
 
 def parse_args(argv=None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = make_parser("Measure the HTTP service under load on loopback.")
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--size", default="convbert-base", choices=tuple(PRESETS), help="(%(default)s)")
     add(

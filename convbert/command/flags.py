@@ -7,6 +7,27 @@ from collections.abc import Callable
 
 from paddlenlp.utils.errors import UserError
 
+# The headings of --help, in order, and the flags below each. Flags that are not named here go below
+# the heading of their script (`make_parser`).
+HEADINGS = {
+    "input": """text text_pair input_file input_dir input_column label_column text_column
+        text_pair_column task_name data_dir train_file dev_file dev_column dev_share regression
+        max_seq_len max_seq_length group_by_length calib_file calib_column calib_size
+        mask_probability wheels fit_texts sentences""",
+    "model": """model_path model_dir model_type model_name_or_path from_scratch vocab_file
+        num_hidden_layers hidden_size num_attention_heads intermediate_size embedding_size
+        hidden_dropout_prob attention_probs_dropout_prob model_size generator_share architecture
+        teacher student trained_dir dirname model_filename params_filename size sizes model
+        models""",
+    "output": """output_dir output_file output_npy output save_inference_dir save_results
+        serving_server serving_client run_dir work_dir to overwrite keep_states logging_steps
+        save_steps quiet""",
+    "engine": """engine engines onnx_file use_gpu gpu_id use_mkldnn cpu_threads threads precision
+        device use_amp amp_dtype""",
+    "training": "",
+}
+HEADING_OF = {flag: heading for heading, flags in HEADINGS.items() for flag in flags.split()}
+
 DEFAULT_SENTENCE = "the problem , it is with most of these things , is the script ."
 
 
@@ -60,16 +81,39 @@ def float_in(low: float, high: float) -> Callable[[str], float]:
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, without the long list of flags."""
+    """An argument parser with flags below `HEADINGS` and errors of one line."""
+
+    def __init__(self, heading: str = "options", **options):
+        self._groups: dict[str, argparse._ArgumentGroup] = {}
+        super().__init__(
+            allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options
+        )
+        self._heading = heading
+        self._groups = {name: self.add_argument_group(name) for name in HEADINGS}
+        if heading not in ("options", *HEADINGS):
+            self._groups[heading] = self.add_argument_group(heading)
+
+    def add_argument(self, *names, **options) -> argparse.Action:
+        """Add a positional argument, or a flag below its heading."""
+        if names[0].startswith("--") and self._groups:
+            heading = HEADING_OF.get(names[0].removeprefix("--"), self._heading)
+            if heading in self._groups:
+                return self._groups[heading].add_argument(*names, **options)
+        return super().add_argument(*names, **options)
 
     def error(self, message: str):
         """Refuse a command line; `run_main` prints the line and exits with 2."""
         raise UserError("command-line", f"{message} (--help lists the flags)")
 
 
-def make_parser(description: str) -> argparse.ArgumentParser:
-    """Return the parser of an entry script; flags cannot be abbreviated."""
-    return OneLineParser(description=description, allow_abbrev=False)
+def make_parser(description: str, heading: str = "options") -> argparse.ArgumentParser:
+    """Return the parser of an entry script; flags cannot be abbreviated.
+
+    Args:
+        description: what the script does, and an example; shown with its line breaks.
+        heading: above the flags that `HEADINGS` does not list.
+    """
+    return OneLineParser(heading, description=description)
 
 
 def add_device_flag(parser: argparse.ArgumentParser) -> None:

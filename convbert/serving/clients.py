@@ -23,7 +23,7 @@ class CallError(Exception):
 
 def client_parser(description: str) -> argparse.ArgumentParser:
     """Return a parser with the flags of both clients."""
-    parser = make_parser(description)
+    parser = make_parser(description, heading="service")
     parser.add_argument("--text", help=f"sentence to send (default: {DEFAULT_SENTENCE!r})")
     parser.add_argument("--input_file", help="send each line of this file, '-' for standard input")
     parser.add_argument(

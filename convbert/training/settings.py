@@ -175,7 +175,10 @@ class TrainConfig:
         Raises:
             UserError: an unknown flag, a bad value (lists the choices), or a contradiction.
         """
-        description = "Fine-tune ConvBERT on a GLUE task or on your own data."
+        description = (
+            "Fine-tune ConvBERT on a GLUE task or on your own data.\n\n"
+            "    python train.py --task_name sst-2 --model_name_or_path convbert-base"
+        )
         given = vars(build_parser(cls, description).parse_args(argv))
         if given.get("resume"):
             given = {**_saved_settings(cls, given), **given}
@@ -220,7 +223,7 @@ DROPOUT_FLAGS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 
 def build_parser(settings: type, description: str) -> argparse.ArgumentParser:
     """Make the parser out of a dataclass of flags; its result holds only the flags given."""
-    parser = make_parser(description)
+    parser = make_parser(description, heading="training")
     for field in dataclasses.fields(settings):
         name, help = f"--{field.name}", field.metadata["help"].replace("%", "%%")
         if isinstance(field.default, bool):
@@ -293,7 +296,10 @@ class PretrainConfig:
         Raises:
             UserError: an unknown flag or a bad value.
         """
-        description = "Pretrain ConvBERT by replaced-token detection (ELECTRA) on a text file."
+        description = (
+            "Pretrain ConvBERT by replaced-token detection (ELECTRA) on a text file.\n\n"
+            "    python pretrain.py --input_file corpus.txt --vocab_file vocab.txt --max_steps 1000"
+        )
         return cls(**vars(build_parser(cls, description).parse_args(argv)))
 
     def model_config(self, vocab_size: int, pad_token_id: int) -> ConvBertConfig:

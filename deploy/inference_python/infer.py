@@ -1,4 +1,8 @@
-"""Classify sentences with an exported model, one printed line each."""
+"""Classify sentences with an exported model, one printed line each.
+
+Example:
+    python deploy/inference_python/infer.py --model_dir convbert_infer --text "a fine film"
+"""
 
 from __future__ import annotations
 
@@ -31,7 +35,7 @@ WARMUP_SHAPE = (4, 32)
 
 def parse_args(argv=None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = make_parser(__doc__)
+    parser = make_parser(__doc__, heading="engine")
     add = parser.add_argument
     add("--model_dir", required=True, help="exported directory (convbert_infer)")
     add_text_flags(parser, npy="output_inference_engine.npy")

@@ -1,5 +1,8 @@
 """Start, stop or restart the service in the background, or report its state.
 
+Example:
+    python deploy/serving_python/control.py start --port 18080
+
 ``start`` and ``restart`` take the flags of web_service.py and return when a text would be
 labelled. Exit status of ``status``: 0 ready, 1 not ready, 3 not running.
 """
@@ -21,7 +24,7 @@ COMMANDS = ("start", "stop", "restart", "status")
 
 def main(argv=None) -> int:
     """Run one command."""
-    parser = make_parser(__doc__)
+    parser = make_parser(__doc__, heading="service")
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument(
         "--run_dir", default=str(HERE / "run"), help="folder for logs and state (%(default)s)"

@@ -1,4 +1,8 @@
-"""Send texts to the service over HTTP and print its answers."""
+"""Send texts to the service over HTTP and print its answers.
+
+Example:
+    python deploy/serving_python/pipeline_http_client.py --text "a fine film"
+"""
 
 from __future__ import annotations
 

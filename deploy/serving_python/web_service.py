@@ -1,5 +1,8 @@
 """Serve a converted ConvBERT over HTTP and gRPC with the Paddle Serving 0.9.0 pipeline.
 
+Example:
+    python deploy/serving_python/web_service.py --port 18080
+
 Without ``--pipeline_only`` this is the whole service: the HTTP front end and a supervisor, which
 starts this script a second time for the pipeline itself. ``shell/serving.sh start`` does the
 same in the background.
@@ -24,7 +27,7 @@ LOOPBACK = "127.0.0.1"
 
 def parse_args(argv=None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = make_parser(__doc__.splitlines()[0])
+    parser = make_parser(__doc__, heading="service")
     add = parser.add_argument
     add("--config", default=str(HERE / "config.yml"), help="settings (%(default)s)")
     add(

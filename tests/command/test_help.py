@@ -1,0 +1,89 @@
+"""--help: flags below headings, and examples that the script accepts."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import runpy
+import shlex
+
+import pytest
+
+from convbert.command.flags import HEADINGS, make_parser
+from tests.command.test_entry_points import SCRIPTS
+from tests.conftest import REPO_ROOT
+
+INFER = "deploy/inference_python/infer.py"
+WITH_EXAMPLES = [*SCRIPTS, *(f"distill/{name}.py" for name in ("general", "init_student", "split"))]
+EXAMPLE = re.compile(r"^ {4}(?:python|bash) (\S+\.(?:py|sh))((?: \S+)*)", re.M)
+
+
+class _Parses(Exception):
+    """Raised in place of parsing the command line."""
+
+
+@pytest.fixture
+def parser_of(monkeypatch):
+    """A function from a script to the parser that its `main` makes."""
+
+    def get(script: str) -> argparse.ArgumentParser:
+        monkeypatch.syspath_prepend(REPO_ROOT / script.rpartition("/")[0])
+        main = runpy.run_path(str(REPO_ROOT / script))["main"]
+        found = []
+
+        def stop(parser, *args):
+            found.append(parser)
+            raise _Parses
+
+        with monkeypatch.context() as patch:
+            patch.setattr(argparse.ArgumentParser, "parse_known_args", stop)
+            with pytest.raises(_Parses):
+                main([])
+        return found[0]
+
+    return get
+
+
+@pytest.mark.parametrize("script", WITH_EXAMPLES)
+def test_the_examples_in_the_help_are_accepted(parser_of, script):
+    parser = parser_of(script)
+    text = re.sub(r"\\\n +", "", parser.format_help()).replace(" ...", "")
+    examples = EXAMPLE.findall(text)
+    assert examples
+    for name, arguments in examples:
+        assert (REPO_ROOT / name).is_file()
+        if name == script:
+            parser.parse_known_args(shlex.split(arguments))
+
+
+def test_flags_stand_below_their_headings():
+    parser = make_parser("Do it.\n\n    python do.py --text 'a film'", heading="work")
+    for flag in ("--text", "--engine", "--speed"):
+        parser.add_argument(flag)
+    parser.add_argument("name")
+    text = parser.format_help()
+    places = [
+        text.index(f"\n{part}")
+        for part in (
+            "    python do.py --text",
+            "positional arguments:\n  name",
+            "options:\n  -h",
+            "input:\n  --text",
+            "engine:\n  --engine",
+            "work:\n  --speed",
+        )
+    ]
+    assert places == sorted(places)
+    assert "training:" not in text
+    assert vars(parser.parse_args(["x", "--speed", "2"]))["speed"] == "2"
+
+
+def test_no_flag_has_two_headings():
+    flags = " ".join(HEADINGS.values()).split()
+    assert len(flags) == len(set(flags))
+
+
+@pytest.mark.parametrize("script", ["train.py", "tools/predict.py", INFER])
+def test_scripts_of_a_model_have_no_flag_without_a_heading(parser_of, script):
+    text = parser_of(script).format_help()
+    assert re.search(r"\noptions:\n  -h, --help [^\n]*\n\ninput:\n", text)
