@@ -18,12 +18,13 @@ WRITERS = {
     + ("--serving_server", OUTPUT, "--serving_client", "client"),
     "serving client": ("tools/export_serving_model.py", "--dirname", INPUT)
     + ("--serving_server", "server", "--serving_client", OUTPUT),
+    "visualize": ("tools/visualize.py", "--model_path", INPUT, "--output_dir", OUTPUT),
     "quantize, Paddle": ("tools/quantize_model.py", "--engine", "paddle", "--model_dir", INPUT)
     + ("--save_inference_dir", OUTPUT, "--calib_file", "texts.txt"),
     "quantize, OpenVINO": ("tools/quantize_model.py", "--model_dir", INPUT)
     + ("--save_inference_dir", OUTPUT, "--calib_file", "texts.txt", "--dev_file", "dev.tsv"),
 }
-READS_EXPORT = set(WRITERS) - {"export", "convert"}
+READS_EXPORT = set(WRITERS) - {"export", "convert", "visualize"}
 
 
 def test_no_writer_is_forgotten(repo_root):
@@ -45,6 +46,7 @@ def test_no_writer_is_forgotten(repo_root):
         "paddlenlp/utils/download.py",  # the cache
         "paddlenlp/utils/files.py",
         "paddlenlp/utils/products.py",
+        "tools/visualize.py",
     }
 
 

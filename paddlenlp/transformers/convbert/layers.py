@@ -14,7 +14,7 @@ unusual way only because it is faster lives in `cpu_ops`.
 from typing import NamedTuple
 
 import paddle
-import paddle.nn.functional as F
+
 from paddle import nn
 
 from paddlenlp.transformers.convbert import cpu_ops
@@ -51,6 +51,9 @@ class MixedAttention(nn.Layer):
         self.key_conv_attn_layer = SeparableConv1D(config, width)
         self.conv_kernel_layer = linear(config, width, config.num_heads * self.kernel_size)
         self.conv_out_layer = linear(config, hidden, width)
+        # Layers, so that a forward hook sees what they return: see convbert/explain.
+        self.attention_softmax = nn.Softmax()
+        self.kernel_softmax = nn.Softmax()
 
     def forward(self, x, mask: PaddingMask, first_token_only: bool = False) -> paddle.Tensor:
         """Mix x [B, L, H] over positions; returns [B, L, H], or [B, 1, H] for the first token."""
@@ -70,14 +73,14 @@ class MixedAttention(nn.Layer):
         key = split_heads(self.k_proj(x), self.num_heads)  # [B, N, L, D]
         value = split_heads(self.v_proj(x), self.num_heads)  # [B, N, L, D]
         scores = paddle.matmul(query, key, transpose_y=True)  # [B, N, L, L]
-        weights = F.softmax(cpu_ops.add_mask(scores, bias))  # [B, N, L, L]
+        weights = self.attention_softmax(cpu_ops.add_mask(scores, bias))  # [B, N, L, L]
         return paddle.matmul(self.dropout(weights), value)  # [B, N, L, D]
 
     def _convolve(self, query, x, keep) -> paddle.Tensor:
         values = self.conv_out_layer(x) * keep  # [B, L, N * D]
         span_key = self.key_conv_attn_layer(x * keep)  # [B, L, N * D], K_s
         kernels = self.conv_kernel_layer(span_key * query)  # [B, L, N * K], W (Q * K_s)
-        kernels = F.softmax(split_heads(kernels, self.num_heads))  # [B, N, L, K]
+        kernels = self.kernel_softmax(split_heads(kernels, self.num_heads))  # [B, N, L, K]
         return span_dynamic_conv(values, kernels)  # [B, N, L, D]
 
 

@@ -1,0 +1,15 @@
+"""What a trained classifier does with a text: kernels, attention, and the words that matter.
+
+``maps``         dynamic kernels and attention weights of every layer, from the model's own forward
+``words``        how much each word moves the answer: integrated gradients, and occlusion
+``explanation``  both together for one text: `explanation.explain`
+``pictures``     an explanation as PNG and as HTML
+
+    model, processor = load_classifier("convbert_base_outputs/best.pdparams")
+    found = explain(model, processor, "a good film")
+    found.words                          words with their effects
+    pictures.words_html(found)           the text with colored words, a piece of HTML
+    pictures.layer_png(found, layer=0)   kernels beside attention, bytes of a PNG file
+
+Where only an exported model is at hand, `words.occlude` works with any engine.
+"""

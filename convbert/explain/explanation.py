@@ -1,0 +1,82 @@
+"""Everything that can be shown about one text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from convbert.explain.maps import maps_of
+from convbert.explain.words import (
+    STEPS,
+    integrated_gradients,
+    occlude,
+    special_tokens,
+    word_spans,
+)
+from convbert.inference.dygraph import dygraph_runner
+from convbert.text.processing import Prediction, TextProcessor
+from paddlenlp.transformers.tokenizer_utils import Text
+from paddlenlp.utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class WordEffect:
+    """How much a word moves the answer: see `convbert.explain.words`."""
+
+    text: str
+    gradients: float
+    occlusion: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A text, its answer and why.
+
+    Attributes:
+        tokens: [L] as the model sees them, with [CLS] and [SEP].
+        prediction: the answer.
+        words: [W] with their effects.
+        completeness_error: of the integrated gradients, in units of the margin.
+        kernels: [layers, N, L, K] float32, the taps at every token, each row with sum 1.
+        attention: [layers, N, L, L] float32, each row with sum 1.
+    """
+
+    tokens: list[str]
+    prediction: Prediction
+    words: list[WordEffect]
+    completeness_error: float
+    kernels: np.ndarray
+    attention: np.ndarray
+
+
+def explain(model, processor: TextProcessor, text: Text, steps: int = STEPS) -> Explanation:
+    """Explain the answer to one text.
+
+    Gradients written by hand run inside, which Ctrl-C disturbs: a command wraps this in
+    `convbert.command.start.hold_signals`.
+
+    Args:
+        model, processor: from `convbert.inference.dygraph.load_classifier`.
+        text: a sentence or a pair.
+        steps: points of the integral; more of them give a smaller completeness error.
+
+    Raises:
+        UserError: nothing of the text is left after normalisation, or the logits are not finite.
+    """
+    features = processor.encode([text])
+    ids, types = processor.collate(features)  # [1, L]
+    tokenizer = processor.tokenizer
+    tokens = tokenizer.convert_ids_to_tokens(ids[0])
+    spans = word_spans(tokens, special_tokens(tokenizer))
+    maps, logits = maps_of(model, ids, types)
+    if not np.isfinite(logits).all():
+        raise UserError("not-finite", "the model's logits are not finite: check its weights")
+    gradients, error = integrated_gradients(model, ids, types, spans, steps)
+    hidden = occlude(dygraph_runner(model), ids, types, spans, tokenizer.pad_token_id)
+    words = [
+        WordEffect(span.text, float(gradient), float(effect))
+        for span, gradient, effect in zip(spans, gradients, hidden)
+    ]
+    kernels, attention = np.concatenate(maps.kernels), np.concatenate(maps.attention)
+    return Explanation(tokens, processor.decode(logits)[0], words, error, kernels, attention)

@@ -1,0 +1,140 @@
+"""An explanation as pictures (PNG) and as a page (HTML) that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from convbert.explain.explanation import Explanation
+
+DPI = 80
+FOR, AGAINST = (0, 114, 178), (213, 94, 0)  # blue and orange, which color-blind readers can tell
+PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
+body {{ font-family: sans-serif; max-width: 75em; margin: 2em auto; padding: 0 1em; }}
+.words {{ font-size: 1.5em; line-height: 1.8; }} .words span {{ padding: 0.15em 0.2em; }}
+table {{ border-collapse: collapse; }} td, th {{ padding: 0.2em 0.8em; text-align: right; }}
+td:first-child, th:first-child {{ text-align: left; }} img {{ max-width: 100%; }}
+</style></head><body>
+<h1>{title}</h1>
+<p class="words">{words}</p>
+<p>Blue words speak for the answer, orange words against it (integrated gradients; completeness
+error {error:.2e}). The unit is the margin: the logit of the answer less the mean of the others.</p>
+<table><tr><th>word</th><th>integrated gradients</th><th>occlusion</th></tr>
+{rows}
+</table>
+<h2>Dynamic kernels and attention</h2>
+<p>Upper row: the taps of each convolution head at every word. Lower row: the attention heads.</p>
+{layers}
+</body></html>
+"""
+
+
+def layer_png(found: Explanation, layer: int, heads: Sequence[int] | None = None) -> bytes:
+    """Draw the heads of one layer: kernels [L, K] above, attention [L, L] below.
+
+    Args:
+        found: the explanation.
+        layer: from 0.
+        heads: which ones, from 0; None: all.
+    """
+    heads = range(found.kernels.shape[1]) if heads is None else heads
+    length, taps = len(found.tokens), found.kernels.shape[3]
+    side = max(2.2, 0.19 * length)  # inches of the square attention map
+    figure = Figure(figsize=(max(side, 2.4) * len(heads) + 1.2, 2 * side + 1.6), dpi=DPI)
+    axes = figure.subplots(2, len(heads), squeeze=False, sharey=True)
+    offsets = np.arange(taps) - taps // 2
+    for column, head in enumerate(heads):
+        above, below = axes[0, column], axes[1, column]
+        above.imshow(found.kernels[layer, head], aspect="auto", cmap="Oranges", vmin=0)
+        above.set_title(_title("convolution", head, found.kernels[layer, head]), fontsize=9)
+        above.set_xticks(range(taps), [f"{offset:+d}" if offset else "0" for offset in offsets])
+        below.imshow(found.attention[layer, head], aspect="auto", cmap="Blues", vmin=0)
+        below.set_title(_title("attention", head, found.attention[layer, head]), fontsize=9)
+        below.set_xticks(range(length), found.tokens, rotation=90)
+        for part in (above, below):
+            part.tick_params(labelsize=7)
+    for row in axes:
+        row[0].set_yticks(range(length), found.tokens)
+    figure.suptitle(f"layer {layer + 1}", fontsize=10)
+    return _png(figure)
+
+
+def words_png(found: Explanation) -> bytes:
+    """Draw the effect of each word as two bars: integrated gradients and occlusion."""
+    count = len(found.words)
+    figure = Figure(figsize=(5.5, 0.26 * count + 1.3), dpi=DPI)
+    axes = figure.subplots()
+    places = np.arange(count)
+    for shift, name, color, values in (
+        (-0.2, "integrated gradients", "#555555", [word.gradients for word in found.words]),
+        (0.2, "occlusion", "#bbbbbb", [word.occlusion for word in found.words]),
+    ):
+        axes.barh(places + shift, values, height=0.38, label=name, color=color)
+    axes.set_yticks(places, [word.text for word in found.words])
+    axes.invert_yaxis()
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_xlabel("effect on the margin of the answer", fontsize=8)
+    axes.tick_params(labelsize=8)
+    axes.legend(fontsize=7)
+    axes.set_title(answer(found), fontsize=9)
+    return _png(figure)
+
+
+def answer(found: Explanation) -> str:
+    """The prediction in words."""
+    prediction = found.prediction
+    if not prediction.label:
+        return f"score {prediction.prob:.4f}"
+    return f"label {prediction.label}, probability {prediction.prob:.4f}"
+
+
+def words_html(found: Explanation) -> str:
+    """The text as a piece of HTML: blue words speak for the answer, orange words against it."""
+    strongest = max((abs(word.gradients) for word in found.words), default=0.0) or 1.0
+    spans = []
+    for word in found.words:
+        color = ",".join(map(str, FOR if word.gradients > 0 else AGAINST))
+        share = abs(word.gradients) / strongest
+        spans.append(
+            f'<span style="background: rgba({color},{0.6 * share:.2f})" '
+            f'title="{word.gradients:+.3f}">{html.escape(word.text)}</span>'
+        )
+    return " ".join(spans)
+
+
+def page_html(found: Explanation) -> str:
+    """A page with the words, their table and the pictures of all layers; it loads nothing."""
+    rows = "\n".join(
+        f"<tr><td>{html.escape(word.text)}</td><td>{word.gradients:+.4f}</td>"
+        f"<td>{word.occlusion:+.4f}</td></tr>"
+        for word in found.words
+    )
+    layers = "\n".join(
+        f'<p><img alt="layer {layer + 1}" src="data:image/png;base64,'
+        f'{base64.b64encode(layer_png(found, layer)).decode()}"></p>'
+        for layer in range(len(found.kernels))
+    )
+    return PAGE.format(
+        title=html.escape(answer(found)),
+        words=words_html(found),
+        error=found.completeness_error,
+        rows=rows,
+        layers=layers,
+    )
+
+
+def _png(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    figure.set_layout_engine("constrained")
+    figure.savefig(file, format="png", metadata={"Software": None})
+    return file.getvalue()
+
+
+def _title(kind: str, head: int, weights: np.ndarray) -> str:
+    return f"{kind} head {head + 1} (0 to {weights.max():.2f})"

@@ -1,0 +1,80 @@
+"""Draw what a classifier does with a text: dynamic kernels, attention, effects of the words."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from convbert.command.flags import DEFAULT_SENTENCE, add_device_flag, int_at_least, make_parser
+from convbert.command.machine import use_device
+from convbert.command.start import hold_signals, run_main, start_paddle
+from paddlenlp.utils.products import check_replaceable, product_directory
+from paddlenlp.utils.text import without_surrogates
+
+KIND = "visualization"
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = make_parser(__doc__)
+    add = parser.add_argument
+    add("--model_path", required=True, help="checkpoint directory (best.pdparams)")
+    add("--text", default=DEFAULT_SENTENCE, help="sentence to explain (%(default)r)")
+    add("--text_pair", help="second sentence, for a model of sentence pairs")
+    add("--output_dir", default="./visualize_outputs", help="where the files go (%(default)s)")
+    add(
+        "--steps",
+        type=int_at_least(1, 4096),
+        default=64,
+        help="points of the integral of the gradients (%(default)s)",
+    )
+    add(
+        "--max_seq_len",
+        type=int_at_least(3),
+        help="longest sequence in tokens; longer texts are cut (128, or less if the model is)",
+    )
+    add_device_flag(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv=None) -> None:
+    """Explain one text; write pictures and a page, print the effect of each word."""
+    args = parse_args(argv)
+    check_replaceable(args.output_dir, KIND, [args.model_path])
+    start_paddle()
+    use_device(args.device)
+    from convbert.explain.explanation import explain
+    from convbert.inference.dygraph import load_classifier
+
+    model, processor = load_classifier(args.model_path, args.max_seq_len)
+    texts = [args.text] if args.text_pair is None else [args.text, args.text_pair]
+    texts = [without_surrogates(text) for text in texts]
+    with hold_signals():
+        found = explain(model, processor, texts[0] if len(texts) == 1 else tuple(texts), args.steps)
+    write(found, args)
+    answer = found.prediction
+    print(f"label_id: {answer.label_id}, label: {answer.label}, prob: {answer.prob}")
+    print(f"{'word':20} {'gradients':>10} {'occlusion':>10}")
+    for word in found.words:
+        print(f"{word.text:20} {word.gradients:+10.4f} {word.occlusion:+10.4f}")
+    print(f"completeness error of the gradients: {found.completeness_error:.2e}")
+    print(f"pictures and page: {args.output_dir}")
+
+
+def write(found, args: argparse.Namespace) -> None:
+    """Write words.png, layer_01.png, ... and index.html."""
+    from convbert.explain import pictures
+
+    with product_directory(args.output_dir, KIND, [args.model_path]) as folder:
+        (folder / "words.png").write_bytes(pictures.words_png(found))
+        for layer in range(len(found.kernels)):
+            picture = pictures.layer_png(found, layer)
+            (folder / f"layer_{layer + 1:02d}.png").write_bytes(picture)
+        (folder / "index.html").write_text(pictures.page_html(found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run_main(main)
