@@ -1,4 +1,9 @@
-"""Draw what a classifier does with a text: dynamic kernels, attention, effects of the words."""
+"""Draw what a classifier does with a text: dynamic kernels, attention, effects of the words.
+
+Example:
+    python tools/visualize.py --model_path convbert_base_outputs/best.pdparams \\
+        --text "slow at first , but the ending is wonderful ." --output_dir visualize_outputs
+"""
 
 from __future__ import annotations
 
@@ -19,7 +24,7 @@ KIND = "visualization"
 
 def parse_args(argv=None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = make_parser(__doc__)
+    parser = make_parser(__doc__, heading="output")
     add = parser.add_argument
     add("--model_path", required=True, help="checkpoint directory (best.pdparams)")
     add("--text", default=DEFAULT_SENTENCE, help="sentence to explain (%(default)r)")

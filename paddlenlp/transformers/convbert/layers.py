@@ -14,7 +14,6 @@ unusual way only because it is faster lives in `cpu_ops`.
 from typing import NamedTuple
 
 import paddle
-
 from paddle import nn
 
 from paddlenlp.transformers.convbert import cpu_ops
