@@ -134,8 +134,8 @@ class GeneralDistillation:
 
 def read_texts(args: argparse.Namespace) -> list[str]:
     """SST-2's training rows and the lines of the further files, without empty ones."""
-    from convbert.text.reading import read_lines
     from distill.data import hold_out, read_rows
+    from paddlenlp.utils.lines import read_lines
 
     texts = read_rows(Path(args.data_dir) / "train.tsv").texts
     found = [texts[row] for row in hold_out(texts)[1]]

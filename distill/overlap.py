@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from convbert.command.flags import make_parser
 from convbert.command.start import run_main
-from convbert.text.reading import read_lines
 from distill.data import Containers, read_rows
+from paddlenlp.utils.lines import read_lines
 
 WORD = re.compile(r"[a-z0-9]+")
 LONG_PHRASE = 5  # words; shorter runs are common in any English text

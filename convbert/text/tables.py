@@ -2,7 +2,7 @@
 
 CSV follows RFC 4180: comma, and double quotes around a cell that contains commas, quotes or line
 breaks. In TSV a quote is an ordinary character, as in the files of GLUE. Encoding and line ends are
-as in `reading`.
+as in `paddlenlp.utils.lines`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convbert.text.reading import read_lines
 from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.lines import read_lines
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from convbert.text.reading import read_lines
 from convbert.training.settings import REVIEWS, PretrainConfig
 from paddlenlp.datasets import load_dataset
 from paddlenlp.transformers import ConvBertTokenizer
 from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.lines import read_lines
 
 IGNORED = -100  # label of a position that the generator does not have to guess
 MASK_TOKEN_SHARE = 0.85  # of the chosen positions; the rest keep their word, as in ELECTRA's code

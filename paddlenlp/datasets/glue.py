@@ -15,6 +15,7 @@ from paddlenlp.utils.download import extract_zip, fetch, file_lock, file_md5
 from paddlenlp.utils.env import dataset_home, hub_url
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import PathLike, ensure_writable_dir
+from paddlenlp.utils.lines import read_lines
 from paddlenlp.utils.log import get_logger
 
 Row = tuple[int, list[str]]  # line number from 1, columns
@@ -262,26 +263,14 @@ def _rows(
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield (line number, text), ending at the last line that is not blank."""
     blank = 0
-    try:
-        with open(path, "rb") as file:  # text mode would also split at other line breaks
-            for line, raw in enumerate(file, start=1):
-                text = raw.decode("utf-8-sig" if line == 1 else "utf-8").rstrip("\r\n")
-                if not text:
-                    blank += 1
-                    continue
-                for skipped in range(line - blank, line):
-                    yield skipped, ""
-                blank = 0
-                yield line, text
-    except UnicodeDecodeError as error:
-        raise UserError(
-            "encoding",
-            f"{path}, line {line}: not UTF-8 at byte {error.start + 1} of the line; convert it",
-        ) from None
-    except OSError as error:
-        raise UserError(
-            "file-unreadable", f"cannot read {path}: {error.strerror}; correct --data_dir"
-        ) from None
+    for line, (_, text) in enumerate(read_lines(str(path), "--data_dir"), start=1):
+        if not text:
+            blank += 1
+            continue
+        for skipped in range(line - blank, line):
+            yield skipped, ""
+        blank = 0
+        yield line, text
 
 
 def _mrpc_rows(directory: Path, split: str, where: Split) -> tuple[Path, Iterator[Row]]:

@@ -178,9 +178,25 @@ def test_the_reviews_are_balanced_and_disjoint(repo_root):
 
 
 def test_exotic_line_breaks_stay_in_the_sentence(sst2_copy):
-    text = "one\x85two\u2028three\x0bfour\x1cfive\rsix"
+    text = "one\x85two\u2028three\x0bfour\x1cfive"
     (sst2_copy / "dev.tsv").write_bytes(f"sentence\tlabel\r\n{text}\t1\r\n".encode())
     assert [e["sentence"] for e in load(sst2_copy, "dev")] == [text]
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n"])
+def test_other_line_ends_change_no_row(fixtures, tmp_path, end):
+    data = shutil.copytree(fixtures / "QNLI", tmp_path / "data")
+    for path in data.iterdir():
+        path.write_bytes(path.read_bytes().replace(b"\n", end.encode()))
+    for split in SIZES["qnli"]:
+        assert list(load(data, split, "qnli")) == list(load(fixtures, split, "qnli"))
+
+
+def test_utf16_is_named(sst2_copy):
+    dev = sst2_copy / "dev.tsv"
+    dev.write_bytes(dev.read_text().encode("utf-16"))
+    with raises_code("encoding", "dev.tsv", "UTF-16"):
+        load(sst2_copy, "dev")
 
 
 def test_trailing_blank_lines_are_no_rows(tmp_path):
