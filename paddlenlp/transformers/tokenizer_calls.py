@@ -5,7 +5,7 @@ The names and keywords are those of PaddleNLP 2.2 and 2.8 (``max_seq_len`` and `
 """
 
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,14 @@ class Features(NamedTuple):
     input_ids: list[int]
     token_type_ids: list[int]
     truncated: bool = False
+
+
+class _Window(NamedTuple):
+    """A pair whose second sentence begins at piece ``start``; ``sample`` is the pair's number."""
+
+    sample: int
+    start: int
+    row: Features
 
 
 class TokenizerCalls:
@@ -110,6 +118,9 @@ class TokenizerCalls:
         return_special_tokens_mask: bool = False,
         return_offsets_mapping: bool = False,
         return_tensors: str | None = None,
+        stride: int = 0,
+        is_split_into_words: bool = False,
+        return_overflowing_tokens: bool = False,
     ) -> dict[str, Any]:
         """Encode one text or a list of them, optionally each with its pair.
 
@@ -123,21 +134,43 @@ class TokenizerCalls:
             return_attention_mask: add "attention_mask" (1 token, 0 padding).
             return_length: add "seq_len", the length without padding.
             padding: True or "longest": to the longest row; "max_length": as pad_to_max_seq_len.
-            truncation: False: nothing is cut.
+            truncation: False or "do_not_truncate": nothing is cut; True, None and "longest_first"
+                are the same, and so is "only_second" with ``stride``.
             add_special_tokens: False: the pieces of a single text only.
             return_position_ids, return_special_tokens_mask: add "position_ids",
                 "special_tokens_mask" (1 at [CLS], [SEP] and padding).
             return_offsets_mapping: add "offset_mapping", (start, end) of each token in the
                 characters of its text; (0, 0) for special tokens.
             return_tensors: "np" or "pd" for arrays or Paddle tensors [B, L]; rows must be padded.
+            stride: above 0, a list of pairs gives each first sentence with overlapping windows of
+                the second one; windows start this many tokens apart, as in PaddleNLP, and
+                "overflow_to_sample" is the number of each window's pair.
+            is_split_into_words: a text is a list of words, and several are a list of such lists.
+            return_overflowing_tokens: not supported.
 
         Returns:
             {"input_ids", ...}: lists of int for a string, lists of lists for a list.
+
+        Raises:
+            ValueError: arguments that are not supported, or not together.
         """
+        if is_split_into_words:
+            text, text_pair = _join_words(text), _join_words(text_pair)
         texts = _as_list(text, text_pair)
+        _refuse(
+            return_overflowing_tokens=return_overflowing_tokens,
+            stride=stride and (isinstance(text, str) or _singles(texts)),
+            truncation=truncation not in (*_TRUNCATIONS, *_one_sided(texts, stride)),
+            padding=padding not in _PADDINGS,
+            return_offsets_mapping=return_offsets_mapping and is_split_into_words,
+        )
         bound = max_seq_len or max_length or self.model_max_length
-        whole = truncation is False or truncation == "do_not_truncate"
-        rows = self.batch_encode(texts, _NO_BOUND if whole else bound)
+        windows = self._windows(texts, bound, stride) if stride else []
+        if windows:
+            texts, rows = [texts[each.sample] for each in windows], [each.row for each in windows]
+        else:
+            whole = truncation is False or truncation == "do_not_truncate"
+            rows = self.batch_encode(texts, _NO_BOUND if whole else bound)
         if not add_special_tokens:
             rows = [_without_special(row) for row in rows]
         longest = max((len(row.input_ids) for row in rows), default=0)
@@ -153,8 +186,10 @@ class TokenizerCalls:
         if return_special_tokens_mask:
             result["special_tokens_mask"] = [self._marks(ids) for ids in result["input_ids"]]
         if return_offsets_mapping:
-            offsets = self._offsets(texts, rows, add_special_tokens)
+            offsets = self._offsets(texts, rows, add_special_tokens, [w.start for w in windows])
             result["offset_mapping"] = [_pad(row, width, (0, 0)) for row in offsets]
+        if windows:
+            result["overflow_to_sample"] = [each.sample for each in windows]
         if return_length:
             result["seq_len"] = [len(row.input_ids) for row in rows]
         if isinstance(text, str) and return_tensors is None:
@@ -166,12 +201,30 @@ class TokenizerCalls:
         special = {self.cls_token_id, self.sep_token_id, self.pad_token_id}
         return [int(index in special) for index in ids]
 
-    def _offsets(self, texts: Sequence[Text], rows: list[Features], special: bool) -> list:
+    def _windows(self, pairs: Sequence[Text], bound: int, stride: int) -> list[_Window]:
+        """Each first sentence with windows over the second one that start ``stride`` apart."""
+        found = []
+        for sample, pair in enumerate(pairs):
+            first, second = self._split(pair)
+            room = bound - 3 - len(first)
+            if room < 1:
+                raise ValueError(f"the first text leaves no room in {bound} tokens")
+            step = min(stride, room)
+            for start in range(0, max(1, len(second) - room + step), step):
+                row = self._frame_pair(first, second[start : start + room], bound)
+                found.append(_Window(sample, start, row))
+        return found
+
+    def _offsets(
+        self, texts: Sequence[Text], rows: list[Features], special: bool, starts: list[int]
+    ) -> list:
         """(start, end) of every token; texts are split again, since the word cache has none."""
         found = []
-        for text, row in zip(texts, rows):
+        for text, row, start in zip_longest(texts, rows, starts):
             parts = [text] if isinstance(text, str) else list(text)
             pieces = [self._rust.encode(part, add_special_tokens=False).offsets for part in parts]
+            if start is not None:  # a window over the second sentence
+                pieces[1] = pieces[1][start : start + sum(row.token_type_ids) - 1]
             room = len(row.input_ids) - (len(parts) + 1 if special else 0)
             keep = [room] if len(parts) == 1 else longest_first(*map(len, pieces), room)
             spans = [self._cut(part, count) for part, count in zip(pieces, keep)]
@@ -191,6 +244,31 @@ def _as_list(text: str | Sequence[Text], text_pair: str | Sequence[str] | None) 
     return list(zip(texts, pairs))
 
 
+def _join_words(text: Any) -> Any:
+    """One text from a list of words, or several from a list of such lists: a space ends a word."""
+    if text is None or isinstance(text, str):
+        return text
+    if all(isinstance(word, str) for word in text):
+        return " ".join(text)
+    return [" ".join(words) for words in text]
+
+
+def _singles(texts: Sequence[Text]) -> bool:
+    return any(isinstance(text, str) for text in texts)
+
+
+def _one_sided(texts: Sequence[Text], stride: int) -> list[str]:
+    """The ``truncation`` that means the same as "longest_first" here, or as ``stride``."""
+    return ["only_second"] if stride else ["only_first"] if _singles(texts) else []
+
+
+def _refuse(**unsupported: Any) -> None:
+    """Raise for the first argument that has a value which is not supported in this call."""
+    for name, given in unsupported.items():
+        if given:
+            raise ValueError(f"this value of {name} is not supported here: see docs/upstream.md")
+
+
 def longest_first(first: int, second: int, room: int) -> tuple[int, int]:
     """Share ``room`` pieces between two sentences by shortening the longer one first.
 
@@ -204,6 +282,8 @@ def longest_first(first: int, second: int, room: int) -> tuple[int, int]:
     return (longer, shorter) if first > second else (shorter, longer)
 
 
+_TRUNCATIONS = (None, True, False, "longest_first", "do_not_truncate")
+_PADDINGS = (True, False, "longest", "max_length", "do_not_pad")
 # Longer than any text: nothing is cut.
 _NO_BOUND = 1 << 40
 

@@ -258,6 +258,54 @@ def test_keywords_of_both_versions(tokenizer):
     assert len(tokenizer("good " * 600)["input_ids"]) == 512
 
 
+def test_words_are_joined(tokenizer):
+    words = [["good", "films", "!"], ["bad"]]
+    rows = tokenizer(words, is_split_into_words=True)
+    assert rows == tokenizer(["good films !", "bad"])
+    assert tokenizer(words[0], is_split_into_words=True) == tokenizer("good films !")
+    pairs = tokenizer(words, [["dull"], ["a", "plot"]], is_split_into_words=True)
+    assert pairs == tokenizer(["good films !", "bad"], ["dull", "a plot"])
+
+
+@pytest.mark.parametrize(("stride", "starts"), [(3, [0, 3, 6]), (4, [0, 4, 8]), (99, [0, 6])])
+def test_windows_over_the_second_text(tokenizer, stride, starts):
+    question, context = "a film", "the good bad fine dull awful story was not never plot ."
+    whole = tokenizer(context, add_special_tokens=False)["input_ids"]
+    rows = tokenizer(
+        [question, question],
+        [context, "plot"],
+        max_seq_len=11,  # 6 are left for the context
+        stride=stride,
+        truncation="only_second",
+        return_offsets_mapping=True,
+    )
+    assert rows["overflow_to_sample"] == [0] * len(starts) + [1]
+    assert rows["input_ids"][-1] == tokenizer(question, "plot")["input_ids"]
+    start = tokenizer.build_inputs_with_special_tokens
+    first = tokenizer(question, add_special_tokens=False)["input_ids"]
+    for row, offsets, begin in zip(rows["input_ids"], rows["offset_mapping"], starts):
+        assert row == start(first, whole[begin : begin + 6])
+        texts = [context[slice(*pair)] for pair in offsets[4:-1]]
+        assert texts == context.split()[begin : begin + 6]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        ((["good"],), {"return_overflowing_tokens": True}),
+        (("good", "film"), {"stride": 2}),
+        ((["good"],), {"stride": 2}),
+        ((["good"], ["film"]), {"truncation": "only_second"}),
+        ((["good"],), {"truncation": "only_frist"}),
+        ((["good"],), {"padding": "longst"}),
+        ((["good"],), {"is_split_into_words": True, "return_offsets_mapping": True}),
+    ],
+)
+def test_what_is_not_supported_names_the_page(tokenizer, arguments, options):
+    with pytest.raises(ValueError, match=r"docs/upstream\.md"):
+        tokenizer(*arguments, **options)
+
+
 def test_offsets_point_into_the_text(tokenizer):
     text = "Good  films"
     row = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True)
