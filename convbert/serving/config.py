@@ -46,13 +46,9 @@ _SCHEMA = {
     "http_port": _PORT,
     "rpc_port": _PORT,
     "worker_num": range(1, 1025),
-    "build_dag_each_worker": (False,),
     "dag": {
         "is_thread_op": _FLAG,
-        "retry": (1,),
-        "channel_size": (0,),
         "use_profile": _FLAG,
-        "tracer": {"interval_s": range(-1, 3601)},
     },
     "op": {
         SERVICE_NAME: {
@@ -60,7 +56,6 @@ _SCHEMA = {
             "batch_size": range(1, 1025),
             "auto_batching_timeout": range(-1, 1001),
             "local_service_conf": {
-                "client_type": ("local_predictor",),
                 "model_config": Matching(".+", "a folder"),
                 "device_type": (-1, 0, 1),
                 "devices": Matching(
@@ -86,11 +81,13 @@ _SCHEMA = {
         "request_timeout_s": Between(0.1, 3600),
         "start_timeout_s": Between(1, 3600),
         "log_file_bytes": range(10**4, 10**9 + 1),
-        "log_files": range(1, 101),
+        "log_files": range(2, 101),
     },
 }
 
 
+# Keys of earlier releases that had no effect, or only one value that works.
+_REMOVED = ("build_dag_each_worker", "retry", "channel_size", "tracer", "client_type")
 # Of keys that may be missing, because configurations of earlier releases do not have them.
 _DEFAULTS = {"engine": "paddle"}
 
@@ -249,6 +246,8 @@ def _problem(section: Any, schema: dict[str, Any], prefix: str = "") -> str:
     if not isinstance(section, dict):
         return f"'{prefix.rstrip('.')}' must be a section of settings"
     for key in section:
+        if key in _REMOVED:
+            return f"'{prefix}{key}' is not a setting any more: remove it"
         if key not in schema:
             near = difflib.get_close_matches(str(key), schema, n=1, cutoff=0.5)
             hint = f" (did you mean '{near[0]}'?)" if near else f": one of {', '.join(schema)}"

@@ -108,12 +108,14 @@ class Served:
         path: str = "/convbert/prediction",
         method: str = "POST",
         timeout: float = 60,
+        headers: dict[str, str] | None = None,
     ) -> tuple[int, Any]:
         """Send a body (bytes as they are, else as JSON); return HTTP status and answer."""
         data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
-            connection.request(method, path, data, {"Content-Type": "application/json"})
+            headers = {"Content-Type": "application/json", **(headers or {})}
+            connection.request(method, path, data, headers)
             response = connection.getresponse()
             answer = response.read()
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ pytest.importorskip("grpc", reason="serving is not installed: bash shell/serving
 
 import grpc
 
+from convbert.serving.process.service import LogFile
 from convbert.serving.process.state import RunDir, Running
 from convbert.serving.rpc import Request, unary_call
 from tests.conftest import without_manifest
@@ -376,6 +378,26 @@ def test_no_process_outlives_a_killed_supervisor(model_dir, tmp_path):
         assert service.health() is None
         service.start()  # what a killed service left behind does not hinder the next
         assert service.ask("fine")[0] == 200
+
+
+@pytest.mark.parametrize("change", ["rename", "remove", "truncate", "remove the folder"])
+def test_the_log_goes_on_after_another_program_rotated_it(tmp_path, change):
+    path = tmp_path / "logs" / "serving.log"
+    path.parent.mkdir()
+    file = LogFile(str(path), maxBytes=100, backupCount=1, encoding="utf-8")
+    write = lambda text: file.emit(logging.makeLogRecord({"msg": text}))  # noqa: E731
+    write("before")
+    if change == "rename":
+        path.rename(tmp_path / "moved")
+    elif change == "truncate":
+        os.truncate(path, 0)
+    else:
+        shutil.rmtree(path.parent) if "folder" in change else path.unlink()
+    write("after")
+    assert path.read_text() == "after\n"
+    write("x" * 99)
+    assert (path.parent / "serving.log.1").read_text() == "after\n"  # and is still rotated
+    file.close()
 
 
 def test_a_pipeline_that_keeps_ending_ends_the_service_and_logs_rotate(model_dir, tmp_path):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ import pytest
 pytest.importorskip("grpc", reason="serving is not installed: bash shell/serving.sh setup")
 
 from convbert.serving.http.body import parse_body
-from convbert.serving.protocol import pack_predictions, texts_of
+from convbert.serving.protocol import ErrNo, RequestError, pack_predictions, texts_of
 
 
 def test_a_body_keeps_its_fields():
@@ -20,6 +22,69 @@ def test_a_body_keeps_its_fields():
     message = parse_body(json.dumps(body).encode())
     assert (list(message.key), list(message.value)) == (["text", "text"], ["a", "b"])
     assert (message.logid, message.name) == (12, "convbert")
+
+
+BODY = '{"key": ["text"], "value": ["b\u00e4d film"]}'
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"content-encoding": "identity"},
+        {"content-encoding": "UTF-8"},
+        {"content-type": "application/json; charset=UTF-8"},
+        {"content-type": 'application/json; charset="utf8"'},
+    ],
+)
+def test_utf8_with_and_without_byte_order_mark(headers):
+    for body in (BODY.encode(), b"\xef\xbb\xbf" + BODY.encode()):
+        assert list(parse_body(body, headers).value) == ["b\u00e4d film"]
+
+
+def test_a_charset_does_not_matter_in_ascii():
+    headers = {"content-type": "application/json; charset=iso-8859-1"}
+    assert list(parse_body(b'{"key": ["text"], "value": ["fine"]}', headers).value) == ["fine"]
+
+
+GZIP = gzip.compress(BODY.encode())
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "fact"),
+    [
+        (GZIP, {"content-encoding": "gzip"}, 415, "'gzip'"),
+        (GZIP, {}, 415, "gzip"),
+        (zlib.compress(BODY.encode()), {"content-encoding": "deflate"}, 415, "'deflate'"),
+        (BODY.encode(), {"content-encoding": "br"}, 415, "'br'"),
+        ("\u597d".encode("gbk"), {"content-type": "text/json;charset=GBK"}, 415, "'GBK'"),
+        # Bytes that are UTF-8 too, with another meaning.
+        (BODY.encode(), {"content-type": "application/json; charset=latin-1"}, 415, "'latin-1'"),
+        (BODY.encode("utf-16"), {}, 400, "UTF-16"),
+        (BODY.encode("utf-16-le"), {}, 400, "UTF-16"),
+        (BODY.encode("utf-16-be"), {}, 400, "UTF-16"),
+        (BODY.encode("utf-32"), {}, 400, "UTF-32"),
+        (BODY.encode("latin-1"), {}, 400, "byte 31"),
+        ('{"key": ["\u597d"]}'.encode("gbk"), {}, 400, "byte 11"),
+        (b'{"key":\n ["text"}', {}, 400, "line 2, column 9"),
+    ],
+)
+def test_a_body_in_another_form_is_named(body, headers, status, fact):
+    with pytest.raises(RequestError) as caught:
+        parse_body(body, headers)
+    assert (caught.value.err_no, caught.value.status) == (ErrNo.BAD_REQUEST, status)
+    assert fact in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"key=text", b'{"key": ["text"]', b"[1,]", b"'a'", b"\xef\xbb\xbf"]
+)
+def test_json_mistakes_are_not_described_by_the_library(body):
+    with pytest.raises(json.JSONDecodeError) as library:
+        json.loads(body.decode("utf-8-sig"))
+    with pytest.raises(RequestError) as caught:
+        parse_body(body)
+    assert library.value.msg not in str(caught.value)
 
 
 def test_a_lone_surrogate_becomes_the_replacement_character():

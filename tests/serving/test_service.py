@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import os
 import pickle
@@ -170,6 +171,14 @@ def test_a_wrong_request_is_refused_and_the_service_goes_on(service, case):
     assert (status, answer["err_no"], answer["value"]) == (400, 5000, [])
     assert answer["err_msg"]
     assert service.http(ONE)[0] == 200
+
+
+def test_a_compressed_body_is_refused_and_a_byte_order_mark_is_not(service):
+    body = json.dumps(ONE).encode()
+    status, answer = service.http(gzip.compress(body), headers={"Content-Encoding": "gzip"})
+    assert (status, answer["err_no"]) == (415, 5000)
+    assert "gzip" in answer["err_msg"]
+    assert service.http(b"\xef\xbb\xbf" + body) == service.http(body)
 
 
 def test_a_body_that_is_too_large_is_refused(service):

@@ -85,7 +85,7 @@ class HttpFrontEnd:
         self._require_room()  # before the body is read, and again after it
         limits = self._limits
         body = await read_body(request, limits["max_body_bytes"], limits["request_timeout_s"])
-        message = parse_body(body)
+        message = parse_body(body, request.headers)
         self._health.require_ready()
         self._require_room()
         self._in_flight += 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -17,6 +19,13 @@ _DRAINED = 4
 # Fields of Paddle Serving's Request message that a body may carry although nothing reads them.
 _IGNORED_FIELDS = ("name", "method", "clientip")
 _LOG_ID_BOUND = 2**63
+_UNSUPPORTED = 415
+# Some clients name the charset in Content-Encoding.
+_UNCHANGED = ("", "identity", "utf-8")
+_CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s;\"]+)", re.IGNORECASE)
+_UTF8 = ("utf-8", "utf8")
+_GZIP = b"\x1f\x8b"
+_EXAMPLE = '{"key": ["text"], "value": ["..."]}'
 
 
 async def read_body(request: Request, max_bytes: int, timeout: float) -> bytes:
@@ -52,21 +61,26 @@ async def _collect(request: Request, max_bytes: int) -> bytes:
     return bytes(body)
 
 
-def parse_body(body: bytes):
+def parse_body(body: bytes, headers: Mapping[str, str] | None = None):
     """Return the Request message of a JSON body. Its texts are checked by the pipeline.
+
+    Args:
+        body: UTF-8, with or without a byte order mark.
+        headers: of the request, with lower-case names: a content coding is refused, and another
+            charset unless the body is ASCII.
 
     Raises:
         RequestError: not UTF-8, not a JSON object, an unknown field or a value of a wrong type.
     """
     try:
-        parsed = json.loads(body.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise bad_request(f"the body is not UTF-8 (byte {error.start + 1})") from None
-    except (ValueError, RecursionError) as error:
-        reason = str(error) if isinstance(error, json.JSONDecodeError) else "it cannot be read"
-        raise bad_request(f"the body is not JSON: {reason}") from None
+        parsed = json.loads(_text(body, headers or {}))
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise bad_request(f"the body is not JSON, see {place}: send {_EXAMPLE}") from None
+    except (ValueError, RecursionError):
+        raise bad_request("the body has a number or nested lists that are too long") from None
     if not isinstance(parsed, dict):
-        raise bad_request('the body is not a JSON object: send {"key": ["text"], "value": ["..."]}')
+        raise bad_request(f"the body is not a JSON object: send {_EXAMPLE}")
     if parsed.get("tensors"):
         raise bad_request(TENSORS_REFUSED)
     unknown = set(parsed) - {"key", "value", "logid", "tensors", *_IGNORED_FIELDS}
@@ -75,6 +89,28 @@ def parse_body(body: bytes):
     return request_message(
         _strings(parsed, "key"), _strings(parsed, "value"), _log_id(parsed.get("logid", 0))
     )
+
+
+def _text(body: bytes, headers: Mapping[str, str]) -> str:
+    """Decode a body; say what its encoding or compression is where that can be seen."""
+    coding = headers.get("content-encoding", "").strip()
+    if coding.lower() not in _UNCHANGED:
+        message = f"Content-Encoding {coding[:40]!r} is not accepted: send the body uncompressed"
+        raise bad_request(message, _UNSUPPORTED)
+    if body.startswith(_GZIP):
+        raise bad_request("the body is compressed with gzip: send it uncompressed", _UNSUPPORTED)
+    charset = _CHARSET.search(headers.get("content-type", ""))
+    if charset and charset[1].lower() not in _UTF8 and not body.isascii():
+        message = f"the charset {charset[1][:40]!r} is not accepted: send the body in UTF-8"
+        raise bad_request(message, _UNSUPPORTED)
+    encoding = json.detect_encoding(body)
+    if not encoding.startswith("utf-8"):
+        raise bad_request(f"the body is {encoding[:6].upper()}, not UTF-8: send it in UTF-8")
+    try:
+        return body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        place = f"byte {error.start + 1}"
+        raise bad_request(f"the body is not UTF-8 ({place}): send it in UTF-8") from None
 
 
 def _strings(parsed: dict, name: str) -> list[str]:

@@ -63,7 +63,8 @@ class LoopbackServer(PipelineServer):
     def prepare(self) -> None:
         """Give Paddle Serving its part of the settings; it gets no model to open."""
         settings = self._settings
-        keys = ("rpc_port", "worker_num", "build_dag_each_worker", "dag")
+        # Its own defaults for the rest of "dag" are the only values that do not deadlock.
+        keys = ("rpc_port", "worker_num", "dag")
         config = {key: settings.config[key] for key in keys}
         config["op"] = {SERVICE_NAME: {**settings.op, "local_service_conf": {}}}
         try:

@@ -140,9 +140,7 @@ def listen(address: Address, flag: str) -> socket.socket:
 def set_up_logging(settings: Settings, run_dir: RunDir, quiet: bool) -> None:
     """Log to a rotated file in the run folder, and to standard error unless ``quiet``."""
     size, files = settings.service["log_file_bytes"], settings.service["log_files"]
-    file = logging.handlers.RotatingFileHandler(
-        run_dir.log_file, maxBytes=size, backupCount=files - 1
-    )
+    file = LogFile(run_dir.log_file, maxBytes=size, backupCount=files - 1, encoding="utf-8")
     handlers = [file] if quiet else [file, _StandardError()]
     for handler in handlers:
         handler.setFormatter(_Formatter(LINE_FORMAT))
@@ -158,6 +156,25 @@ class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         raw = record.name == OUTPUT.name
         return record.getMessage() if raw else super().format(record)
+
+
+class LogFile(logging.handlers.RotatingFileHandler):
+    """A rotated file that is opened again when another program has moved or removed it."""
+
+    def shouldRollover(self, record: logging.LogRecord) -> bool:
+        """Whether this line needs a new file; called before each line."""
+        if self.stream and not self._is_in_place():
+            self.stream.close()
+            os.makedirs(os.path.dirname(self.baseFilename), exist_ok=True)
+            self.stream = self._open()
+        return super().shouldRollover(record)
+
+    def _is_in_place(self) -> bool:
+        try:
+            found = os.stat(self.baseFilename)
+        except OSError:
+            return False
+        return os.path.samestat(found, os.fstat(self.stream.fileno()))
 
 
 class _StandardError(logging.StreamHandler):
