@@ -37,6 +37,7 @@ class PretrainedModel(nn.Layer):
 
     config_class: type
     base_model_prefix = ""
+    class_biases: tuple[str, ...] = ()  # parameters of shape [C]
     # Upstream's names for the files of a checkpoint.
     model_config_file = checkpoint.CONFIG_FILE
     resource_files_names = {"model_state": checkpoint.WEIGHTS_FILE}
@@ -135,6 +136,7 @@ class PretrainedModel(nn.Layer):
             extra = [name for name in extra if name.startswith(body)]
         elif new_head and set(weights) != set(given):  # a body, out of a checkpoint with heads
             extra = [name for name in extra if name not in given]
+        self._check_classes(target, weights, source)
         self._check_fit(target, weights, missing, extra, source)
         fitting = {name: weights[name] for name in target if name in weights}
         self.set_state_dict(fitting)
@@ -147,6 +149,17 @@ class PretrainedModel(nn.Layer):
         if prefixed:
             return {n[len(body) if n.startswith(body) else 0 :]: w for n, w in weights.items()}
         return {body + name: array for name, array in weights.items()}
+
+    def _check_classes(self, target, weights, source) -> None:
+        """Report another number of classes by that name: its cause is often a list of labels."""
+        for name in self.class_biases:
+            if name in target and name in weights and weights[name].size != target[name].size:
+                raise UserError(
+                    "label",
+                    f"the head in '{source}' has {weights[name].size} classes, but the "
+                    f"configuration (id2label, num_classes) or the task has {target[name].size}: "
+                    "give one label name per class",
+                )
 
     def _check_fit(self, target, weights, missing, extra, source) -> None:
         misshaped = [

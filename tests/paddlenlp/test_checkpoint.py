@@ -134,6 +134,17 @@ def test_a_head_is_left_out_of_the_body_unless_asked_to_be_strict(copy):
         ConvBertModel.from_pretrained(str(copy))
 
 
+@pytest.mark.parametrize("classes", [1, 3])
+def test_another_number_of_classes_is_named(copy, classes):
+    config = json.loads((copy / "model_config.json").read_text())
+    named = {**config, "id2label": {str(n): f"name {n}" for n in range(classes)}}
+    del named["num_classes"]
+    for changed in ({**config, "num_classes": classes}, named):
+        (copy / "model_config.json").write_text(json.dumps(changed))
+        with raises_code("label", "2 classes", classes):
+            ConvBertForSequenceClassification.from_pretrained(str(copy), new_head=False)
+
+
 def test_half_a_head_is_an_error(copy):
     rewrite(copy, lambda weights: weights.pop("classifier.dense.bias"))
     with raises_code("weights", "classifier.dense.bias"):

@@ -109,6 +109,7 @@ class ConvBertPretrainedModel(PretrainedModel, metaclass=CallForms):
 
     config_class = ConvBertConfig
     base_model_prefix = "convbert"
+    class_biases = ("classifier.out_proj.bias", "classifier.bias")
     pretrained_init_configuration = {name: {**sizes} for name, sizes in PRESETS.items()}
 
     @classmethod
