@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import json
 import logging
 import os
 import shutil
@@ -323,6 +325,32 @@ def test_sigterm_finishes_what_is_in_flight(bounded):
         resume()
         assert asking.result() == (200, 0)
     wait_gone(family)
+
+
+def test_after_sigterm_open_connections_get_one_more_answer(model_dir, tmp_path):
+    with Served(model_dir, tmp_path / "run") as service:
+        address = "127.0.0.1", service.port
+        connections = [http.client.HTTPConnection(*address, timeout=30) for _ in range(4)]
+        body = json.dumps({"key": ["text"], "value": ["fine"]})
+        for connection in connections[:3]:  # used and kept open
+            connection.request("POST", "/convbert/prediction", body)
+            assert connection.getresponse().read()
+        connections[3].connect()  # never used
+        idle = socket.create_connection(address, timeout=30)
+        supervisor = service.process
+        supervisor.terminate()
+        requests = [("POST", "/convbert/prediction")] * 2 + [("GET", "/health")] * 2
+        for connection, request, pause in zip(connections, requests, (0, 0.5, 0.5, 0.5)):
+            time.sleep(pause)
+            connection.request(*request, body)
+            response = connection.getresponse()
+            answer = json.load(response)
+            assert (response.status, response.headers["Connection"]) == (503, "close")
+            assert answer.get("err_no", 3001) == 3001
+            assert answer.get("status", "stopping") == "stopping"
+        with idle:
+            assert idle.recv(1) == b""
+        wait_gone([supervisor])
 
 
 def test_sigterm_finishes_calls_that_came_over_grpc(model_dir, tmp_path):

@@ -23,7 +23,8 @@ from paddlenlp.utils.log import get_logger
 PREDICTION_PATH = f"/{SERVICE_NAME}/prediction"
 # The pipeline answers or times out first; this is how much longer the front end waits for it.
 _EXTRA_S = 0.5
-# Sent when the body was not read to its end; otherwise the server would go on reading it.
+# Sent when the body was not read to its end, since otherwise the server would go on reading it, and
+# when the service stops.
 _CLOSE = {"Connection": "close"}
 
 
@@ -76,7 +77,7 @@ class HttpFrontEnd:
             get_logger().exception("a request failed")
             body, status = answer(ErrNo.INTERNAL, "internal error, see the server's log"), 500
         self._metrics.count(body["err_no"], time.perf_counter() - start)
-        headers = {} if hasattr(request.state, "body_read") else dict(_CLOSE)
+        headers = self._headers() if hasattr(request.state, "body_read") else dict(_CLOSE)
         if body["err_no"] == ErrNo.BUSY:
             headers["Retry-After"] = "1"
         return JSONResponse(body, status_code=status, headers=headers)
@@ -95,6 +96,9 @@ class HttpFrontEnd:
             self._in_flight -= 1
         status = HTTP_STATUS.get(response.err_no, 500)
         return answer(response.err_no, response.err_msg, response.key, response.value), status
+
+    def _headers(self) -> dict[str, str]:
+        return dict(_CLOSE) if self._health.state is State.STOPPING else {}
 
     def _require_room(self) -> None:
         most = self._limits["max_in_flight"]
@@ -125,13 +129,14 @@ class HttpFrontEnd:
             "in_flight": self._in_flight,
             "pipeline_pid": health.pid,
         }
-        return JSONResponse(body, status_code=200 if health.state is State.READY else 503)
+        status = 200 if health.state is State.READY else 503
+        return JSONResponse(body, status_code=status, headers=self._headers())
 
     async def metrics(self, request: Request) -> Response:
         """GET /metrics, in Prometheus' text format."""
         ready = self._health.state is State.READY
         text = self._metrics.text(ready, self._health.restarts, self._in_flight)
-        return PlainTextResponse(text, media_type=CONTENT_TYPE)
+        return PlainTextResponse(text, media_type=CONTENT_TYPE, headers=self._headers())
 
 
 async def _no_route(request: Request, error: HTTPException) -> Response:

@@ -2,7 +2,8 @@
 
 Uvicorn has a time-out after an answer only (``timeout_keep_alive``), which half a request ends,
 and with ``limit_concurrency`` it goes on accepting connections until the process has no file
-descriptors left.
+descriptors left. When it stops it closes idle connections at once, and a client that is just sending
+its next request sees a reset.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 MAX_CONNECTIONS = 768
 # Seconds from connecting, or from the last answer, until the head of the next request is complete.
 HEAD_S = 10.0
+# Seconds that an idle connection has for one more request when the service stops.
+LAST_REQUEST_S = 2.5
 
 
 class BoundedProtocol(H11Protocol):
-    """Uvicorn's HTTP protocol with both bounds. Bodies have a time-out of their own, in `body`."""
+    """Uvicorn's HTTP protocol with these bounds. Bodies have a time-out of their own, in `body`."""
 
     def connection_made(self, transport) -> None:
         """Accept a connection, or close it immediately when there are too many."""
@@ -30,6 +33,20 @@ class BoundedProtocol(H11Protocol):
         self._head_timer.cancel()
         self._expect_request()
         super().on_response_complete()
+
+    def shutdown(self) -> None:
+        """Close the connection after the request in progress, or the next one if it is idle.
+
+        `app` answers that request with 503 and "Connection: close".
+        """
+        if self.cycle is None or self.cycle.response_complete:
+            self.loop.call_later(LAST_REQUEST_S, self._close_now_or_after_the_answer)
+        else:
+            super().shutdown()
+
+    def _close_now_or_after_the_answer(self) -> None:
+        if not self.transport.is_closing():
+            super().shutdown()
 
     def connection_lost(self, exc) -> None:
         """Forget a connection that has ended."""

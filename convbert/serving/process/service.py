@@ -68,6 +68,8 @@ async def _serve(
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))
     await asyncio.wait([keeping, serving, signalled], return_when=asyncio.FIRST_COMPLETED)
     stop_by = time.monotonic() + STOP_S
+    if signalled.done():
+        supervisor.announce_stop()  # requests that arrive from now on are refused
     server.should_exit = True
     await asyncio.wait([serving], timeout=DRAIN_S)
     if not serving.done():

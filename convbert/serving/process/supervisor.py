@@ -96,14 +96,18 @@ class Supervisor:
             self._health.become(State.RESTARTING, reason)
             self._kill()
 
+    def announce_stop(self) -> None:
+        """Accept no new requests and start no new pipeline; the calls in flight go on."""
+        self._health.become(State.STOPPING, "the service was asked to stop")
+
     def kill(self) -> None:
         """End the pipeline for good: the calls in flight fail, and are answered with an error."""
-        self._health.become(State.STOPPING, "the service was asked to stop")
+        self.announce_stop()
         self._kill()
 
     async def stop(self, patience: float) -> None:
         """Ask the pipeline to end, and kill what is left of it after ``patience`` seconds."""
-        self._health.become(State.STOPPING, "the service was asked to stop")
+        self.announce_stop()
         if self._process and self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
             with contextlib.suppress(asyncio.TimeoutError):
