@@ -29,16 +29,28 @@ find_python() {
     die "no Python with venv found: install one of $* (on Debian also python3-venv), or set PYTHON"
 }
 
-# make_venv DIR PYTHON REQUIREMENTS...: make or complete a virtual environment. A stamp of the
-# requirements files, written last, marks it as complete; so the next call completes a killed set-up.
+# make_venv DIR PYTHON REQUIREMENTS...: make or complete a virtual environment. A requirements file that
+# has a lock is installed from it: exactly these versions, and only files with the recorded SHA-256. A
+# stamp of the files, written last, marks the environment as complete; so the next call completes a
+# killed set-up.
 make_venv() {
-    local dir="$1" python="$2" stamp
+    local dir="$1" python="$2" stamp file files=() flags=()
     shift 2
-    stamp="$(cat "$ROOT/requirements-base.txt" "$@" | cksum | tr ' ' '-')"
+    for file in "$@"; do
+        if [ -f "$ROOT/locks/$file" ]; then
+            files+=("$ROOT/locks/$file") flags=(--require-hashes --no-deps --only-binary ":all:")
+        else
+            files+=("$ROOT/$file")
+        fi
+    done
+    [ "${#flags[@]}" -eq 0 ] || [ "$(uname -sm)" = "Linux x86_64" ] ||
+        die "locks/ is for Linux x86_64, this is $(uname -sm): install $* with pip"
+    stamp="$(cat "${files[@]}" | cksum | tr ' ' '-')"
     (
         # If two set-ups run at the same time, the second waits.
         if command -v flock >/dev/null; then flock 9; fi
-        venv_is_complete "$dir" "$stamp" || fill_venv "$dir" "$python" "$stamp" "$@"
+        venv_is_complete "$dir" "$stamp" ||
+            fill_venv "$dir" "$python" "$stamp" "${flags[@]}" "${files[@]/#/-r}"
     ) 9>"$dir.lock" || die "setting up $(basename "$dir") failed: see the lines above"
 }
 
@@ -52,7 +64,7 @@ fill_venv() {
     shift 3
     echo "setting up $(basename "$dir") with $("$python" --version) ..." >&2 &&
         { [ -x "$dir/bin/python" ] || "$python" -m venv "$dir"; } &&
-        "$dir/bin/python" -m pip install --quiet --disable-pip-version-check "${@/#/-r}" &&
+        "$dir/bin/python" -m pip install --quiet --disable-pip-version-check "$@" &&
         echo "$stamp" >>"$dir/.stamps"
 }
 

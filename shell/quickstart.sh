@@ -6,5 +6,5 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/_env.sh"
 
 python="$(find_python "${PYTHONS[@]}")"
-make_venv "$ROOT/.venv" "$python" "$ROOT/requirements.txt"
+make_venv "$ROOT/.venv" "$python" requirements.txt
 exec "$ROOT/.venv/bin/python" "$ROOT/tools/quickstart.py" "$@"

@@ -13,28 +13,14 @@ SERVING_PYTHONS=(3.11 3.10 3.12)
 CHECK='from convbert.serving.pipeline import paddle_serving; paddle_serving.prepare()
 import convbert.serving.pipeline.server, convbert.serving.process.service'
 
-# Repeated when one of the requirement files changes.
 setup() {
-    local venv="$ROOT/.venv" python stamp
+    local venv="$ROOT/.venv" python
     python="$(find_python "${SERVING_PYTHONS[@]}")" # not in the "local" line, which would hide a failure
     if [ -x "$venv/bin/python" ] && ! (PYTHON="$venv/bin/python" find_python "${SERVING_PYTHONS[@]}") &>/dev/null; then
         die ".venv has $("$venv/bin/python" --version), serving needs CPython 3.10 to 3.12: remove .venv and run this again"
     fi
-    make_venv "$venv" "$python" "$ROOT/requirements.txt"
-    stamp="serving-$(cat "$ROOT"/*-serving*.txt | cksum | tr ' ' '-')"
-    if venv_is_complete "$venv" "$stamp"; then return; fi
-    install_serving "$venv/bin/python" "$stamp" || die "setting up for serving failed: see the lines above"
-}
-
-# A chain of &&, because errexit is off inside a function that is called with ||. The stamp is written
-# last.
-install_serving() {
-    local pip=("$1" -m pip install --quiet --disable-pip-version-check)
-    cd "$ROOT" &&
-        "${pip[@]}" --requirement requirements-serving.txt --constraint constraints-serving.txt &&
-        "${pip[@]}" --no-deps --requirement requirements-serving-no-deps.txt &&
-        "$1" -c "$CHECK" &&
-        echo "$2" >>.venv/.stamps
+    make_venv "$venv" "$python" requirements.txt requirements-serving.txt
+    cd "$ROOT" && "$venv/bin/python" -c "$CHECK" || die "the packages of serving cannot be imported: see the lines above"
 }
 
 # Both default folders are beside the config; flags of the user come later and override them.

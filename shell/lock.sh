@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Write locks/FILE for each requirements file: the version and the SHA-256 sums of every package that it
+# needs, for CPython 3.10 to 3.13 on Linux x86_64.
+#   bash shell/lock.sh             after a change of a requirements file; other versions stay
+#   bash shell/lock.sh --upgrade   the newest versions that the requirements allow
+# All that .venv can contain is resolved together, so a package in several locks has one version. The
+# locks of what is added to an environment leave out the packages of requirements-base.txt.
+set -euo pipefail
+# shellcheck source=shell/_env.sh
+source "$(dirname "${BASH_SOURCE[0]}")/_env.sh"
+cd "$ROOT"
+
+python="$(find_python "${PYTHONS[@]}")"
+make_venv "$ROOT/.venv-tools" "$python" requirements-tools.txt
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+
+# compile OUTPUT FILE...: the rest may contain flags of uv too. An existing output keeps its versions.
+compile() {
+    .venv-tools/bin/uv pip compile --quiet --universal --python-version 3.10 --no-build \
+        --generate-hashes --no-header --no-annotate --output-file "$@" >"$work/log" ||
+        die "cannot lock: see the lines above"
+}
+
+# Print the packages of lock files without their hashes.
+pins() {
+    sed -n 's/^\([^ ].*\) \\$/\1/p' "$@" | sort -u
+}
+
+added=()
+for file in requirements-*.txt; do
+    case "$file" in *-base.txt | *-paddle3.txt | *-tools.txt) ;; *) added+=("$file") ;; esac
+done
+if [ "${1:-}" != --upgrade ]; then
+    for file in requirements.txt "${added[@]}"; do
+        if [ -f "locks/$file" ]; then pins "locks/$file"; fi
+    done | sort -u >"$work/all.txt"
+fi
+compile "$work/all.txt" requirements.txt "${added[@]}" "$@"
+pins "$work/all.txt" >"$work/pins"
+grep -v '^paddlepaddle==' "$work/pins" >"$work/pins-paddle3"
+
+compile locks/requirements.txt requirements.txt --constraint "$work/pins"
+compile locks/requirements-paddle3.txt requirements-paddle3.txt --constraint "$work/pins-paddle3"
+compile "$work/base.txt" requirements-base.txt --constraint "$work/pins"
+in_base=()
+for name in $(pins "$work/base.txt" | sed 's/==.*//' | sort -u); do
+    in_base+=(--no-emit-package "$name")
+done
+for file in "${added[@]}"; do
+    compile "locks/$file" "$file" --constraint "$work/pins" "${in_base[@]}"
+done
+compile locks/requirements-tools.txt requirements-tools.txt "$@"
