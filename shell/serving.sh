@@ -20,7 +20,7 @@ setup() {
         die ".venv has $("$venv/bin/python" --version), serving needs CPython 3.10 to 3.12: remove .venv and run this again"
     fi
     make_venv "$venv" "$python" requirements.txt requirements-serving.txt
-    cd "$ROOT" && "$venv/bin/python" -c "$CHECK" || die "the packages of serving cannot be imported: see the lines above"
+    (cd "$ROOT" && exec "$venv/bin/python" -c "$CHECK") || die "serving cannot be imported: see the lines above"
 }
 
 # Both default folders are beside the config; flags of the user come later and override them.

@@ -2,7 +2,7 @@
 
 Uvicorn has a time-out after an answer only (``timeout_keep_alive``), which half a request ends,
 and with ``limit_concurrency`` it goes on accepting connections until the process has no file
-descriptors left. When it stops it closes idle connections at once, and a client that is just sending
+descriptors left. When it stops it closes idle connections immediately, and a client that is sending
 its next request sees a reset.
 """
 
