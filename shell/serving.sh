@@ -19,7 +19,7 @@ setup() {
     if [ -x "$venv/bin/python" ] && ! (PYTHON="$venv/bin/python" find_python "${SERVING_PYTHONS[@]}") &>/dev/null; then
         die ".venv has $("$venv/bin/python" --version), serving needs CPython 3.10 to 3.12: remove .venv and run this again"
     fi
-    make_venv "$venv" "$python" requirements.txt requirements-serving.txt
+    make_venv "$venv" "$python" requirements.txt requirements-serving.txt requirements-openvino.txt
     (cd "$ROOT" && exec "$venv/bin/python" -c "$CHECK") || die "serving cannot be imported: see the lines above"
 }
 

@@ -110,6 +110,14 @@ def model_dir(tmp_path_factory, tiny_export) -> Path:
     return folder / "server"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_compiled_models(tmp_path_factory):
+    """Keep OpenVINO's compiled models out of the user's cache, and share them between tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def free_port():
     """Return a function that names a free port on the loopback address."""

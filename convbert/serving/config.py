@@ -22,6 +22,8 @@ from convbert.serving.protocol import SERVICE_NAME
 from paddlenlp.utils.errors import UserError
 
 LOOPBACK = "127.0.0.1"
+# What OpenVINO reads: a model that was quantized for it, or a program of Paddle 2.x.
+(QUANTIZED, _), (PROGRAM, _) = MODEL_FILES
 
 
 class Between(NamedTuple):
@@ -65,7 +67,7 @@ _SCHEMA = {
                 "engine": ("auto", "paddle", "openvino"),
                 "use_mkldnn": _FLAG,
                 "mkldnn_cache_capacity": range(10001),
-                "precision": PRECISIONS,
+                "precision": ("auto", *PRECISIONS),
             },
         }
     },
@@ -149,14 +151,31 @@ class Settings:
         named = [int(number) for number in re.findall(r"\d+", self.local["devices"])]
         return named or ([0] if self.local["device_type"] == 1 else [])
 
+    def _has(self, model_file: str) -> bool:
+        return os.path.isfile(os.path.join(self.model_dir, model_file))
+
+    def _precision(self) -> str:
+        """The configured precision; "auto" is int8 for what OpenVINO reads as int8, else fp32."""
+        if self.local["precision"] != "auto":
+            return self.local["precision"]
+        return "int8" if self._has(QUANTIZED) else "fp32"
+
     def _engine(self) -> str:
         """The configured engine; "auto" is OpenVINO where it can run this model, else Paddle."""
         if self.local["engine"] != "auto":
             return self.local["engine"]
         on_cpu = self.local["use_mkldnn"] and not self.gpus and installed("openvino")
-        quantized, program = (os.path.join(self.model_dir, model) for model, _ in MODEL_FILES)
-        plain = self.local["precision"] == "fp32" and os.path.isfile(program)
-        return "openvino" if on_cpu and (plain or os.path.isfile(quantized)) else "paddle"
+        plain = on_cpu and self._precision() == "fp32" and self._has(PROGRAM)
+        return "openvino" if plain or self._has(QUANTIZED) else "paddle"  # which cannot read that
+
+    def resolved(self) -> list[str]:
+        """What "auto" stands for, as overrides for the process that runs the model.
+
+        So a restarted pipeline runs what the front end reports, even if files changed meanwhile.
+        """
+        options = self.engine_options()
+        section = f"op.{SERVICE_NAME}.local_service_conf"
+        return [f"{section}.{name}={getattr(options, name)}" for name in ("engine", "precision")]
 
     def engine_options(self, worker: int = 0) -> EngineOptions:
         """How worker number ``worker`` runs the program; GPUs are assigned in turn."""
@@ -167,7 +186,7 @@ class Settings:
             gpu_id=gpus[worker % len(gpus)] if gpus else 0,
             use_mkldnn=local["use_mkldnn"] and not gpus,
             cpu_threads=local["thread_num"],
-            precision=local["precision"],
+            precision=self._precision(),
             mkldnn_cache_capacity=local["mkldnn_cache_capacity"],
         )
 

@@ -71,7 +71,7 @@ def run_service(args: argparse.Namespace, settings, argv) -> int:
     check_served(settings.model_dir)
     command = [sys.executable, str(Path(__file__).resolve()), *argv]
     command += ["--config", os.path.abspath(args.config), "--model_dir", settings.model_dir]
-    command += ["--pipeline_only", "--parent", str(os.getpid())]
+    command += ["--pipeline_only", "--parent", str(os.getpid()), "--opt", *settings.resolved()]
     with RunDir(args.run_dir) as run_dir:
         return service.run_service(settings, command, run_dir, args.quiet)
 

@@ -12,6 +12,7 @@ from tipc.plan import Plan, StartServer, Step, StopServer
 from tipc.processes import free_ports
 
 DEVICE_OF_TYPE = {"-1": "cpu", "0": "cpu", "1": "gpu"}  # Paddle Serving's device_type
+ENGINE = "op.convbert.local_service_conf.engine=paddle"  # whose settings are combined
 SETTINGS = ("device_type", "serving_mkldnn", "serving_threads", "serving_precision")
 
 
@@ -51,7 +52,8 @@ class ServingPlan(Plan):
         keys = {slot: config.entries[slot].key for slot in settings}
         serve = [self.python, self._script("web_service"), f"--model_dir={model}"]
         serve += [f"--port={ports[0]}", f"--rpc_port={ports[1]}", f"--run_dir={folder / 'run'}"]
-        serve += ["--opt", *(f"{keys[slot]}={value}" for slot, value in settings.items() if value)]
+        serve += ["--opt", ENGINE]
+        serve += [f"{keys[slot]}={value}" for slot, value in settings.items() if value]
         ready = {"kind": StartServer, "url": f"{url}/health", "device": device}
         server = self.add("serve", serve, folder / "server.log", **ready)
         answers = self.run_dir / f"{name}.jsonl"

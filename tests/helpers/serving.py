@@ -132,6 +132,10 @@ class Served:
         running = find_running(str(self.run_dir))
         return running and control.health(running)
 
+    def metrics(self) -> str:
+        """What GET /metrics answers."""
+        return self.http(path="/metrics", method="GET")[1]
+
     def wait_for(self, status: str) -> None:
         """Wait until GET /health has this status."""
         wait_until(lambda: (self.health() or {}).get("status") == status, self.log)

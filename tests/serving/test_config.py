@@ -81,6 +81,7 @@ def test_a_wrong_config_file_names_itself(tmp_path, text, code):
         (["inference.pdmodel"], [f"{LOCAL}.devices=0"], "paddle"),
         (["inference.pdmodel"], [f"{LOCAL}.use_mkldnn=false"], "paddle"),
         (["inference.xml"], [f"{LOCAL}.precision=int8"], "openvino"),
+        (["inference.xml"], [f"{LOCAL}.precision=auto"], "openvino"),
         (["inference.json"], [], "paddle"),
     ],
 )
@@ -93,7 +94,19 @@ def test_auto_chooses_an_engine_that_runs_the_model(
     opts = [f"{LOCAL}.engine=auto", *overrides]
     assert load_settings(CONFIG, opts, str(tmp_path)).engine_options().engine == engine
     monkeypatch.setattr(config, "installed", lambda name: False)
-    assert load_settings(CONFIG, opts, str(tmp_path)).engine_options().engine == "paddle"
+    # Only OpenVINO reads a model quantized for it: opening it says which package is missing.
+    expected = "openvino" if "inference.xml" in files else "paddle"
+    assert load_settings(CONFIG, opts, str(tmp_path)).engine_options().engine == expected
+
+
+def test_auto_takes_int8_for_a_quantized_model(tmp_path):
+    assert load_settings(CONFIG, [], str(tmp_path)).engine_options().precision == "fp32"
+    (tmp_path / "inference.xml").write_text("")
+    resolved = load_settings(CONFIG, [], str(tmp_path)).resolved()
+    assert resolved == [f"{LOCAL}.engine=openvino", f"{LOCAL}.precision=int8"]
+    # A pipeline that is started later runs the same, whatever is in the folder then.
+    (tmp_path / "inference.xml").unlink()
+    assert load_settings(CONFIG, resolved, str(tmp_path)).resolved() == resolved
 
 
 def test_a_configuration_without_an_engine_runs_paddle(tmp_path):

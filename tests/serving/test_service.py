@@ -105,15 +105,18 @@ def test_other_texts_in_a_request_or_in_a_batch_change_no_answer(service):
     )
 
 
-@pytest.mark.skipif(find_spec("openvino") is None, reason="needs requirements-openvino.txt")
-def test_openvino_gives_the_answers_of_paddle(service, model_dir, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    opt = "op.convbert.local_service_conf.engine=auto"
+@pytest.mark.skipif(find_spec("openvino") is None, reason="needs requirements-serving.txt")
+def test_the_shipped_service_runs_openvino_and_answers_as_paddle(service, model_dir, tmp_path):
+    opt = "op.convbert.local_service_conf.engine=paddle"
     with Served(model_dir, tmp_path / "run", opt) as other:
-        assert other.health()["engine"] == "openvino"
-        loaded = {Path(file.path).name for file in other.pipeline.memory_maps()}
         labels, probs = values(other.ask(*TEXTS)[1])
-    assert not [name for name in loaded if "libpaddle" in name]
+        for each, engine in ((service, "openvino"), (other, "paddle")):
+            health = each.health()
+            assert (health["engine"], health["precision"]) == (engine, "fp32")
+            assert re.search(rf'convbert_engine_info{{.*engine="{engine}".*}} 1.0', each.metrics())
+            assert f"engine {engine}, precision fp32" in each.log()
+            loaded = {Path(file.path).name for file in each.pipeline.memory_maps()}
+            assert any("libpaddle" in name for name in loaded) is (engine == "paddle")
     assert labels == values(service.ask(*TEXTS)[1])[0]
     assert probs == pytest.approx(values(service.ask(*TEXTS)[1])[1], abs=1e-5)
 
@@ -266,14 +269,14 @@ def test_a_token_id_outside_the_vocabulary_is_refused(runner, monkeypatch, row):
 
 
 def test_each_text_is_run_at_its_own_length(runner, monkeypatch):
-    """Padded to a multiple of 16 with texts of similar length, not to the longest of all."""
+    """Padded to a multiple of 4 with texts of similar length, not to the longest of all."""
     shapes, run = [], runner._engine.run
     monkeypatch.setattr(
         runner._engine, "run", lambda ids, _: shapes.append(ids.shape) or run(ids, _)
     )
     features = runner.encode(["fine", "good " * 40, "a film", "bad", "dull"])
     assert runner.run(features).shape == (5, 2)
-    assert sorted(shapes) == [(2, 16), (3, 48)]
+    assert sorted(shapes) == [(2, 4), (3, 44)]
     separate = np.concatenate([runner.run([feature]) for feature in features])
     np.testing.assert_allclose(runner.run(features), separate, atol=1e-5)
 
@@ -352,14 +355,14 @@ def test_health_and_metrics(service):
     service.ask("")
     assert counted(service, "0") == before + 1
     assert counted(service, "5000") >= 1
-    text = service.http(path="/metrics", method="GET")[1]
+    text = service.metrics()
     for line in ("convbert_ready 1.0", "convbert_in_flight 0.0", "convbert_pipeline_restarts 0.0"):
         assert f"\n{line}\n" in text
 
 
 def counted(service, err_no):
     """How many requests ended with this err_no."""
-    text = service.http(path="/metrics", method="GET")[1]
+    text = service.metrics()
     found = re.search(rf'^convbert_requests_total{{err_no="{err_no}"}} (\S+)$', text, re.M)
     return float(found.group(1)) if found else 0.0
 

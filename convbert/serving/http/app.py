@@ -51,7 +51,7 @@ class HttpFrontEnd:
         self._in_flight = 0
         self._last_answer = time.monotonic()
         self._started = time.time()
-        self._metrics = Metrics()
+        self._metrics = Metrics(self._engine())
 
     def app(self) -> Starlette:
         """Return the ASGI application."""
@@ -122,8 +122,7 @@ class HttpFrontEnd:
         body = {
             "status": health.state.value,
             "reason": health.reason,
-            "engine": self._options.engine,
-            "device": self._options.device,
+            **self._engine(),
             "uptime_s": round(time.time() - self._started, 1),
             "restarts": health.restarts,
             "in_flight": self._in_flight,
@@ -131,6 +130,10 @@ class HttpFrontEnd:
         }
         status = 200 if health.state is State.READY else 503
         return JSONResponse(body, status_code=status, headers=self._headers())
+
+    def _engine(self) -> dict[str, str]:
+        options = self._options
+        return {name: getattr(options, name) for name in ("engine", "precision", "device")}
 
     async def metrics(self, request: Request) -> Response:
         """GET /metrics, in Prometheus' text format."""

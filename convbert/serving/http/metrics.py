@@ -8,6 +8,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    Info,
     ProcessCollector,
     generate_latest,
 )
@@ -17,12 +18,17 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Metrics:
-    """The counters, in a registry of their own."""
+    """The counters, in a registry of their own.
 
-    def __init__(self):
+    Args:
+        engine: engine, precision and device, shown as labels.
+    """
+
+    def __init__(self, engine: dict[str, str]):
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         to = {"registry": self._registry}
+        Info("convbert_engine", "What runs the model", **to).info(engine)
         self._requests = Counter(
             "convbert_requests", "Prediction requests by err_no of the answer", ["err_no"], **to
         )

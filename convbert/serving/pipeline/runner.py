@@ -12,6 +12,9 @@ from convbert.text.processing import length_sorted_batches
 from paddlenlp.transformers.tokenizer_utils import Features, Text
 from paddlenlp.utils.errors import UserError
 
+# Padded lengths are multiples of this where each input shape makes a copy of the weights.
+FEW = 16
+
 
 class Runner:
     """The served model, for one thread.
@@ -30,7 +33,8 @@ class Runner:
         self._engine, self.processor = open_exported(
             settings.model_dir, options, self._service["max_seq_len"]
         )
-        self.processor.pad_multiple = self._service["pad_multiple"]
+        multiple = self._service["pad_multiple"]
+        self.processor.pad_multiple = max(multiple, FEW) if options.copies_weights else multiple
         self._batch_sizes = batch_sizes(self._service["run_texts"], few=options.copies_weights)
         self._try_longest()
         if options.copies_weights:
@@ -83,7 +87,7 @@ class Runner:
 
     def _warm_up(self) -> None:
         """Run each short input shape once, since its first run copies the weights."""
-        step = self._service["pad_multiple"]
+        step = self.processor.pad_multiple
         for length in range(step, self._service["warm_up_length"] + 1, step):
             for rows in self._batch_sizes:
                 self._run_unknown(rows, length)

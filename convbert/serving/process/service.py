@@ -62,7 +62,7 @@ async def _serve(
     app = HttpFrontEnd(settings, connection, health, supervisor.restart).app()
     signalled = _signal_future()
     run_dir.announce(settings)
-    _log_addresses(settings)
+    _log_start(settings)
     keeping = asyncio.ensure_future(supervisor.run())
     server = _Server(_server_config(app))
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))
@@ -82,7 +82,11 @@ async def _serve(
     return await keeping or (EXIT_INTERRUPTED if interrupted else 0)
 
 
-def _log_addresses(settings: Settings) -> None:
+def _log_start(settings: Settings) -> None:
+    options = settings.engine_options()
+    get_logger().info(
+        "engine %s, precision %s, device %s", options.engine, options.precision, options.device
+    )
     get_logger().info("HTTP on %s, gRPC on %s", settings.http, settings.rpc)
     if not (settings.http.is_loopback and settings.rpc.is_loopback):
         get_logger().warning(
