@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from benchmarks.models import REVIEWS, export_random, random_classifier
+from benchmarks.models import export_random, quantize_random, random_classifier
 from benchmarks.sides import answer_batches, memory_mb
 from convbert.command.start import run_main, start_paddle
 from convbert.inference.engines import EngineOptions, open_engine
@@ -29,26 +29,15 @@ SIDES = {
     "openvino": ("float", "openvino", "fp32"),
     "int8": ("int8", "openvino", "int8"),
 }
-CALIBRATION_TEXTS, DEV_TEXTS = 100, 16
+CALIBRATION_TEXTS = 100
 
 
 def prepare(work: Path, config_json: str) -> None:
     """Write random weights under transformers' names, and our models in float and int8."""
     start_paddle()
-    from convbert.inference.quantize import quantize_export
-    from convbert.text.reading import Row
-    from paddlenlp.datasets import load_dataset
-
     config = ConvBertConfig(**json.loads(config_json))
     export_random(random_classifier(config, work / "weights.npz"), work / "float")
-    train, dev = load_dataset("glue", "sst-2", splits=["train", "dev"], data_dir=str(REVIEWS))
-    texts = [Row(train[number]["sentence"]) for number in range(CALIBRATION_TEXTS)]
-    judged = [
-        Row(dev[number]["sentence"], label_id=int(dev[number]["labels"]))
-        for number in range(DEV_TEXTS)
-    ]
-    # The answers of a random model are near 0.5, so any loss of accuracy is accepted.
-    quantize_export(str(work / "float"), str(work / "int8"), texts, judged, max_drop=100)
+    quantize_random(work / "float", work / "int8", CALIBRATION_TEXTS)
 
 
 def serve(side: str, work: Path) -> None:

@@ -11,6 +11,7 @@ from paddlenlp.utils.products import product_directory
 
 ROOT = Path(__file__).resolve().parents[1]
 REVIEWS = ROOT / "data" / "reviews"
+DEV_TEXTS = 16
 
 
 def random_classifier(config: ConvBertConfig, weights: Path):
@@ -44,3 +45,21 @@ def export_random(model, folder: Path) -> None:
         (work / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
         ConvBertTokenizer(work / "vocab.txt").save_pretrained(work)
         model.save_config(str(work))
+
+
+def quantize_random(exported: Path, folder: Path, texts: int) -> None:
+    """Quantize a random classifier for OpenVINO, calibrated on ``texts`` of the embedded reviews.
+
+    Its answers are near 0.5, so any loss of accuracy is accepted.
+    """
+    from convbert.inference.quantize import quantize_export
+    from convbert.text.reading import Row
+    from paddlenlp.datasets import load_dataset
+
+    train, dev = load_dataset("glue", "sst-2", splits=["train", "dev"], data_dir=str(REVIEWS))
+    rows = [Row(train[number]["sentence"]) for number in range(texts)]
+    judged = [
+        Row(dev[number]["sentence"], label_id=int(dev[number]["labels"]))
+        for number in range(DEV_TEXTS)
+    ]
+    quantize_export(str(exported), str(folder), rows, judged, max_drop=100)

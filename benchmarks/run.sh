@@ -2,6 +2,7 @@
 # The measurements of benchmarks/README.md, one command each; further flags go to the program.
 #   inference   latency against all peers               bench_inference.py
 #   file        10,000 sentences: rate and memory       bench_file.py
+#   serving     the HTTP service under load             serving/load.py
 #   training    a training step against PyTorch         bench_training.py
 #   startup     infer.py to the end of its first answer bench_startup.py
 #   report      table and plot of a result of inference report_inference.py
@@ -20,8 +21,9 @@ inference | file | training)
         alignment/requirements-reference.txt benchmarks/requirements-peers.txt
     ;;
 startup) program="bench_startup.py" ;;
+serving) program="serving/load.py" ;;
 report) program="report_inference.py" ;;
-*) die "'$name' is not a measurement: choose inference, file, training, startup or report" ;;
+*) die "'$name' is not a measurement: choose inference, file, training, serving, startup or report" ;;
 esac
 python="$ROOT/.venv/bin/python"
 [ -x "$python" ] || make_venv "$ROOT/.venv" "$(find_python "${PYTHONS[@]}")" \

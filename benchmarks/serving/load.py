@@ -1,13 +1,11 @@
-"""Measure the HTTP service under load on loopback, with one or two sets of settings.
+"""Measure the HTTP service under load on loopback: engines in turns, and what the service adds.
 
-    python benchmarks/serving/load.py
-    python benchmarks/serving/load.py --name "batches of 4" --opt op.convbert.batch_size=4
-    python benchmarks/serving/load.py --overhead 60     what the service adds to a request
-    python benchmarks/serving/load.py --soak 600        16 clients, every answer checked
+    bash benchmarks/run.sh serving                        Paddle, OpenVINO, OpenVINO in int8
+    bash benchmarks/run.sh serving --sides openvino --name "batch 4" --opt op.convbert.batch_size=4
+    bash benchmarks/run.sh serving --soak 600             16 clients, every answer checked
 
-The model has a published size and random weights: speed does not depend on their values. The
-shipped settings and those of --opt take turns. Results are added to results/SIZE.json; the page and
-the plot beside it are made from it.
+The model has a published size and random weights: speed does not depend on their values. Results
+are added to results/SIZE.json; the page and the plot beside it are made from it.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import os
 import sys
 import tempfile
 import time
@@ -30,31 +29,39 @@ import numpy as np
 
 from benchmarks.models import REVIEWS
 from benchmarks.serving.clients import Load, send
-from benchmarks.serving.report import SHIPPED, write_report
-from benchmarks.serving.service import Service, make_model
+from benchmarks.serving.report import write_report
+from benchmarks.serving.service import CONFIG, Service, make_models
 from convbert.command.flags import int_at_least, make_parser
 from convbert.command.provenance import provenance
 from convbert.command.start import run_main, start_paddle
+from convbert.serving.config import load_settings
 from paddlenlp.transformers.convbert.configuration import PRESETS
 from paddlenlp.utils.files import write_json
 
 WARM_S = 5.0
-# Requests of a turn of --overhead, and seconds until the threads of the turn before sleep.
+# Requests of a turn when the service is compared with the same work in process, and seconds until
+# the threads of the turn before sleep.
 TURN, SETTLE_S = 10, 0.3
+PADDLE = ["op.convbert.local_service_conf.engine=paddle", "service.pad_multiple=16"]
+# side -> model, settings that differ from the shipped ones
+SIDES: dict[str, tuple[str, list[str]]] = {
+    "paddle": ("float", PADDLE),
+    "openvino": ("float", []),
+    "openvino int8": ("int8", []),
+}
 
 
 def parse_args(argv=None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = make_parser(__doc__)
+    parser = make_parser("Measure the HTTP service under load on loopback.")
     add = parser.add_argument
     add("--size", default="convbert-base", choices=tuple(PRESETS), help="(%(default)s)")
-    add(
-        "--opt", nargs="+", default=[], metavar="KEY=VALUE", help="settings beside the shipped ones"
-    )
-    add("--name", default="other settings", help="name of those of --opt in the result")
-    add("--clients", nargs="+", type=int_at_least(1), default=[1, 4, 16, 64])
-    add("--seconds", type=float, default=15.0, help="time of each point (%(default)s)")
-    add("--overhead", type=float, metavar="SECONDS", help="instead: in process and served in turns")
+    add("--sides", nargs="+", choices=tuple(SIDES), default=list(SIDES), help="(all)")
+    add("--opt", nargs="+", default=[], metavar="KEY=VALUE", help="settings of one more side")
+    add("--name", default="other settings", help="its name in the result")
+    add("--clients", nargs="+", type=int_at_least(1), default=[1, 16], help="(1 16)")
+    add("--seconds", type=float, default=10.0, help="time of each point (%(default)s)")
+    add("--overhead", type=float, default=8.0, help="seconds of the comparison with in process")
     add("--soak", type=float, metavar="SECONDS", help="instead: 16 clients, every answer checked")
     add("--output", type=Path, help="JSON file (results/SIZE.json beside this script)")
     return parser.parse_args(argv)
@@ -64,75 +71,92 @@ def main(argv=None) -> None:
     """Measure, add to the result, write the page and the plot."""
     args = parse_args(argv)
     start_paddle()
+    import openvino
     import paddle
 
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        exported, served = make_model(args.size, work / "model")
+        os.environ["XDG_CACHE_HOME"] = str(work / "cache")  # of compiled models
+        sides = choose_sides(args)
+        models = make_models(args.size, work, {model for model, _ in sides.values()})
         if args.soak:
-            found = {"soak": soak(args, exported, served, work)}
-        elif args.overhead:
-            found = {"overhead": overhead(args, exported, served, work)}
+            found = {"soak": soak(args, models["float"], work)}
         else:
-            found = {"points": measure(args, served, work)}
+            found = {"points": measure(args, sides, models, work)}
     output = args.output or HERE / "results" / f"{args.size}.json"
     old = json.loads(output.read_text(encoding="utf-8")) if output.is_file() else {}
     if "points" in found:
         found["points"] = {**old.get("points", {}), **found["points"]}
-    result = {**old, "size": args.size, **provenance(paddle=paddle.__version__), **found}
-    write_json(output, result)
+    versions = {"paddle": paddle.__version__, "openvino": openvino.__version__.split("-")[0]}
+    write_json(output, {**old, "size": args.size, **provenance(**versions), **found})
     write_report(output)
 
 
-def measure(args: argparse.Namespace, served: Path, work: Path) -> dict[str, Any]:
-    """Return the numbers of each number of clients, by name of the settings."""
-    texts = read_texts()
-    settings = {SHIPPED: [], **({args.name: args.opt} if args.opt else {})}
-    points = {name: {"settings": opts, **when(), "clients": {}} for name, opts in settings.items()}
+def choose_sides(args: argparse.Namespace) -> dict[str, tuple[str, list[str]]]:
+    """Return the sides to measure: those of --sides, and one with the settings of --opt."""
+    if args.soak:
+        return {"soak": ("float", args.opt)}
+    other = {args.name: ("float", args.opt)} if args.opt else {}
+    return {**{name: SIDES[name] for name in args.sides}, **other}
+
+
+def measure(args: argparse.Namespace, sides, models: dict[str, Path], work: Path) -> dict[str, Any]:
+    """Return the numbers of each number of clients, by name of the side."""
+    texts, points, run = read_texts(), {}, time.strftime("%H:%M:%S")
     with ExitStack() as stack:
-        services = {
-            name: stack.enter_context(Service(served, work / str(number), opts))
-            for number, (name, opts) in enumerate(settings.items())
-        }
-        for service in services.values():
+        services = {}
+        for number, (name, (model, opts)) in enumerate(sides.items()):
+            service = Service(models[model], work / str(number), opts)
+            services[name] = stack.enter_context(service)
+            points[name] = {"settings": opts, "run": run, **when(), "clients": {}}
+            points[name].update(running(service.port))
             Load(service.port, 2, WARM_S, texts).run()  # every shape once
         for clients in args.clients:
             for name, service in services.items():
                 found = Load(service.port, clients, args.seconds, texts).run()
+                found["memory_mb"] = service.memory_mb()
                 points[name]["clients"][str(clients)] = found
                 print(f"{name}, {clients} clients: {json.dumps(found)}", flush=True)
+        for name, (model, opts) in sides.items():
+            way = in_process(models[model], opts)
+            points[name]["overhead"] = overhead(way, services[name].port, texts, args.overhead)
+            print(f"{name}: {json.dumps(points[name]['overhead'])}", flush=True)
     return points
 
 
-def overhead(args: argparse.Namespace, exported: Path, served: Path, work: Path) -> dict[str, Any]:
+def running(port: int) -> dict[str, str]:
+    """Return the engine and the precision that a service reports."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", "/health")
+    health = json.loads(connection.getresponse().read())
+    return {"engine": health["engine"], "precision": health["precision"]}
+
+
+def overhead(way: Callable[[str], Any], port: int, texts: list[str], seconds: float):
     """Return the milliseconds of one client in process and over HTTP, the same texts in turns."""
-    texts = read_texts()
-    with Service(served, work / "service", args.opt) as service:
-        ways = {"in_process": in_process(exported), "http": over_http(service.port)}
-        for way in ways.values():
-            for text in texts[: 3 * TURN]:  # every shape
-                way(text)
-        times: dict[str, list[float]] = {name: [] for name in ways}
-        start, number = time.monotonic(), 0
-        while time.monotonic() - start < args.overhead:
-            part = [texts[(number + place) % len(texts)] for place in range(TURN)]
-            number += TURN
-            for name, way in ways.items():
-                time.sleep(SETTLE_S)
-                times[name] += [milliseconds(way, text) for text in part]
+    ways = {"in_process": way, "http": over_http(port)}
+    for each in ways.values():
+        for text in texts[: 3 * TURN]:  # most shapes
+            each(text)
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    start, number = time.monotonic(), 0
+    while not number or time.monotonic() - start < seconds:
+        part = [texts[(number + place) % len(texts)] for place in range(TURN)]
+        number += TURN
+        for name, each in ways.items():
+            time.sleep(SETTLE_S)
+            times[name] += [milliseconds(each, text) for text in part]
     adds = float(np.median(np.subtract(times["http"], times["in_process"])))
     medians = {f"{name}_p50_ms": round(float(np.median(ms)), 1) for name, ms in times.items()}
-    return {**when(), "texts": number, **medians, "adds_ms": round(adds, 1)}
+    return {"texts": number, **medians, "adds_ms": round(adds, 1)}
 
 
-def in_process(exported: Path) -> Callable[[str], Any]:
-    """Return a function from text to label in this process, as infer.py does it."""
-    from convbert.inference.exported import open_exported
+def in_process(served: Path, opts: list[str]) -> Callable[[str], Any]:
+    """Return a function from text to label that computes in this process what the service does."""
+    from convbert.serving.pipeline.runner import Runner
 
-    engine, processor = open_exported(str(exported))
-    return lambda text: processor.decode(engine.run(*processor.collate(processor.encode([text]))))[
-        0
-    ]
+    runner = Runner(load_settings(str(CONFIG), opts, str(served)))
+    return lambda text: runner.processor.decode(runner.run(runner.encode([text])))[0]
 
 
 def over_http(port: int) -> Callable[[str], Any]:
@@ -148,10 +172,10 @@ def milliseconds(way: Callable[[str], Any], text: str) -> float:
     return (time.perf_counter() - began) * 1000
 
 
-def soak(args: argparse.Namespace, exported: Path, served: Path, work: Path) -> dict[str, Any]:
+def soak(args: argparse.Namespace, served: Path, work: Path) -> dict[str, Any]:
     """Run 16 clients for long, comparing each answer with that in process, watching the memory."""
     texts = read_texts()
-    way, memory = in_process(exported), []
+    way, memory = in_process(served, args.opt), []
     expected = {text: way(text) for text in texts}
     with Service(served, work / "service", args.opt) as service:
         load = Load(service.port, 16, args.soak, texts, expected)

@@ -9,8 +9,8 @@ from typing import Any
 
 from benchmarks.result_file import write_result
 
-COLUMNS = ("settings", "clients", "answers/s", "p50 ms", "p99 ms", "busy", "busy p99 ms", "errors")
-SHIPPED = "shipped"
+COLUMNS = ("side", "clients", "answers/s", "p50 ms", "p99 ms", "memory MB", "busy", "busy p99 ms")
+REFERENCE = "paddle"
 
 
 def write_report(path: Path) -> None:
@@ -29,25 +29,35 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
     for name, point in points.items():
         for clients, row in point["clients"].items():
             busy = [row["busy"], row["busy_p99_ms"]] if row["busy"] else ["", ""]
-            errors = ", ".join(f"{count} {error}" for error, count in row["errors"].items())
-            cells = [name, clients, row["answers_per_s"], row["p50_ms"], row["p99_ms"], *busy]
-            yield f"| {' | '.join(map(str, cells))} | {errors} |"
+            cells = [name, clients, row["answers_per_s"], row["p50_ms"], row["p99_ms"]]
+            yield f"| {' | '.join(map(str, [*cells, row.get('memory_mb', ''), *busy]))} |"
     for name, point in points.items():
-        settings = " ".join(point["settings"]) or "as in config.yml"
-        yield f"\n{name}: {settings}; {point['date']}, commit {point['commit']}."
-    if "overhead" in result:
-        yield f"\n{overhead(result['overhead'])}"
+        yield f"\n{name}: {' '.join(sentences(name, point, points.get(REFERENCE)))}"
     if "soak" in result:
         yield f"\n{soak(result['soak'])}"
 
 
-def overhead(found: dict[str, Any]) -> str:
-    """Return what the service adds to a request, as a sentence."""
-    return (
-        f"The service adds {found['adds_ms']} ms to a request of one client: median over "
-        f"{found['texts']} texts of HTTP less the same text in process, in turns; {found['date']}, "
-        f"commit {found['commit']}."
-    )
+def sentences(name: str, point: dict[str, Any], reference: dict[str, Any] | None) -> Iterator[str]:
+    """Yield settings, engine, errors, speed beside Paddle, and what the service adds."""
+    engine = f", engine {point['engine']} in {point['precision']}" if "engine" in point else ""
+    settings = " ".join(point["settings"]) or "as in config.yml"
+    yield f"{settings}{engine}; {point['date']}, commit {point['commit']}."
+    for clients, row in point["clients"].items():
+        if row["errors"]:
+            yield f"Errors at {clients} clients: {row['errors']}."
+    if name != REFERENCE and reference and reference.get("run") == point.get("run", ""):
+        rates = reference["clients"]
+        ratios = (
+            f"{row['answers_per_s'] / rates[clients]['answers_per_s']:.2f} ({clients} clients)"
+            for clients, row in point["clients"].items()
+        )
+        yield f"Answers/s divided by those of {REFERENCE}: {', '.join(ratios)}."
+    if "overhead" in point:
+        found = point["overhead"]
+        yield (
+            f"The service adds {found['adds_ms']} ms to a request of one client: median over "
+            f"{found['texts']} texts of HTTP less the same text in process, in turns."
+        )
 
 
 def soak(found: dict[str, Any]) -> str:

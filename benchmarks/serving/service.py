@@ -7,37 +7,49 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from benchmarks.models import ROOT, export_random, random_classifier
+from benchmarks.models import ROOT, export_random, quantize_random, random_classifier
 from benchmarks.serving.clients import Load
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.utils.errors import UserError
 
-WEB_SERVICE = ROOT / "deploy" / "serving_python" / "web_service.py"
+CONFIG = ROOT / "deploy" / "serving_python" / "config.yml"
+WEB_SERVICE = CONFIG.with_name("web_service.py")
 START_S = 180.0
 ENVIRONMENT = dict(os.environ)  # before this program changes its own
+CALIBRATION_TEXTS = 30  # speed does not depend on the ranges that are found
 
 
-def make_model(size: str, folder: Path) -> tuple[Path, Path]:
-    """Export and convert a random model; return both directories."""
+def make_models(size: str, work: Path, kinds: Iterable[str]) -> dict[str, Path]:
+    """Export a random model and convert it, as it is (kind "float") and quantized ("int8").
+
+    Returns:
+        The served directories by kind.
+    """
     from convbert.serving.served_model import convert
 
-    exported, served = folder / "exported", folder / "served"
-    folder.mkdir()
-    export_random(random_classifier(ConvBertConfig.preset(size), folder / "weights.npz"), exported)
-    convert(str(exported), str(served), str(folder / "client"))
-    return exported, served
+    exported = {"float": work / "float", "int8": work / "int8"}
+    model = random_classifier(ConvBertConfig.preset(size), work / "weights.npz")
+    export_random(model, exported["float"])
+    if "int8" in kinds:
+        quantize_random(exported["float"], exported["int8"], CALIBRATION_TEXTS)
+    served = {kind: work / f"served-{kind}" for kind in kinds}
+    for kind, folder in served.items():
+        convert(str(exported[kind]), str(folder), str(work / f"client-{kind}"))
+    return served
 
 
 class Service:
     """The service, started for a measurement; a context manager that stops it.
 
-    It gets the environment that the measuring program was started with, none of its settings.
+    It gets the environment that the measuring program was started with, none of its settings,
+    and keeps compiled models beside ``folder``.
 
     Args:
         served: converted model.
@@ -58,7 +70,7 @@ class Service:
             self._process = psutil.Popen(
                 self._command,
                 cwd=str(self.folder),
-                env=ENVIRONMENT,
+                env={**ENVIRONMENT, "XDG_CACHE_HOME": str(self.folder.parent / "cache")},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
