@@ -29,9 +29,8 @@ def open_exported(
         UserError: files are missing, damaged or do not fit together, or the engine cannot run the
             model.
     """
-    if os.path.isdir(model_dir):
-        verify(model_dir)
-    engine = open_engine(model_dir, options)
+    digests = verify(model_dir) if os.path.isdir(model_dir) else {}
+    engine = open_engine(model_dir, options, digests)
     return engine, open_processor(model_dir, max_seq_len)
 
 

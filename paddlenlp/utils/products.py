@@ -81,8 +81,11 @@ def check_replaceable(path: PathLike, kind: str, inputs: Iterable[PathLike] = ()
         )
 
 
-def verify(directory: PathLike) -> None:
+def verify(directory: PathLike) -> dict[str, str]:
     """Compare the files of a product with its manifest; one warning where there is none.
+
+    Returns:
+        The SHA-256 of each file by its name; nothing without a manifest.
 
     Raises:
         UserError: a file is missing, has changed, or is not listed.
@@ -91,7 +94,7 @@ def verify(directory: PathLike) -> None:
     manifest = read_manifest(folder)
     if manifest is None:
         get_logger().warning("%s has no %s: its files are not checked", folder, MANIFEST_FILE)
-        return
+        return {}
     for name, expected in manifest["files"].items():
         file = folder / name
         if not file.is_file():
@@ -106,6 +109,7 @@ def verify(directory: PathLike) -> None:
     for file in sorted(folder.iterdir()):
         if file.is_file() and file.suffix in READABLE and file.name not in known:
             raise UserError("file-damaged", f"{file} is not listed in {MANIFEST_FILE}: remove it")
+    return {name: expected["sha256"] for name, expected in manifest["files"].items()}
 
 
 def add_to_manifest(directory: PathLike, kind: str, names: Iterable[str]) -> None:

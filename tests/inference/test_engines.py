@@ -134,7 +134,10 @@ def test_threads_share_an_openvino_engine(exported, reference):
 
 @needs_openvino
 def test_openvino_does_without_paddle(exported, tmp_path, repo_root):
-    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['paddle'] = None\n")
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, sys; sys.modules['paddle'] = None\n"
+        "atexit.register(lambda: print('usage is reported', 'openvino_telemetry' in sys.modules))\n"
+    )
     command = [sys.executable, INFER, "--engine", "openvino", "--model_dir", str(exported)]
     files = ["--save_results", tmp_path / "r.json", "--output_npy", tmp_path / "a.npy"]
     done = subprocess.run(
@@ -146,6 +149,7 @@ def test_openvino_does_without_paddle(exported, tmp_path, repo_root):
     )
     assert done.returncode == 0, done.stderr
     assert "engine openvino" in done.stdout
+    assert "usage is reported False" in done.stdout
     assert "precision fp32" in done.stdout
     results = json.loads((tmp_path / "r.json").read_text())
     assert (results["engine"], results["precision"]) == ("openvino", "fp32")

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Protocol
 
@@ -32,8 +33,17 @@ class Engine(Protocol):
         """Run one batch: two [B, L] int64 arrays in, logits [B, C] float32 out."""
 
 
-def open_engine(model_dir: str, options: EngineOptions | None = None) -> Engine:
+def open_engine(
+    model_dir: str,
+    options: EngineOptions | None = None,
+    digests: Mapping[str, str] | None = None,
+) -> Engine:
     """Open the program of an exported directory with the engine that ``options`` name.
+
+    Args:
+        model_dir: the directory.
+        options: engine, device, threads, precision; None: Paddle Inference on the CPU.
+        digests: SHA-256 by file name, where they are known: files are not read for them again.
 
     Raises:
         UserError: the package is not installed, files are missing or damaged, or the engine or the
@@ -43,7 +53,7 @@ def open_engine(model_dir: str, options: EngineOptions | None = None) -> Engine:
     if options.engine == "openvino":
         from convbert.inference.engines.openvino import OpenvinoEngine
 
-        return OpenvinoEngine(model_dir, options)
+        return OpenvinoEngine(model_dir, options, digests)
     if options.engine == "onnxruntime":
         from convbert.inference.engines.onnx_runtime import OnnxSession
 
