@@ -27,8 +27,8 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 
-from benchmarks.bench_inference import INT8, MODELS, SIDES, open_sides
-from benchmarks.models import REVIEWS
+from benchmarks.bench_inference import INT8, SIDES, open_sides
+from benchmarks.models import MODELS, REVIEWS
 from benchmarks.report_inference import LABELS
 from benchmarks.result_file import write_result
 from benchmarks.sides import Side

@@ -25,28 +25,20 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 
+from benchmarks.models import MODELS, TINY
 from benchmarks.report_inference import write_report
 from benchmarks.sides import Side, run_step
 from convbert.command.flags import int_at_least, make_parser
 from convbert.command.machine import default_threads
 from convbert.command.provenance import provenance
 from convbert.command.start import run_main
-from paddlenlp.transformers.convbert.configuration import PRESETS, ConvBertConfig
+from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import write_json
 
 SHAPES = ((1, 16), (1, 32), (1, 128), (1, 512), (8, 32), (8, 128), (32, 32))
 REFERENCE = "torch"
 TOLERANCE = 1e-5
-TINY = {  # tries the command
-    "num_hidden_layers": 2,
-    "hidden_size": 32,
-    "embedding_size": 32,
-    "num_attention_heads": 4,
-    "intermediate_size": 64,
-    "vocab_size": 2000,
-}
-MODELS = {**PRESETS, "tiny": TINY}
 SETTINGS = (*TINY, "num_groups", "num_classes")  # what the sides need of a configuration
 # Runs of a side in its turn, the first not counted, up to this many tokens; above it is one run.
 SHORT_TOKENS, SHORT_RUNS = 256, 4

@@ -6,12 +6,21 @@ from pathlib import Path
 
 import numpy as np
 
-from paddlenlp.transformers.convbert.configuration import ConvBertConfig
+from paddlenlp.transformers.convbert.configuration import PRESETS, ConvBertConfig
 from paddlenlp.utils.products import product_directory
 
 ROOT = Path(__file__).resolve().parents[1]
 REVIEWS = ROOT / "data" / "reviews"
 DEV_TEXTS = 16
+TINY = {  # tries the command
+    "num_hidden_layers": 2,
+    "hidden_size": 32,
+    "embedding_size": 32,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "vocab_size": 2000,
+}
+MODELS = {**PRESETS, "tiny": TINY}
 
 
 def random_classifier(config: ConvBertConfig, weights: Path):

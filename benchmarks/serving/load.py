@@ -2,6 +2,7 @@
 
     bash benchmarks/run.sh serving                        Paddle, OpenVINO, OpenVINO in int8
     bash benchmarks/run.sh serving --sides openvino --name "batch 4" --opt op.convbert.batch_size=4
+    bash benchmarks/run.sh serving --size tiny --seconds 1 --overhead 1 --output runs/tiny.json
     bash benchmarks/run.sh serving --soak 600             16 clients, every answer checked
 
 The model has a published size and random weights: speed does not depend on their values. Results
@@ -27,7 +28,7 @@ sys.path.insert(0, str(HERE.parents[1]))
 
 import numpy as np
 
-from benchmarks.models import REVIEWS
+from benchmarks.models import MODELS, REVIEWS
 from benchmarks.serving.clients import Load, send
 from benchmarks.serving.report import write_report
 from benchmarks.serving.service import CONFIG, Service, make_models
@@ -35,7 +36,6 @@ from convbert.command.flags import int_at_least, make_parser
 from convbert.command.provenance import provenance
 from convbert.command.start import run_main, start_paddle
 from convbert.serving.config import load_settings
-from paddlenlp.transformers.convbert.configuration import PRESETS
 from paddlenlp.utils.files import write_json
 
 WARM_S = 5.0
@@ -55,7 +55,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     """Parse the command line."""
     parser = make_parser("Measure the HTTP service under load on loopback.")
     add = parser.add_argument
-    add("--size", default="convbert-base", choices=tuple(PRESETS), help="(%(default)s)")
+    add("--size", default="convbert-base", choices=tuple(MODELS), help="(%(default)s)")
     add("--sides", nargs="+", choices=tuple(SIDES), default=list(SIDES), help="(all)")
     add("--opt", nargs="+", default=[], metavar="KEY=VALUE", help="settings of one more side")
     add("--name", default="other settings", help="its name in the result")

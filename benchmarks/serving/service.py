@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.models import ROOT, export_random, quantize_random, random_classifier
+from benchmarks.models import MODELS, ROOT, export_random, quantize_random, random_classifier
 from benchmarks.serving.clients import Load
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.utils.errors import UserError
@@ -35,7 +35,7 @@ def make_models(size: str, work: Path, kinds: Iterable[str]) -> dict[str, Path]:
     from convbert.serving.served_model import convert
 
     exported = {"float": work / "float", "int8": work / "int8"}
-    model = random_classifier(ConvBertConfig.preset(size), work / "weights.npz")
+    model = random_classifier(ConvBertConfig(**MODELS[size]), work / "weights.npz")
     export_random(model, exported["float"])
     if "int8" in kinds:
         quantize_random(exported["float"], exported["int8"], CALIBRATION_TEXTS)

@@ -14,6 +14,8 @@ from tipc.plan import Plan, Step
 
 WEIGHTS_FILE = "model_state.pdparams"
 EXPORTED_FILES = ("inference.pdiparams", "vocab.txt")
+# What the quantization script writes, by the engine that it quantizes for.
+QUANTIZED_FILES = {"paddle": EXPORTED_FILES, "openvino": ("inference.bin", "vocab.txt")}
 # The number formats that each kind of engine can run; other combinations are left out.
 PRECISIONS_OF = {"gpu": ("fp32", "fp16"), "onednn": ("fp32", "bf16", "int8"), "cpu": ("fp32",)}
 
@@ -27,6 +29,7 @@ class Engine:
     cpu_threads: str | None
     precision: str | None
     infer_batch: str | None
+    engine: str | None = None  # None: Paddle Inference, with or without oneDNN
 
     @property
     def name(self) -> str:
@@ -149,26 +152,42 @@ class TrainInferPlan(Plan):
         return target
 
     def _quantize(self, exported: Model) -> Path:
-        config, target = self.config, exported.folder / "convbert_infer_int8"
-        if not config.value("kl_quant"):
-            raise config.fail("kl_quant", f"mode {config.mode} needs the quantization script here")
+        target = exported.folder / "convbert_infer_int8"
         results = exported.folder / "quantization.json"
         values = {"infer_model_dir": exported.model, "save_infer": target, "save_log": results}
         command = self.command("kl_quant", **values)
-        made = [target / name for name in EXPORTED_FILES]
+        made = [target / name for name in QUANTIZED_FILES[self._quantized_for()]]
         self.add("quantize", command, exported.folder / "kl_quant.log", *made, results)
         return target
 
+    def _quantized_for(self) -> str:
+        """The engine that the quantization script quantizes for."""
+        config = self.config
+        if not config.value("kl_quant"):
+            raise config.fail("kl_quant", f"mode {config.mode} needs the quantization script here")
+        words = " ".join(config.script("kl_quant")).replace("=", " ").split()
+        name = dict(zip(words, words[1:])).get("--engine", "openvino")
+        if name not in QUANTIZED_FILES:
+            raise config.fail("kl_quant", f"--engine {name}: one of {', '.join(QUANTIZED_FILES)}")
+        return name
+
     def _infer_quantized(self, floats: Model) -> None:
         """Infer with int8; each engine is judged against the float one of the same settings."""
+        openvino = self._quantized_for() == "openvino"
         engines = list(self._engines("int8"))
         if not engines:
             raise self.config.fail("use_mkldnn", "int8 runs on the CPU with oneDNN: add True")
+        if openvino:
+            engines = [replace(engine, use_mkldnn=None, engine="openvino") for engine in engines]
         twins = [replace(engine, precision="fp32") for engine in engines]
         for twin in twins:
             self._infer_one(floats, twin)
         target = self._quantize(floats)
         int8 = replace(floats, model=target, folder=floats.folder / "int8", reference=None)
+        if openvino:
+            for engine, twin in zip(engines, twins):
+                self._infer_one(int8, engine, baseline=floats.results(twin))
+            return
         # First the rounded weights in float, the same on every CPU; then the integer kernels.
         rounded = replace(twins[-1], use_mkldnn="False")
         self._infer_one(int8, rounded, baseline=floats.results(twins[-1]))
@@ -199,7 +218,9 @@ class TrainInferPlan(Plan):
     def _infer_one(self, exported: Model, engine: Engine, **judge_by: Path) -> None:
         results, texts = exported.results(engine), exported.texts
         values = {"infer_model_dir": exported.model, "infer_input": texts, "save_log": results}
-        command = self.command("inference", "benchmark", "infer_extra", **asdict(engine), **values)
+        values |= {name: value for name, value in asdict(engine).items() if name != "engine"}
+        command = self.command("inference", "benchmark", "infer_extra", **values)
+        command += [f"--engine={engine.engine}"] if engine.engine else []
         command.append(f"--output_npy={results.with_suffix('.npy')}")
         model_name = self.config.value("model_name")
         judge_by["gt_file"] = judge.find_record(model_name, exported.key, texts, self.notes)

@@ -94,6 +94,17 @@ def test_klquant_whole_infer(tmp_path):
     assert all(row["prob"] != other["prob"] for row in int8 for other in floats)
 
 
+@pytest.mark.skipif(find_spec("nncf") is None, reason="needs requirements-openvino.txt")
+def test_klquant_for_openvino(tmp_path):
+    status, printed = bash(TRAIN_SCRIPT, MODEL_CONFIG, "klquant_whole_infer", output=tmp_path)
+    assert status == 0, printed
+    results = results_of(tmp_path / "latest_python", "*/**/python_infer_cpu_*.json")
+    assert {(row["engine"], row["precision"]) for row in results} == {
+        ("openvino", "fp32"),
+        ("openvino", "int8"),
+    }
+
+
 @pytest.mark.skipif(find_spec("grpc") is None, reason="bash shell/serving.sh setup")
 def test_serving(tmp_path):
     status, printed = bash("test_tipc/test_serving.sh", SERVING_CONFIG, output=tmp_path)

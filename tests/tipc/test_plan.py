@@ -34,7 +34,7 @@ def plan(tmp_path, monkeypatch):
         10: f"--model_name_or_path:{model}",
         12: f"train_infer_file:{texts}",
         13: f"--data_dir:{tmp_path}",
-        34: f"kl_quant:tools/quantize_model.py --calib_file {texts}",
+        34: f"kl_quant:tools/quantize_model.py --engine paddle --calib_file {texts}",
         37: f"infer_model:{model}",
         48: f"--input_file:{texts}",
     }
@@ -147,6 +147,20 @@ def test_quantization(plan):
         assert all(judged(step)["expect"][key] == judged(twin)["expect"][key] for key in same)
         order = [made.steps.index(need) + 1 for need in (twin, quantize, steps[emulated])]
         assert step.needs == tuple(order)
+
+
+def test_quantization_for_openvino(plan, tmp_path):
+    script = f"kl_quant:tools/quantize_model.py --calib_file {tmp_path / 'dev.tsv'}"
+    made = plan("train_infer", "klquant_whole_infer", {34: script, 42: "--use_mkldnn:True"})
+    (quantize,) = named(made, "quantize")
+    assert written(quantize) == {"inference.bin", "vocab.txt", "quantization.json"}
+    infer = named(made, "infer")
+    assert all("--engine=openvino" in step.command for step in infer)
+    floats = [step for step in infer if judged(step)["expect"]["precision"] == "fp32"]
+    int8 = [step for step in infer if judged(step)["expect"]["precision"] == "int8"]
+    assert len(infer) == len(floats) + len(int8) == 8
+    assert [judged(step)["baseline"] for step in int8] == [step.makes[0] for step in floats]
+    assert all(judged(step)["expect"]["engine"] == "openvino" for step in infer)
 
 
 def test_int8_needs_onednn(plan):
