@@ -133,6 +133,17 @@ def test_threads_share_an_openvino_engine(exported, reference):
 
 
 @needs_openvino
+def test_openvino_releases_weights_after_they_were_packed(exported, monkeypatch):
+    engine = open_engine(str(exported), EngineOptions(engine="openvino", cpu_threads=1))
+    released = []
+    monkeypatch.setattr(engine, "_release_pages", lambda: released.append(batch.size))
+    for shape in ((4, 8), (1, 8), (2, 8), (1, 3), (5, 9)):
+        batch = np.ones(shape, np.int64)
+        engine.run(batch, np.zeros_like(batch))
+    assert released == [32, 8, 3, 45]
+
+
+@needs_openvino
 def test_openvino_does_without_paddle(exported, tmp_path, repo_root):
     (tmp_path / "sitecustomize.py").write_text(
         "import atexit, sys; sys.modules['paddle'] = None\n"

@@ -45,7 +45,7 @@ def touch(entry: Path) -> None:
         os.utime(entry)
 
 
-def store(entry: Path, content: bytes) -> bool:
+def store(entry: Path, content: bytes | memoryview) -> bool:
     """Write an entry and remove the oldest ones; False where nothing can be written."""
     try:
         with atomic_write(entry, "wb") as file:

@@ -53,7 +53,7 @@ class OpenvinoEngine:
         self._core = self._openvino.Core()
         self._requests = threading.local()
         self._mapping: mmap.mmap | None = None
-        self._largest = 0  # tokens of the largest batch so far
+        self._smallest, self._largest = sys.maxsize, 0  # tokens of a batch so far
         self._check_processor()
         known = digests or {}
         self._compiled = self._open(
@@ -68,16 +68,18 @@ class OpenvinoEngine:
         arrays = (np.ascontiguousarray(array, np.int64) for array in (input_ids, token_type_ids))
         # By name: their order is another one. Copied: the request owns its result.
         logits = np.array(request.infer(dict(zip(INPUTS, arrays)))[0])
-        if input_ids.size > self._largest:
-            self._largest = input_ids.size
+        tokens = input_ids.size
+        if not self._smallest <= tokens <= self._largest:
+            self._smallest = min(self._smallest, tokens)
+            self._largest = max(self._largest, tokens)
             self._release_pages()
         return logits
 
     def _release_pages(self) -> None:
         """Give back the pages of the mapped weights, which are only read to pack them for a kernel.
 
-        The kernels for large batches pack their weights at the first of them. What is read again,
-        as the embeddings are, comes back from the file.
+        The kernels for large and for small batches pack their weights at the first of them. What is
+        read again, as the embeddings are, comes back from the file.
         """
         if self._mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
             self._mapping.madvise(mmap.MADV_DONTNEED)
@@ -110,7 +112,7 @@ class OpenvinoEngine:
         if compiled is not None:
             return compiled
         compiled = self._compile()
-        if compiled_cache.store(entry, compiled.export_model().getvalue()):
+        if compiled_cache.store(entry, compiled.export_model().getbuffer()):
             # Opened from there, most weights are mapped pages that all processes share.
             return self._from_cache(entry) or compiled
         return compiled
