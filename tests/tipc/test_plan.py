@@ -259,7 +259,13 @@ def test_serving(plan):
     assert serve.device == "cpu"
     assert needed(made, serve) == {"convert"}
     settings = {name.rpartition(".")[2]: value for name, value in flags.items() if "." in name}
-    wanted = {"device_type": "0", "use_mkldnn": "True", "thread_num": "2", "precision": "fp32"}
+    wanted = {
+        "engine": "paddle",
+        "device_type": "0",
+        "use_mkldnn": "True",
+        "thread_num": "2",
+        "precision": "fp32",
+    }
     assert settings == wanted
     assert (judged(client)["answers"],) == client.makes
     assert judged(client)["reference"] == infer.makes[0]
