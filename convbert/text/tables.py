@@ -8,16 +8,18 @@ as in `paddlenlp.utils.lines`.
 from __future__ import annotations
 
 import csv
-import io
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.lines import read_lines
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
+LONGEST_CELL = 1 << 26  # characters; a quotation mark that is never closed ends here
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,58 @@ class Table:
         return name
 
 
+class Record(NamedTuple):
+    """One row of a text file: its cells by column, its place for messages, and its characters as
+    they stand in the file, without the last line end."""
+
+    cells: dict[str, Any]
+    place: str
+    raw: str
+
+
+class TextTable:
+    """A CSV, TSV or JSON lines file whose records are read one after the other; iterate once.
+
+    Attributes:
+        path: the file.
+        columns: the names in the header; [] for JSON lines, where each line has its own.
+        header: the header as it stands in the file; "" for JSON lines.
+
+    Raises:
+        UserError: unreadable, not UTF-8, empty, a repeated column name; while iterating, a row with
+            too few or too many cells (with its line).
+    """
+
+    def __init__(self, path: str):
+        self.path = path
+        self.columns: list[str] = []
+        self.header = ""
+        lines = read_lines(path, flag="")
+        if Path(path).suffix.lower() == ".jsonl":
+            self._records = _read_json_lines(lines)
+            return
+        quoting = {"delimiter": ",", "strict": True}
+        if Path(path).suffix.lower() == ".tsv":
+            quoting = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+        rows = _read_cells(path, lines, quoting)
+        cells, _, self.header = next(rows)
+        self.columns = [cell.strip() for cell in cells]
+        check_columns(path, self.columns)
+        self._records = self._with_names(rows)
+
+    def __iter__(self) -> Iterator[Record]:
+        return self._records
+
+    def _with_names(self, rows) -> Iterator[Record]:
+        for cells, place, raw in rows:
+            if not cells:  # a blank line
+                continue
+            if len(cells) != len(self.columns):
+                message = f"{place} has {len(cells)} cells instead of {len(self.columns)}"
+                raise UserError("row", message)
+            yield Record(dict(zip(self.columns, cells)), place, raw)
+
+
 def read_table(path: str) -> Table:
     """Read a file by its name: .csv, .tsv, .jsonl or .parquet.
 
@@ -51,72 +105,83 @@ def read_table(path: str) -> Table:
         UserError: unreadable, another format, not UTF-8, no rows, a repeated column name, a row
             with too few or too many cells (with its line).
     """
-    suffix = Path(path).suffix.lower()
-    if suffix not in FORMATS:
-        raise UserError("file-damaged", f"{path}: the name must end in one of {', '.join(FORMATS)}")
-    if suffix == ".parquet":
+    if table_format(path) == ".parquet":
         columns, rows = _read_parquet(path)
+        check_columns(path, columns)
         places = [f"{path}, row {number}" for number in range(1, len(rows) + 1)]
-        return _checked(Table(path, columns, rows, places))
-    text = "\n".join(line for _, line in read_lines(path, flag=""))
-    if suffix == ".jsonl":
-        return _checked(_read_json_lines(path, text))
-    quoting = {"delimiter": ",", "strict": True}
-    if suffix == ".tsv":
-        quoting = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
-    return _checked(_read_cells(path, text, quoting))
-
-
-def _checked(table: Table) -> Table:
-    repeated = [name for name in table.columns if table.columns.count(name) > 1]
-    if repeated:
-        raise UserError("column", f"{table.path} has more than one column '{repeated[0]}'")
+        table = Table(path, columns, rows, places)
+    else:
+        text = TextTable(path)
+        records = list(text)
+        names = text.columns or list(dict.fromkeys(n for r in records for n in r.cells))
+        table = Table(path, names, [r.cells for r in records], [r.place for r in records])
     if not table.rows:
-        raise UserError("empty-input", f"{table.path} has no rows below its header")
+        raise UserError("empty-input", f"{path} has no rows below its header")
     return table
 
 
-def _read_cells(path: str, text: str, quoting: dict[str, Any]) -> Table:
-    csv.field_size_limit(max(len(text), csv.field_size_limit()))
-    reader = csv.reader(io.StringIO(text, newline="\n"), **quoting)
-    columns, rows, places = None, [], []
+def table_format(path: str) -> str:
+    """The suffix of a table's name, in lower case; raise `UserError` for another one."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in FORMATS:
+        raise UserError("file-damaged", f"{path}: the name must end in one of {', '.join(FORMATS)}")
+    return suffix
+
+
+def check_columns(path: str, columns: list[str]) -> None:
+    """Raise `UserError` for a repeated name."""
+    repeated = [name for name in columns if columns.count(name) > 1]
+    if repeated:
+        raise UserError("column", f"{path} has more than one column '{repeated[0]}'")
+
+
+def _read_cells(
+    path: str, lines: Iterator[tuple[str, str]], quoting: dict[str, Any]
+) -> Iterator[tuple[list[str], str, str]]:
+    """Yield cells, place and characters of each record; a quoted cell may span lines."""
+    taken: list[str] = []
+
+    def feed() -> Iterator[str]:
+        for _, line in lines:
+            taken.append(line)
+            yield line + "\n"
+
+    csv.field_size_limit(max(LONGEST_CELL, csv.field_size_limit()))
+    reader = csv.reader(feed(), **quoting)
     try:
         for cells in reader:
-            place = f"{path}, line {reader.line_num}"
-            if columns is None:
-                columns = [cell.strip() for cell in cells]
-            elif not cells:  # a blank line
-                continue
-            elif len(cells) != len(columns):
-                message = f"{place} has {len(cells)} cells instead of {len(columns)}"
-                raise UserError("row", message)
-            else:
-                rows.append(dict(zip(columns, cells)))
-                places.append(place)
+            yield cells, f"{path}, line {reader.line_num}", "\n".join(taken)
+            taken.clear()
     except csv.Error as error:
         raise UserError("row", f"{path}, line {reader.line_num}: {error}") from None
-    return Table(path, columns or [], rows, places)
 
 
-def _read_json_lines(path: str, text: str) -> Table:
-    rows, places, columns = [], [], {}
-    for number, line in enumerate(text.split("\n"), start=1):
+def _read_json_lines(lines: Iterator[tuple[str, str]]) -> Iterator[Record]:
+    for place, line in lines:
         if not line.strip():
             continue
-        place = f"{path}, line {number}"
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict):
             raise UserError("row", f"{place} is not a JSON object")
-        rows.append(row)
-        places.append(place)
-        columns.update(dict.fromkeys(row))
-    return Table(path, list(columns), rows, places)
+        yield Record(row, place, line)
 
 
 def _read_parquet(path: str) -> tuple[list[str], list[dict[str, Any]]]:
+    with open_parquet(path) as file:
+        table = file.read()
+    return table.column_names, table.to_pylist()
+
+
+@contextmanager
+def open_parquet(path: str) -> Iterator[Any]:
+    """Open a Parquet file as a ``pyarrow.parquet.ParquetFile``, which the block reads.
+
+    Raises:
+        UserError: pyarrow is not installed, or the file is unreadable or damaged.
+    """
     try:
         import pyarrow
         from pyarrow import parquet
@@ -125,12 +190,12 @@ def _read_parquet(path: str) -> tuple[list[str], list[dict[str, Any]]]:
             "package-missing", f"{path}: reading Parquet needs pyarrow (pip install pyarrow)"
         ) from None
     try:
-        table = parquet.read_table(path)
-    except OSError as error:
-        raise UserError("file-unreadable", f"cannot read {path}: {error}") from None
+        with parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
+            yield file
     except pyarrow.ArrowInvalid as error:
         raise UserError("file-damaged", f"{path} is not a Parquet file: {error}") from None
-    return table.column_names, table.to_pylist()
+    except OSError as error:
+        raise UserError("file-unreadable", f"cannot read {path}: {error}") from None
 
 
 def cell_text(row: dict[str, Any], column: str, place: str) -> str:

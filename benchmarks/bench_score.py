@@ -1,0 +1,97 @@
+"""Score many rows with tools/score.py and with infer.py: rows/s and peak memory of both.
+
+    python benchmarks/bench_score.py --model_dir quickstart_outputs/convbert_infer
+    python benchmarks/bench_score.py --model_dir quickstart_outputs/convbert_infer --rows 10000
+
+The rows are the embedded review sentences, each with its number before it, as TSV. Both commands
+run on the same file, one after the other, with the same batch size and engine.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from itertools import cycle, islice
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from convbert.command.flags import int_at_least, make_parser
+from convbert.command.provenance import describe, provenance
+from convbert.command.start import run_main
+from paddlenlp.utils.errors import UserError
+
+REVIEWS = ROOT / "data" / "reviews" / "train.tsv"
+
+
+def parse_args(argv=None):
+    """Parse the command line."""
+    parser = make_parser(__doc__)
+    add = parser.add_argument
+    add("--model_dir", required=True, help="exported directory")
+    add("--rows", type=int_at_least(1), default=1_000_000, help="(%(default)s)")
+    add("--engine", default="openvino", help="(%(default)s)")
+    add("--batch_size", type=int_at_least(1), default=32, help="(%(default)s)")
+    add("--cpu_threads", type=int_at_least(1), default=1, help="(%(default)s)")
+    add("--work_dir", help="where the files go, and stay (a temporary directory)")
+    return parser.parse_args(argv)
+
+
+def main(argv=None) -> None:
+    """Make the rows, run both commands, print a table."""
+    args = parse_args(argv)
+    print(describe(provenance()))
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(args.work_dir or temporary).resolve()
+        work.mkdir(parents=True, exist_ok=True)
+        rows = work / "rows.tsv"
+        write_rows(rows, args.rows)
+        print(f"rows: {args.rows}, {rows.stat().st_size / 1e6:.0f} MB; engine {args.engine}")
+        model = ["--model_dir", os.path.abspath(args.model_dir), "--engine", args.engine]
+        engine = ["--batch_size", str(args.batch_size), "--cpu_threads", str(args.cpu_threads)]
+        common = [*model, *engine, "--input_file", str(rows)]
+        commands = {
+            "tools/score.py": ["--output_file", str(work / "scored.tsv"), "--overwrite"],
+            "deploy/inference_python/infer.py": ["--input_column", "sentence"]
+            + ["--output_file", str(work / "i.jsonl"), "--output_npy", str(work / "i.npy")],
+        }
+        for script, flags in commands.items():
+            seconds, cpu, peak = run([str(ROOT / script), *common, *flags])
+            print(
+                f"{script}: {seconds:.1f} s, {args.rows / seconds:.1f} rows/s; CPU {cpu:.1f} s, "
+                f"{args.rows / cpu:.1f} rows per CPU second; peak memory {peak:.0f} MB",
+                flush=True,
+            )
+
+
+def write_rows(path: Path, count: int) -> None:
+    """Write ``count`` numbered sentences."""
+    lines = REVIEWS.read_text(encoding="utf-8").splitlines()[1:]
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("id\tsentence\tlabel\n")
+        file.writelines(f"{n}\t{n} {line}\n" for n, line in enumerate(islice(cycle(lines), count)))
+
+
+def run(command: list[str]) -> tuple[float, float, float]:
+    """Run a script in a process of its own, start included.
+
+    Returns:
+        Seconds, seconds of CPU, which depend little on what else runs, and peak memory in MB.
+    """
+    start = time.perf_counter()
+    nothing = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+    pid = os.posix_spawn(
+        sys.executable, [sys.executable, *command], os.environ, file_actions=nothing
+    )
+    _, status, usage = os.wait4(pid, 0)
+    if status:
+        raise UserError("step-failed", f"{command[0]} failed: see its error above")
+    seconds, cpu = time.perf_counter() - start, usage.ru_utime + usage.ru_stime
+    return seconds, cpu, usage.ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    run_main(main)

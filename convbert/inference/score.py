@@ -1,0 +1,222 @@
+"""Scoring a table of any size: bounded memory, and a killed job goes on where it was.
+
+Each chunk of rows becomes a part in the folder OUTPUT.parts. A part appears whole or not at all,
+and its name holds a hash of its rows; a later call with the same settings skips the parts that are
+there. The output is made of the parts in the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import filelock
+from tqdm import tqdm
+
+from convbert.inference.classify import Timings, classify
+from convbert.inference.engines.options import EngineOptions
+from convbert.inference.exported import open_exported
+from convbert.inference.score_files import Chunk, ScoreFile
+from convbert.text.processing import Prediction
+from convbert.text.reading import Row
+from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.files import ensure_writable_dir, write_json
+from paddlenlp.utils.log import get_logger
+from paddlenlp.utils.products import sha256
+
+SETTINGS_FILE = "settings.json"
+LOCK_FILE = "lock"
+PART = re.compile(r"\d{8}-[0-9a-f]{16}")
+# Chunks to chunks with their answers, in the same order.
+Answer = Callable[[Iterator[Chunk]], Iterable[tuple[Chunk, Sequence[Prediction]]]]
+
+
+@dataclass(frozen=True)
+class ScorerSettings:
+    """What an engine is opened with, here or on another machine."""
+
+    model_dir: str
+    options: EngineOptions = field(default_factory=EngineOptions)
+    max_seq_len: int | None = None
+    batch_size: int = 32
+
+
+class Scorer:
+    """Rows to answers with one engine: the function that every worker runs."""
+
+    def __init__(self, settings: ScorerSettings):
+        self._engine, self._processor = open_exported(
+            settings.model_dir, settings.options, settings.max_seq_len
+        )
+        self._batch_size = settings.batch_size
+        self._timings = Timings()
+
+    def __call__(self, rows: Sequence[Row]) -> list[Prediction]:
+        """Return the answers in the order of the rows."""
+        run, batch_size = self._engine.run, self._batch_size
+        answered = classify(rows, self._processor, run, batch_size, self._timings)
+        return [prediction for _, prediction in answered]
+
+    def answer(self, chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, list[Prediction]]]:
+        """Answer chunks one after the other; an `Answer`."""
+        for chunk in chunks:
+            yield chunk, self(chunk.rows)
+
+
+@dataclass
+class Progress:
+    """Rows of all parts, and how many of them an earlier call had answered; seconds of this one."""
+
+    rows: int = 0
+    earlier: int = 0
+    seconds: float = 0.0
+
+    @property
+    def rows_per_second(self) -> float:
+        """Of the rows that this call answered."""
+        return (self.rows - self.earlier) / self.seconds if self.seconds else 0.0
+
+
+def model_files(model_dir: str, options: EngineOptions) -> dict[str, str]:
+    """The SHA-256 of every file that decides the answers."""
+    paths = [Path(options.onnx_file)] if options.onnx_file else []
+    folder = Path(model_dir)
+    paths += sorted(folder.iterdir()) if folder.is_dir() else []
+    return {path.name: sha256(path) for path in paths if path.is_file()}
+
+
+@contextmanager
+def parts_of(output: str, settings: dict[str, Any]) -> Iterator[Path]:
+    """Yield the locked folder of the parts of ``output``, made where missing.
+
+    Args:
+        output: the file that will be made of the parts.
+        settings: all that decides the content of a part, as JSON; the same in every call.
+
+    Raises:
+        UserError: another process uses it, it belongs to other settings or is something else.
+    """
+    folder = Path(f"{output}.parts")
+    known = folder / SETTINGS_FILE
+    if folder.exists() and not known.is_file() and (folder.is_file() or _foreign(folder)):
+        raise UserError("occupied", f"{folder} is not a folder of parts: move it away")
+    ensure_writable_dir(folder)
+    lock = filelock.FileLock(str(folder / LOCK_FILE))
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise UserError("busy", f"another process is scoring to {output}: wait for it") from None
+    try:
+        if known.is_file():
+            _compare(known, settings)
+            for left in folder.glob(".*.tmp"):  # of a killed call
+                left.unlink()
+        else:
+            write_json(known, settings)
+        yield folder
+    finally:
+        lock.release()
+
+
+def _foreign(folder: Path) -> bool:
+    return any(path.name != LOCK_FILE and path.suffix != ".tmp" for path in folder.iterdir())
+
+
+def _compare(known: Path, settings: dict[str, Any]) -> None:
+    try:
+        before = json.loads(known.read_text(encoding="utf-8"))
+        changed = [name for name in settings if before[name] != settings[name]]
+    except (ValueError, KeyError, TypeError):
+        raise UserError("file-damaged", f"{known} is damaged: remove its folder") from None
+    if changed:
+        raise UserError(
+            "resume",
+            f"{known.parent} was begun with another {', '.join(changed)}: give the same, or remove "
+            "that folder to begin again",
+        )
+
+
+def score(file: ScoreFile, answer: Answer, folder: Path, output: str, chunk_rows: int) -> Progress:
+    """Answer the chunks without a part, then make the output and remove the parts.
+
+    Args:
+        file: what to score.
+        answer: chunks to answers.
+        folder: of the parts.
+        output: the file to make.
+        chunk_rows: rows in a part.
+
+    Raises:
+        UserError: a row cannot be read or answered; the parts before it stay.
+    """
+    progress, parts, start = Progress(), [], time.perf_counter()
+    with tqdm(total=file.total_rows, unit="row", disable=None, dynamic_ncols=True) as bar:
+        pending = _without_part(file, folder, chunk_rows, parts, progress, bar)
+        for chunk, predictions in answer(pending):
+            file.write(folder / chunk.name, chunk, predictions)
+            progress.rows += len(chunk.rows)
+            bar.update(len(chunk.rows))
+    if not parts:
+        raise UserError("empty-input", "the input has no rows: add some")
+    file.join(parts, output)
+    progress.seconds = time.perf_counter() - start
+    _remove(folder)
+    return progress
+
+
+def _without_part(
+    file: ScoreFile, folder: Path, size: int, parts: list[Path], progress: Progress, bar: tqdm
+) -> Iterator[Chunk]:
+    """Yield the chunks that have no part; all are counted and listed."""
+    seen_rows = seen_bytes = 0
+    for chunk in file.chunks(size):
+        parts.append(folder / chunk.name)
+        seen_rows, seen_bytes = seen_rows + len(chunk.rows), seen_bytes + chunk.bytes
+        if file.total_rows is None:  # what the bytes so far let expect
+            bar.total = max(seen_rows, round(seen_rows * file.total_bytes / seen_bytes))
+        if not parts[-1].exists():
+            yield chunk
+            continue
+        if not progress.earlier:
+            get_logger().info("continuing after the rows of an earlier call")
+        progress.rows += len(chunk.rows)
+        progress.earlier += len(chunk.rows)
+        if not bar.disable:
+            bar.initial += len(chunk.rows)  # not counted in rows/s
+        bar.update(len(chunk.rows))
+
+
+def _remove(folder: Path) -> None:
+    """Remove the parts of a finished job, and their folder unless it holds something else."""
+    for path in folder.iterdir():
+        if PART.fullmatch(path.name) or path.name in (SETTINGS_FILE, LOCK_FILE):
+            path.unlink()
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def check_output(output: str, inputs: Sequence[str], overwrite: bool) -> None:
+    """Check where the output goes, before any work.
+
+    Raises:
+        UserError: it is an input or of another form, or exists and may not be replaced.
+    """
+    suffixes = {Path(path).suffix.lower() for path in (output, inputs[0])}
+    if len(suffixes) != 1:
+        raise UserError(
+            "command-line",
+            f"the output has the form of the input: its name must end in {Path(inputs[0]).suffix}",
+        )
+    if any(os.path.realpath(output) == os.path.realpath(path) for path in inputs):
+        raise UserError("occupied", f"{output} is the input: give another output file")
+    # A folder of parts: the call that began it was allowed to write here.
+    if os.path.exists(output) and not overwrite and not os.path.isdir(f"{output}.parts"):
+        raise UserError("occupied", f"{output} exists: give another file, or --overwrite")
+    ensure_writable_dir(Path(os.path.realpath(output)).parent)

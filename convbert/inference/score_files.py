@@ -1,0 +1,221 @@
+"""Tables that are scored piece by piece: the same form in and out, other columns untouched.
+
+A file is read in chunks of rows. The rows of each chunk, with the answers as new last columns, are
+written to a file of their own, a part; `join` makes the output of all parts. The rows of CSV, TSV
+and JSON lines are not written anew but extended, so that their other cells stay as they are;
+blank lines are left out and lines end with LF.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+from convbert.text.processing import Prediction
+from convbert.text.reading import Row
+from convbert.text.tables import TextTable, cell_text, check_columns, open_parquet, table_format
+from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.files import atomic_path, atomic_write
+
+ANSWERS = ("label_id", "label", "prob")
+PARTS_TOGETHER = 16  # parts in one row group of a Parquet file
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Rows that are read, answered and written together.
+
+    Attributes:
+        name: of its part: its number and a hash of its rows, so that a part whose rows have changed
+            is not taken for theirs.
+        rows: the texts.
+        content: all cells, as the file's class keeps them.
+        bytes: their size in the file, about.
+    """
+
+    name: str
+    rows: list[Row]
+    content: Any
+    bytes: int
+
+
+class ScoreFile(Protocol):
+    """A file to score. ``total_rows`` and ``total_bytes``: its size; rows None: not known."""
+
+    total_rows: int | None
+    total_bytes: int
+
+    def chunks(self, size: int) -> Iterator[Chunk]:
+        """Yield the rows in their order, ``size`` at a time; at most one chunk is kept.
+
+        Raises:
+            UserError: as `convbert.text.tables.read_table`, or a text is missing or empty.
+        """
+
+    def write(self, path: Path, chunk: Chunk, predictions: Sequence[Prediction]) -> None:
+        """Write the part of a chunk."""
+
+    def join(self, parts: Sequence[Path], path: str) -> None:
+        """Make the output of its parts; it appears whole or not at all."""
+
+
+def open_score_file(path: str, columns: Sequence[str], prefix: str) -> ScoreFile:
+    """Open a table by its name: .csv, .tsv, .jsonl or .parquet.
+
+    Args:
+        path: the file.
+        columns: of the text, or of the pair of texts.
+        prefix: the new columns are this and label_id, label and prob.
+
+    Raises:
+        UserError: another name, unreadable or damaged, a column is missing, or a new one exists.
+    """
+    opened = ParquetScoreFile if table_format(path) == ".parquet" else TextScoreFile
+    return opened(path, columns, tuple(prefix + name for name in ANSWERS))
+
+
+def _check(path: str, columns: Sequence[str], wanted: Sequence[str], new: Sequence[str]) -> None:
+    for name in wanted:
+        if name not in columns:
+            found = ", ".join(f"'{column}'" for column in columns)
+            raise UserError("column", f"{path} has no column '{name}', only {found}")
+    for name in new:
+        if name in columns:
+            raise UserError(
+                "column", f"{path} already has a column '{name}': give another --prefix"
+            )
+
+
+def _row(cells: dict[str, Any], columns: Sequence[str], place: str) -> Row:
+    texts = tuple(cell_text(cells, column, place) for column in columns)
+    return Row(texts[0] if len(texts) == 1 else texts, where=place)
+
+
+def _chunk(number: int, rows: list[Row], content: Any, data: bytes) -> Chunk:
+    digest = hashlib.sha256(data).hexdigest()[:16]
+    return Chunk(f"{number:08d}-{digest}", rows, content, len(data))
+
+
+class TextScoreFile:
+    """CSV, TSV and JSON lines."""
+
+    total_rows = None
+
+    def __init__(self, path: str, columns: Sequence[str], answers: Sequence[str]):
+        self._path, self._columns, self._answers = path, columns, answers
+        self._suffix = table_format(path)
+        self._table = TextTable(path)
+        if self._suffix != ".jsonl":
+            _check(path, self._table.columns, columns, answers)
+        self.total_bytes = os.path.getsize(path)
+
+    def chunks(self, size: int) -> Iterator[Chunk]:
+        """See `ScoreFile`."""
+        records, number = iter(self._table), 0
+        while True:
+            rows, lines = [], []
+            for record in islice(records, size):
+                rows.append(_row(record.cells, self._columns, record.place))
+                if self._suffix == ".jsonl":
+                    _check(record.place, list(record.cells), self._columns, self._answers)
+                lines.append(record.raw)
+            if not rows:
+                break
+            data = "".join(f"{line}\n" for line in lines).encode()
+            yield _chunk(number, rows, lines, data)
+            number += 1
+
+    def write(self, path: Path, chunk: Chunk, predictions: Sequence[Prediction]) -> None:
+        """See `ScoreFile`."""
+        with atomic_write(path) as file:
+            for line, answer in zip(chunk.content, predictions):
+                file.write(self._extended(line, (answer.label_id, answer.label, answer.prob)))
+
+    def join(self, parts: Sequence[Path], path: str) -> None:
+        """See `ScoreFile`."""
+        with atomic_write(path, "wb") as file:
+            if self._suffix != ".jsonl":
+                file.write(self._extended(self._table.header, self._answers).encode())
+            for part in parts:
+                with open(part, "rb") as source:
+                    shutil.copyfileobj(source, file)
+
+    def _extended(self, line: str, values: Sequence[Any]) -> str:
+        if self._suffix == ".jsonl":
+            new = json.dumps(dict(zip(self._answers, values)), ensure_ascii=False)
+            return f"{line.strip()[:-1].rstrip()}, {new[1:]}\n"
+        if self._suffix == ".tsv":
+            return "\t".join([line, *(_tsv_cell(value) for value in values)]) + "\n"
+        cells = io.StringIO()
+        csv.writer(cells, lineterminator="\n").writerow(values)
+        return f"{line},{cells.getvalue()}"
+
+
+def _tsv_cell(value: Any) -> str:
+    return " ".join(str(value).split())  # a label name may have a tab
+
+
+class ParquetScoreFile:
+    """Parquet; all columns keep their types."""
+
+    def __init__(self, path: str, columns: Sequence[str], answers: Sequence[str]):
+        self._path, self._columns, self._answers = path, columns, answers
+        with open_parquet(path) as file:
+            names = file.schema_arrow.names
+            check_columns(path, names)
+            _check(path, names, columns, answers)
+            self.total_rows = file.metadata.num_rows
+        self.total_bytes = os.path.getsize(path)
+
+    def chunks(self, size: int) -> Iterator[Chunk]:
+        """See `ScoreFile`."""
+        first = 1
+        with open_parquet(self._path) as file:
+            for number, batch in enumerate(file.iter_batches(batch_size=size)):
+                texts = batch.select(list(self._columns)).to_pylist()
+                rows = [
+                    _row(cells, self._columns, f"{self._path}, row {first + place}")
+                    for place, cells in enumerate(texts)
+                ]
+                first += len(rows)
+                yield _chunk(number, rows, batch, batch.serialize())
+
+    def write(self, path: Path, chunk: Chunk, predictions: Sequence[Prediction]) -> None:
+        """See `ScoreFile`."""
+        import pyarrow
+        from pyarrow import parquet
+
+        table = pyarrow.Table.from_batches([chunk.content])
+        types = (pyarrow.int64(), pyarrow.string(), pyarrow.float64())
+        values = zip(*((p.label_id, p.label, p.prob) for p in predictions))
+        for name, kind, column in zip(self._answers, types, values):
+            table = table.append_column(name, pyarrow.array(column, kind))
+        with atomic_path(path) as temporary:
+            parquet.write_table(table, temporary)
+
+    def join(self, parts: Sequence[Path], path: str) -> None:
+        """See `ScoreFile`."""
+        import pyarrow
+        from pyarrow import parquet
+
+        with atomic_path(path) as temporary:
+            writer = None
+            for start in range(0, len(parts), PARTS_TOGETHER):
+                group = [
+                    parquet.ParquetFile(part).read()
+                    for part in parts[start : start + PARTS_TOGETHER]
+                ]
+                table = pyarrow.concat_tables(group)
+                writer = writer or parquet.ParquetWriter(temporary, table.schema)
+                writer.write_table(table)
+            if writer:
+                writer.close()
