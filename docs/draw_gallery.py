@@ -40,17 +40,22 @@ What a trained classifier does with three sentences. The pictures and this page 
 How to read them: the effects are in units of the margin, the logit of the answer less the mean of
 the others. A positive effect speaks for the answer, a negative one against it. *Integrated
 gradients* and *occlusion* (the word is hidden as padding is) measure it independently of each
-other. In the pictures of a layer the upper row shows the nine taps of each convolution head at
-every token: tap -4 weighs the token four places to the left. The lower row shows the attention
-heads beside them. Each row of a map has the sum 1. [The model](architecture.md) explains the two
-kinds of heads.
+other. The gradients start at a text of [PAD] and explain only how the margin differs from that
+one's, so where [PAD] alone gets the same answer the two disagree.
+
+In the pictures of a layer the upper row shows the nine taps of each convolution head at every
+token: tap -4 weighs the token four places to the left. The lower row shows the attention heads
+beside them. Each row of a map has the sum 1. [The model](architecture.md) explains both kinds.
 """
 SECTION = """
 ## {title}
 
 > {text}
 
-{question} Answer: {answer}. Completeness error of the gradients: {error:.1e}.
+{question}
+
+Answer: {answer}. Margin {found.margin:.4f}, of a text of [PAD] {found.pad_margin:.4f}; completeness
+error of the gradients {found.completeness_error:.1e}.
 
 ![Effect of each word](../images/gallery_{name}_words.png)
 
@@ -91,7 +96,7 @@ def main(argv=None) -> None:
             text=text,
             question=question,
             answer=answer(found),
-            error=found.completeness_error,
+            found=found,
             layer=args.layer,
         )
         print(f"{name}: {answer(found)}, completeness error {found.completeness_error:.1e}")

@@ -85,7 +85,7 @@ def main(argv=None) -> None:
     print(f"rows: {progress.rows}, from an earlier call: {progress.earlier}")
     print(
         f"seconds: {progress.seconds:.1f}, rows/s: {progress.rows_per_second:.1f}, "
-        f"peak memory: {peak:.0f} MB"
+        f"peak memory: {peak:.1f} MB"
     )
 
 

@@ -65,6 +65,7 @@ def main(argv=None) -> None:
     print(f"{'word':20} {'gradients':>10} {'occlusion':>10}")
     for word in found.words:
         print(f"{word.text:20} {word.gradients:+10.4f} {word.occlusion:+10.4f}")
+    print(f"margin: {found.margin:.4f}, of a text of [PAD]: {found.pad_margin:.4f}")
     print(f"completeness error of the gradients: {found.completeness_error:.2e}")
     print(f"pictures and page: {args.output_dir}")
 

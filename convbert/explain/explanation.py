@@ -37,7 +37,7 @@ class Explanation:
         tokens: [L] as the model sees them, with [CLS] and [SEP].
         prediction: the answer.
         words: [W] with their effects.
-        completeness_error: of the integrated gradients, in units of the margin.
+        margin, pad_margin: of the text, and of the [PAD] text where the gradients start.
         kernels: [layers, N, L, K] float32, the taps at every token, each row with sum 1.
         attention: [layers, N, L, L] float32, each row with sum 1.
     """
@@ -45,9 +45,15 @@ class Explanation:
     tokens: list[str]
     prediction: Prediction
     words: list[WordEffect]
-    completeness_error: float
+    margin: float
+    pad_margin: float
     kernels: np.ndarray
     attention: np.ndarray
+
+    @property
+    def completeness_error(self) -> float:
+        """What the effects by integrated gradients sum up to, less the difference of margins."""
+        return sum(word.gradients for word in self.words) - (self.margin - self.pad_margin)
 
 
 def explain(model, processor: TextProcessor, text: Text, steps: int = STEPS) -> Explanation:
@@ -72,11 +78,12 @@ def explain(model, processor: TextProcessor, text: Text, steps: int = STEPS) -> 
     maps, logits = maps_of(model, ids, types)
     if not np.isfinite(logits).all():
         raise UserError("not-finite", "the model's logits are not finite: check its weights")
-    gradients, error = integrated_gradients(model, ids, types, spans, steps)
+    gradients, before, after = integrated_gradients(model, ids, types, spans, steps)
     hidden = occlude(dygraph_runner(model), ids, types, spans, tokenizer.pad_token_id)
     words = [
         WordEffect(span.text, float(gradient), float(effect))
         for span, gradient, effect in zip(spans, gradients, hidden)
     ]
     kernels, attention = np.concatenate(maps.kernels), np.concatenate(maps.attention)
-    return Explanation(tokens, processor.decode(logits)[0], words, error, kernels, attention)
+    answer = processor.decode(logits)[0]
+    return Explanation(tokens, answer, words, after, before, kernels, attention)

@@ -24,7 +24,9 @@ td:first-child, th:first-child {{ text-align: left; }} img {{ max-width: 100%; }
 <h1>{title}</h1>
 <p class="words">{words}</p>
 <p>Blue words speak for the answer, orange words against it (integrated gradients; completeness
-error {error:.2e}). The unit is the margin: the logit of the answer less the mean of the others.</p>
+error {found.completeness_error:.2e}). The unit is the margin: the logit of the answer less the mean
+of the others. It is {found.margin:.4f} for this text and {found.pad_margin:.4f} for a text of
+[PAD], where the gradients start.</p>
 <table><tr><th>word</th><th>integrated gradients</th><th>occlusion</th></tr>
 {rows}
 </table>
@@ -45,7 +47,7 @@ def layer_png(found: Explanation, layer: int, heads: Sequence[int] | None = None
     """
     heads = range(found.kernels.shape[1]) if heads is None else heads
     length, taps = len(found.tokens), found.kernels.shape[3]
-    side = max(2.2, 0.19 * length)  # inches of the square attention map
+    side = max(2.2, 0.16 * length)  # inches of the square attention map
     figure = Figure(figsize=(max(side, 2.4) * len(heads) + 1.2, 2 * side + 1.6), dpi=DPI)
     axes = figure.subplots(2, len(heads), squeeze=False, sharey=True)
     offsets = np.arange(taps) - taps // 2
@@ -123,7 +125,7 @@ def page_html(found: Explanation) -> str:
     return PAGE.format(
         title=html.escape(answer(found)),
         words=words_html(found),
-        error=found.completeness_error,
+        found=found,
         rows=rows,
         layers=layers,
     )

@@ -5,7 +5,8 @@ of a regression model. A positive effect speaks for the prediction, a negative o
 
 - Integrated gradients (Sundararajan et al. 2017, arXiv 1703.01365): the gradient of the margin
   along the straight line from a text of [PAD] embeddings to the text. The effects sum up to the
-  difference of the two margins; what is missing is the completeness error.
+  difference of the two margins; what is missing is the completeness error. They say nothing about
+  what the [PAD] text alone contributes.
 - Occlusion: the margin less the one without the word, which is hidden as padding is.
 """
 
@@ -111,7 +112,7 @@ def integrated_gradients(
     token_type_ids: np.ndarray,
     spans: Sequence[Span],
     steps: int = STEPS,
-) -> tuple[np.ndarray, float]:
+) -> tuple[np.ndarray, float, float]:
     """Integrate the gradient of the margin from a text of [PAD] embeddings to the text.
 
     Args:
@@ -121,8 +122,7 @@ def integrated_gradients(
         steps: points of the Gauss-Legendre quadrature.
 
     Returns:
-        [W] float64, the effect of each word, and the completeness error: how much their sum
-        differs from the difference of the margins of the text and of the [PAD] text.
+        [W] float64, the effect of each word, the margin of the [PAD] text and that of the text.
     """
     table = model.convbert.embeddings.word_embeddings
     padded = input_ids.copy()
@@ -151,4 +151,4 @@ def integrated_gradients(
     by_token = (total * (end - start).numpy()[0]).sum(axis=1)  # [L]
     effects = np.array([by_token[span.start : span.end].sum() for span in spans])
     before, after = margin(ends, target)
-    return effects, float(by_token.sum() - (after - before))
+    return effects, float(before), float(after)

@@ -19,6 +19,7 @@ DOCUMENTS = [
     "README.md",
     "docs/training.md",
     "docs/export.md",
+    "docs/scale.md",
     "deploy/inference_python/README.md",
 ]
 if sys.version_info < (3, 13):  # Paddle Serving does not run on 3.13

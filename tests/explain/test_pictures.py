@@ -18,7 +18,8 @@ FOUND = Explanation(
     tokens=["[CLS]", *WORDS, "[SEP]"],
     prediction=Prediction(1, 0.75, "posi<tive"),
     words=[WordEffect(word, n - 1.5, 0.1) for n, word in enumerate(WORDS)],
-    completeness_error=1e-6,
+    margin=1.0,
+    pad_margin=0.5,
     kernels=np.full((2, 3, 6, 9), 1 / 9, np.float32),
     attention=np.full((2, 3, 6, 6), 1 / 6, np.float32),
 )

@@ -28,10 +28,11 @@ def _cluster():
 
     from convbert.inference.ray_cluster import connect
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, **STORE})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_ADDRESS", cluster.address)
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, **STORE})
+        patch.setenv("RAY_ADDRESS", cluster.address)
         connect()
         yield cluster
         ray.shutdown()
