@@ -1,4 +1,4 @@
-r"""Store a fine-tuned teacher's logits for the texts of a GLUE file.
+r"""Store a fine-tuned teacher's logits for the texts of GLUE files.
 
     python distill/teacher_logits.py --teacher runs/teacher --input_file SST-2/train.tsv \
         --output_file distill/sst2_logits.npz
@@ -23,7 +23,7 @@ import torch
 from convbert.command.flags import int_at_least, make_parser
 from convbert.command.start import run_main
 from convbert.training.teacher_logits import file_sha256, write_teacher_logits
-from distill.data import read_rows
+from distill.data import Rows, read_rows
 from distill.torch_classifier import Encoder, accuracy, load_classifier, predict_logits
 from paddlenlp.transformers.checkpoint import read_json
 from paddlenlp.utils.errors import UserError
@@ -35,7 +35,12 @@ TEACHER_SETTINGS = ("learning_rate", "batch_size", "steps", "frozen_layers", "se
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("--teacher", required=True, help="folder that teacher.py wrote")
-    parser.add_argument("--input_file", required=True, help="TSV file with a column 'sentence'")
+    parser.add_argument(
+        "--input_file",
+        action="append",
+        required=True,
+        help="TSV file with a column 'sentence'; of a further one only the texts that are new",
+    )
     parser.add_argument("--output_file", required=True, help="the .npz file to write")
     parser.add_argument("--rows_at_once", type=int_at_least(1), default=2048, help="between saves")
     parser.add_argument("--threads", type=int_at_least(1), default=2)
@@ -59,6 +64,18 @@ def predict_in_parts(
     return done
 
 
+def new_texts(paths: Sequence[str]) -> list[tuple[str, Rows]]:
+    """The rows of each file without the texts of the files before it."""
+    found, seen = [], set()
+    for path in paths:
+        rows = read_rows(path)
+        new = [row for row, text in enumerate(rows.texts) if text not in seen]
+        seen.update(rows.texts)
+        chosen = Rows([rows.texts[row] for row in new], [rows.labels[row] for row in new])
+        found.append((path, chosen))
+    return found
+
+
 def teacher_facts(metrics_file: Path) -> dict:
     """What teacher.py recorded about accuracy and settings; no paths of the machine it ran on."""
     if not metrics_file.exists():
@@ -74,22 +91,27 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(args.threads)
     if not os.path.isdir(args.teacher):
         raise UserError("file-missing", f"--teacher {args.teacher} is not a directory")
-    rows = read_rows(args.input_file)
+    files = new_texts(args.input_file)
+    texts = [text for _, rows in files for text in rows.texts]
     model, encoder = load_classifier(args.teacher), Encoder(args.teacher)
     part_file = Path(f"{args.output_file}.part.npz")
-    logits = predict_in_parts(model, encoder, rows.texts, part_file, args.rows_at_once)
+    logits = predict_in_parts(model, encoder, texts, part_file, args.rows_at_once)
+    inputs, first = [], 0
+    for path, rows in files:
+        inputs.append({"sha256": file_sha256(path), "new_texts": len(rows)})
+        labelled = [row for row, label in enumerate(rows.labels) if label >= 0]
+        if labelled:
+            own = logits[first : first + len(rows)]
+            share = accuracy(own[labelled], [rows.labels[row] for row in labelled])
+            inputs[-1]["accuracy"] = share
+            print(f"{path}: accuracy {share:.4f} of {len(labelled)} rows")
+        first += len(rows)
     made_from = {
-        "input_sha256": file_sha256(args.input_file),
-        "input_rows": len(rows),
+        "inputs": inputs,
         "teacher_sha256": file_sha256(Path(args.teacher) / "model.safetensors"),
         "teacher": teacher_facts(Path(args.teacher) / "metrics.json"),
     }
-    labelled = [row for row, label in enumerate(rows.labels) if label >= 0]
-    if labelled:
-        share = accuracy(logits[labelled], [rows.labels[row] for row in labelled])
-        made_from["accuracy"] = share
-        print(f"accuracy {share:.4f} of {len(labelled)} rows")
-    write_teacher_logits(args.output_file, rows.texts, logits, made_from)
+    write_teacher_logits(args.output_file, texts, logits, made_from)
     part_file.unlink()
 
 
