@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--teacher", required=True, help="folder with weights and tokenizer.json")
     parser.add_argument("--data_dir", required=True, help="folder that split.py wrote")
     parser.add_argument("--output_dir", required=True, help="folder to write")
-    parser.add_argument("--variants", type=int_at_least(1), default=5, help="of each sentence")
+    parser.add_argument("--variants", type=int_at_least(1), default=2, help="of each sentence")
     parser.add_argument("--share", type=float_in(0, 1), default=0.3, help="of the words, replaced")
     parser.add_argument("--neighbours", type=int_at_least(1), default=15)
     parser.add_argument("--seed", type=int_at_least(0), default=42)

@@ -1,8 +1,9 @@
 """The held-out part of SST-2, its folder, and the count of overlaps."""
 
+import numpy as np
 import pytest
 
-from distill import data, overlap
+from distill import augment, data, overlap
 from tests.helpers.errors import raises_code
 
 SENTENCES = [f"the film number {n} is good and long" for n in range(14)]
@@ -45,7 +46,12 @@ def test_overlap_ignores_case_and_punctuation():
     counts = overlap.count_overlap(
         texts, ["a good film , really .", "one of a very good long film"]
     )
-    assert counts == {"equal": 1, "sentences_found": 1, "long_phrases_of_sentences": 1}
+    assert counts == {
+        "equal": 1,
+        "sentences_found": 1,
+        "long_sentences_found": 0,
+        "long_phrases_of_sentences": 1,
+    }
 
 
 @pytest.fixture
@@ -73,6 +79,18 @@ def test_more_texts_with_a_dev_sentence_fail_the_check(run_script, sst2_folder, 
         more.write_text(content, encoding="utf-8")
         flags = (f"--data_dir={sst2_folder}", f"--input_file={more}")
         assert run_script("distill/overlap.py", *flags).returncode == status
+
+
+def test_words_are_replaced_by_near_whole_words():
+    vocabulary = ["[PAD]", "good", "great", "##s", "table", "fine", "!"]
+    table = np.array([[0, 1], [1, 0], [1, 0.1], [1, 0], [0, 1], [1, 0.3], [1, 0]], np.float32)
+    near = augment.nearest_words(table, vocabulary, ["good", "absent", "!"], 2)
+    assert near == {"good": ["great", "fine"]}
+    random = np.random.default_rng(0)
+    text = "good and good !"
+    assert augment.replace_words(text, near, 0.0, random) == text
+    variants = {augment.replace_words(text, near, 1.0, random) for _ in range(40)}
+    assert variants == {f"{a} and {b} !" for a in near["good"] for b in near["good"]}
 
 
 @pytest.mark.parametrize(
