@@ -34,8 +34,9 @@ SENTENCES = {
 }  # fmt: skip
 PAGE = """# Gallery
 
-What a trained classifier does with three sentences. The pictures and this page are made by
-`python docs/draw_gallery.py`, here with {model}; `python tools/visualize.py` draws any other text.
+What a trained classifier does with three sentences: {model}. The
+pictures and this page are made by `python docs/draw_gallery.py`; `python tools/visualize.py` draws
+any other text.
 
 How to read them: the effects are in units of the margin, the logit of the answer less the mean of
 the others. A positive effect speaks for the answer, a negative one against it. *Integrated
