@@ -5,4 +5,6 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/_env.sh"
 
 python="$(project_python)"
-exec "$python" "$ROOT/tools/export_model.py" --model_path ./convbert_base_outputs/best.pdparams "$@"
+model=(--model_path ./convbert_base_outputs/best.pdparams)
+[ -d "${model[1]}" ] || model=() # then the bundled model is used
+exec "$python" "$ROOT/tools/export_model.py" "${model[@]}" "$@"

@@ -5,4 +5,6 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/_env.sh"
 
 python="$(project_python)"
-exec "$python" "$ROOT/deploy/inference_python/infer.py" --model_dir ./convbert_infer "$@"
+model=(--model_dir ./convbert_infer)
+[ -d "${model[1]}" ] || model=() # then the bundled model is used
+exec "$python" "$ROOT/deploy/inference_python/infer.py" "${model[@]}" "$@"

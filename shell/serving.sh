@@ -2,6 +2,7 @@
 # Serve the exported model with Paddle Serving: bash shell/serving.sh setup|convert|start|stop|restart|status
 #   setup    install the packages for serving into .venv
 #   convert  convbert_infer -> deploy/serving_python/convbert_server (flags: tools/export_serving_model.py)
+#            where convbert_infer is missing: the bundled model
 #   start    start in the background, return when ready (flags: deploy/serving_python/web_service.py)
 set -euo pipefail
 # shellcheck source=shell/_env.sh
@@ -25,7 +26,9 @@ setup() {
 
 # Both default folders are beside the config; flags of the user come later and override them.
 convert() {
-    exec "$(project_python)" "$ROOT/tools/export_serving_model.py" --dirname "$ROOT/convbert_infer" \
+    local model=(--dirname "$ROOT/convbert_infer")
+    [ -d "${model[1]}" ] || model=() # then the bundled model is used
+    exec "$(project_python)" "$ROOT/tools/export_serving_model.py" "${model[@]}" \
         --serving_server "$ROOT/$SERVING/convbert_server" \
         --serving_client "$ROOT/$SERVING/convbert_client" "$@"
 }

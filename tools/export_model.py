@@ -14,12 +14,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from convbert.command.flags import make_parser
 from convbert.command.start import run_main, start_paddle
+from convbert.inference.default_model import default_checkpoint
 
 
 def parse_args(argv=None) -> argparse.Namespace:
     """Parse the command line."""
     parser = make_parser(__doc__)
-    parser.add_argument("--model_path", required=True, help="checkpoint directory (best.pdparams)")
+    parser.add_argument("--model_path", help="checkpoint directory (default: the bundled model)")
     parser.add_argument(
         "--save_inference_dir",
         default="./convbert_infer",
@@ -37,7 +38,7 @@ def main(argv=None) -> None:
     paddle.set_device("cpu")  # the program runs anywhere; the check runs everywhere
     from convbert.inference.export import TOLERANCE, export_checkpoint
 
-    rows = export_checkpoint(args.model_path, args.save_inference_dir)
+    rows = export_checkpoint(args.model_path or default_checkpoint(), args.save_inference_dir)
     for engine, shape, difference in rows:
         print(f"check {engine:<6} {shape:>8}: largest difference of the logits {difference:.1e}")
     print(f"all within {TOLERANCE:.0e} of the dygraph model")

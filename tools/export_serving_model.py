@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from convbert.command.flags import make_parser
 from convbert.command.start import run_main, start_paddle
+from convbert.inference.default_model import default_export
 from convbert.serving.served_model import convert
 
 
@@ -24,7 +25,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     """Parse the command line."""
     parser = make_parser(__doc__)
     add = parser.add_argument
-    add("--dirname", required=True, help="exported directory (convbert_infer)")
+    add("--dirname", help="exported directory (default: the bundled model, exported once)")
     add("--model_filename", help="program in it (inference.pdmodel, or .json of Paddle 3)")
     add("--params_filename", help="parameters in it (inference.pdiparams)")
     add("--serving_server", default="serving_server", help="folder for the server (%(default)s)")
@@ -37,7 +38,7 @@ def main(argv=None) -> None:
     args = parse_args(argv)
     start_paddle()
     config = convert(
-        args.dirname,
+        args.dirname or default_export(),
         args.serving_server,
         args.serving_client,
         args.model_filename,

@@ -16,13 +16,14 @@ from convbert.command.flags import add_device_flag, make_parser
 from convbert.command.machine import use_device
 from convbert.command.start import run_main, start_paddle
 from convbert.inference.classify import classify_and_report
+from convbert.inference.default_model import default_checkpoint
 from convbert.inference.flags import add_text_flags, check_text_flags, read_texts
 
 
 def parse_args(argv=None) -> argparse.Namespace:
     """Parse the command line."""
     parser = make_parser(__doc__, heading="engine")
-    parser.add_argument("--model_path", required=True, help="checkpoint directory (best.pdparams)")
+    parser.add_argument("--model_path", help="checkpoint directory (default: the bundled model)")
     add_device_flag(parser)
     add_text_flags(parser, npy="output_predict_engine.npy")
     return parser.parse_args(argv)
@@ -36,13 +37,13 @@ def main(argv=None) -> None:
     use_device(args.device)
     from convbert.inference.dygraph import dygraph_runner, load_classifier
 
-    model, processor = load_classifier(args.model_path, args.max_seq_len)
+    model, processor = load_classifier(args.model_path or default_checkpoint(), args.max_seq_len)
     classify_and_report(
         read_texts(args),
         processor,
         dygraph_runner(model),
         args,
-        lambda _, answer: f"label_id: {answer.label_id}, prob: {answer.prob}",
+        lambda _, answer: str(answer),
     )
 
 

@@ -93,6 +93,7 @@ class Report:
     """What is kept of a run: the answers, and how many matched the true labels."""
 
     label_ids: list[int] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
     probs: list[float] = field(default_factory=list)
     judged: int = 0
     correct: int = 0
@@ -105,6 +106,7 @@ class Report:
     def add(self, row: Row, prediction: Prediction) -> None:
         """Count one answer."""
         self.label_ids.append(prediction.label_id)
+        self.labels.append(prediction.label)
         self.probs.append(prediction.prob)
         if row.label_id is not None:
             self.judged += 1
@@ -156,7 +158,7 @@ def classify_and_report(
 
 def answer_line(row: Row, prediction: Prediction) -> str:
     """What the inference command prints for a text."""
-    return f"text: {row.text}, label_id: {prediction.label_id}, prob: {prediction.prob}"
+    return f"text: {row.text}, {prediction}"
 
 
 def _as_json(row: Row, prediction: Prediction) -> dict:

@@ -27,7 +27,7 @@ def client_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--text", help=f"sentence to send (default: {DEFAULT_SENTENCE!r})")
     parser.add_argument("--input_file", help="send each line of this file, '-' for standard input")
     parser.add_argument(
-        "--output_file", help="also write the answers as JSON lines: text, label_id, prob"
+        "--output_file", help="also write the answers as JSON lines: text, label_id, prob, label"
     )
     parser.add_argument(
         "--timeout",
@@ -61,20 +61,20 @@ def send_all(args: argparse.Namespace, send: Callable[[str, int], object]) -> in
     for log_id, row in enumerate(read_texts(args), start=FIRST_LOG_ID):
         try:
             answer = send(row.text, log_id)
-            label_id, prob = label_of(answer)
+            answered = answer_of(answer)
         except CallError as error:
             print(f"error: {row.where}: {error}", file=sys.stderr)
             return EXIT_FAILED
         print(answer, flush=True)
-        lines.append(json.dumps({"text": row.text, "label_id": label_id, "prob": prob}) + "\n")
+        lines.append(json.dumps({"text": row.text, **answered}, ensure_ascii=False) + "\n")
     if args.output_file:
         with atomic_write(args.output_file) as file:
             file.writelines(lines)
     return 0
 
 
-def label_of(body: object) -> tuple[int, float]:
-    """Return label id and probability of an answer for one text.
+def answer_of(body: object) -> dict[str, object]:
+    """Return ``label_id``, ``prob`` and, where the model has names, ``label`` of an answer.
 
     Raises:
         CallError: the answer is an error, has no label, or is not of Paddle Serving's form.
@@ -84,7 +84,10 @@ def label_of(body: object) -> tuple[int, float]:
     if body["err_no"] != 0:
         raise CallError(f"err_no {body['err_no']}: {body.get('err_msg', '')}")
     try:
-        (label_id,), (prob,) = map(json.loads, body["value"])
+        answered = {}
+        for name, value in zip(body["key"], body["value"]):
+            (answered[name],) = json.loads(value)
+        names = ("label_id", "prob", *(["label"] if "label" in answered else []))
+        return {name: answered[name] for name in names}
     except (KeyError, TypeError, ValueError):
         raise CallError(f"the answer contains no label: {body}") from None
-    return label_id, prob

@@ -7,10 +7,13 @@ asks for two answers.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from enum import IntEnum
 
 import numpy as np
+
+from convbert.text.processing import Prediction
 
 SERVICE_NAME = "convbert"
 TEXT_KEY, PAIR_KEY = "text", "text_pair"
@@ -98,10 +101,16 @@ def answer(
     }
 
 
-def pack_predictions(label_ids: Sequence[int], probs: Sequence[float]) -> dict[str, str]:
-    """Return the two values of an answer, as text: ``[0, 1]`` and ``[0.9959195, 0.5]`` (float32).
+def pack_predictions(predictions: Sequence[Prediction]) -> dict[str, str]:
+    """Return the values of an answer, as JSON: ``[0, 1]`` and ``[0.9959195, 0.5]`` (float32).
 
-    NumPy 2 would print its scalars with their type, so each is turned into text by itself.
+    A model whose labels have names adds ``label``: ``["negative", "positive"]``. NumPy 2 would
+    print its scalars with their type, so each is turned into text by itself.
     """
-    shown = ", ".join(str(np.float32(prob)) for prob in probs)
-    return {"label_id": str([int(label) for label in label_ids]), "prob": f"[{shown}]"}
+    shown = ", ".join(str(np.float32(prediction.prob)) for prediction in predictions)
+    label_ids = [prediction.label_id for prediction in predictions]
+    packed = {"label_id": str(label_ids), "prob": f"[{shown}]"}
+    if any(prediction.is_named for prediction in predictions):
+        names = [prediction.label for prediction in predictions]
+        packed["label"] = json.dumps(names, ensure_ascii=False)
+    return packed

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from google.protobuf import text_format
 
+from convbert.inference.default_model import cached_product, default_export
 from convbert.inference.engines import INPUTS
 from convbert.inference.engines.openvino import MODEL_FILES
 from convbert.inference.engines.paddle_inference import find_program
@@ -81,6 +82,18 @@ def _describe(entry, variable: Variable, type_field: str) -> None:
     setattr(entry, type_field, _TYPE_NUMBERS.get(variable.dtype, -1))
     fixed = [size for size in variable.shape if size >= 0]
     entry.shape.extend([-1] if entry.is_lod_tensor else fixed)
+
+
+def default_served() -> str:
+    """Return the directory of the bundled classifier as a served model, made by the first call.
+
+    Raises:
+        UserError: as `default_model.default_export`.
+    """
+    exported, script = default_export(), "tools/export_serving_model.py"
+    client = ["--serving_client", f"{exported}-client"]  # a by-product
+    flags = ["--dirname", exported, *client, "--serving_server"]
+    return cached_product("served", exported, script, *flags)
 
 
 def convert(

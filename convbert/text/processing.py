@@ -35,6 +35,16 @@ class Prediction:
     prob: float
     label: str = ""
 
+    @property
+    def is_named(self) -> bool:
+        """Whether the label has a name that says more than its id."""
+        return self.label not in ("", str(self.label_id))
+
+    def __str__(self) -> str:
+        """What the commands print: ``label_id: 1, prob: 0.99``, then the label's name if any."""
+        name = f", label: {self.label}" if self.is_named else ""
+        return f"label_id: {self.label_id}, prob: {self.prob}{name}"
+
 
 class TextProcessor:
     """Encodes texts for the model and decodes its logits.

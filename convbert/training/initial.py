@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from convbert.text.processing import TextProcessor
 from convbert.training.settings import TrainConfig
 from paddlenlp.transformers import (
@@ -13,6 +11,7 @@ from paddlenlp.transformers import (
 )
 from paddlenlp.transformers.checkpoint import CONFIG_FILE, read_json
 from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.hub import local_model
 
 
 def open_tokenizer(config: TrainConfig, label_names: tuple[str, ...] | None) -> ConvBertTokenizer:
@@ -53,9 +52,10 @@ def initial_model(
 
 
 def _named_size(source: str, **overrides) -> ConvBertConfig:
-    """The size of a published model, of a checkpoint directory or of a model_config.json."""
-    if os.path.isdir(source):
-        source = os.path.join(source, CONFIG_FILE)
+    """The size of a known model, of a checkpoint directory or of a model_config.json."""
+    directory = local_model(source)
+    if directory is not None:
+        source = str(directory / CONFIG_FILE)
     if source.endswith(".json"):
         return ConvBertConfig.from_dict(read_json(source), **overrides)
     return ConvBertConfig.preset(source, **overrides)

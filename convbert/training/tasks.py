@@ -63,7 +63,7 @@ class Task:
 
 def _glue(name: str, metric: str = "Accuracy", selection: str = "acc", **defaults: Any) -> Task:
     facts = GLUE_TASKS[name]
-    labels = tuple(facts.labels) if facts.labels else None
+    labels = facts.label_names or facts.labels
     dev_splits = tuple(split for split in facts.splits if split.startswith("dev"))
     return Task(name, labels, metric, selection, dev_splits, defaults)
 

@@ -19,6 +19,7 @@ from convbert.command.flags import add_bool_flag, int_at_least, make_parser
 from convbert.command.machine import default_threads
 from convbert.command.start import run_main, start_paddle
 from convbert.inference.classify import Report, Timings, answer_line, classify_and_report
+from convbert.inference.default_model import default_export
 from convbert.inference.engines import Engine
 from convbert.inference.exported import open_exported
 from convbert.inference.flags import (
@@ -37,7 +38,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     """Parse the command line."""
     parser = make_parser(__doc__, heading="engine")
     add = parser.add_argument
-    add("--model_dir", required=True, help="exported directory (convbert_infer)")
+    add("--model_dir", help="exported directory (default: the bundled model, exported once)")
     add_text_flags(parser, npy="output_inference_engine.npy")
     add_engine_flags(parser)
     add_bool_flag(parser, "--benchmark", False, "print the time of each stage (%(default)s)")
@@ -54,7 +55,8 @@ def main(argv=None) -> None:
     threads = options.cpu_threads or default_threads()
     if options.engine == "paddle":
         start_paddle(threads)
-    engine, processor = open_exported(args.model_dir, options, args.max_seq_len)
+    model_dir = args.model_dir or default_export()
+    engine, processor = open_exported(model_dir, options, args.max_seq_len)
     warm_up(engine, args.warmup)
     with output_json(args.save_results) as results:
         timings = Timings()
@@ -90,6 +92,7 @@ def summarize(
         "texts": len(report.label_ids),
         "accuracy": report.accuracy,
         "label_id": report.label_ids,
+        "label": report.labels,
         "prob": report.probs,
         "seconds": {
             "preprocess": timings.preprocess,

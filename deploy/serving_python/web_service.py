@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -22,6 +23,7 @@ from convbert.command.start import run_main
 from convbert.serving import serving_packages
 
 HERE = Path(__file__).resolve().parent
+CONFIG = str(HERE / "config.yml")
 LOOPBACK = "127.0.0.1"
 
 
@@ -29,7 +31,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     """Parse the command line."""
     parser = make_parser(__doc__, heading="service")
     add = parser.add_argument
-    add("--config", default=str(HERE / "config.yml"), help="settings (%(default)s)")
+    add("--config", default=CONFIG, help="settings (%(default)s)")
     add(
         "--opt",
         nargs="+",
@@ -38,7 +40,11 @@ def parse_args(argv=None) -> argparse.Namespace:
         metavar="KEY=VALUE",
         help="settings that win over --config",
     )
-    add("--model_dir", help="served model (convbert_server beside the config)")
+    add(
+        "--model_dir",
+        help="served model (convbert_server beside the config; where that is missing, the bundled "
+        "model)",
+    )
     add("--host", default=LOOPBACK, help="address of the HTTP front end (%(default)s)")
     add("--port", type=int, help="port of the HTTP front end (http_port of the config)")
     add("--rpc_host", default=LOOPBACK, help="address of the gRPC server (%(default)s)")
@@ -54,11 +60,16 @@ def read_settings(args: argparse.Namespace):
     """Return the `Settings` with the flags applied."""
     with serving_packages():
         from convbert.serving.config import load_settings
+        from convbert.serving.served_model import default_served
 
     overrides = list(args.opt)
     overrides += [f"http_port={args.port}"] if args.port is not None else []
     overrides += [f"rpc_port={args.rpc_port}"] if args.rpc_port is not None else []
-    return load_settings(args.config, overrides, args.model_dir, args.host, args.rpc_host)
+    settings = load_settings(args.config, overrides, args.model_dir, args.host, args.rpc_host)
+    shipped = args.config == CONFIG and args.model_dir is None
+    if shipped and not os.path.exists(settings.model_dir):
+        return replace(settings, model_dir=default_served())
+    return settings
 
 
 def run_service(args: argparse.Namespace, settings, argv) -> int:

@@ -34,13 +34,18 @@ class Split:
 
 @dataclass(frozen=True)
 class GlueTask:
-    """One task. ``labels`` is None for regression with scores in 0 to 5."""
+    """One task.
+
+    ``labels`` are those in the files, None for regression with scores in 0 to 5; ``label_names``
+    say what they mean where the files only number them.
+    """
 
     folder: str
     downloads: tuple[tuple[str, str], ...]  # (address below the hub or whole, MD5)
     splits: dict[str, Split]
     labels: tuple[str, ...] | None
     pair: bool = True
+    label_names: tuple[str, ...] | None = None
     bad_rows: int = 0  # rows of a wrong column count that are skipped before it is an error
 
 
@@ -69,6 +74,7 @@ GLUE_TASKS: dict[str, GlueTask] = {
         },
         labels=_BINARY,
         pair=False,
+        label_names=("negative", "positive"),
     ),
     "mrpc": GlueTask(
         folder="MRPC",

@@ -12,7 +12,7 @@ from paddlenlp.transformers import checkpoint
 from paddlenlp.transformers.tokenizer_settings import padding_id
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_path, atomic_write
-from paddlenlp.utils.hub import pretrained_file
+from paddlenlp.utils.hub import local_model, pretrained_file
 from paddlenlp.utils.log import get_logger
 from paddlenlp.utils.products import add_to_manifest, verify
 
@@ -21,11 +21,10 @@ def resolve_checkpoint(name_or_dir: str) -> str:
     """Return a local checkpoint directory, downloading a published model into the cache.
 
     Raises:
-        UserError: neither a directory nor a published name, or the download failed.
+        UserError: neither a directory nor a known name, or the download failed.
     """
-    if os.path.isdir(name_or_dir):
-        return name_or_dir
-    return str(pretrained_file(name_or_dir, checkpoint.WEIGHTS_FILE).parent)
+    directory = local_model(name_or_dir)
+    return str(directory or pretrained_file(name_or_dir, checkpoint.WEIGHTS_FILE).parent)
 
 
 class PretrainedModel(nn.Layer):
@@ -73,8 +72,8 @@ class PretrainedModel(nn.Layer):
         """Build the model of a checkpoint and fill it.
 
         Args:
-            name_or_dir: a published name, or a checkpoint directory in the layout of this library,
-                of PaddleNLP or of transformers (``pytorch_model.bin`` needs torch).
+            name_or_dir: a bundled or published name, or a checkpoint directory in the layout of
+                this library, of PaddleNLP or of transformers (``pytorch_model.bin`` needs torch).
             new_head: a checkpoint without this model's head (a pretrained body) starts with a
                 random one and says so, and heads that it does not have are left out; False:
                 both are errors.
@@ -91,7 +90,8 @@ class PretrainedModel(nn.Layer):
 
     @classmethod
     def _read(cls, name: str, directory: str, overrides: dict[str, Any]):
-        published = not os.path.isdir(name)  # upstream publishes weights without a configuration
+        # Upstream publishes weights without a configuration.
+        published = local_model(name) is None
         if not published:
             verify(directory)
         config_file, weights_file = checkpoint.find_files(directory, config_optional=published)

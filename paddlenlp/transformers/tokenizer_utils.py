@@ -30,7 +30,7 @@ from paddlenlp.transformers.tokenizer_settings import (
 from paddlenlp.transformers.vocabulary import find_vocab, read_vocab
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import PathLike, atomic_write
-from paddlenlp.utils.hub import PRETRAINED_MODELS, pretrained_file
+from paddlenlp.utils.hub import PRETRAINED_MODELS, local_model, pretrained_file
 from paddlenlp.utils.products import add_to_manifest
 from paddlenlp.utils.text import without_surrogates
 
@@ -127,7 +127,7 @@ class WordPieceTokenizer(TokenizerCalls):
 
     @classmethod
     def from_pretrained(cls, name_or_dir: PathLike, **overrides: Any) -> "WordPieceTokenizer":
-        """Open the tokenizer files of a directory, or of a published model.
+        """Open the tokenizer files of a directory, or of a bundled or published model.
 
         Args:
             name_or_dir: a directory, or a name such as "convbert-base" (downloads its vocab.txt).
@@ -136,8 +136,8 @@ class WordPieceTokenizer(TokenizerCalls):
         Raises:
             UserError: neither a directory nor a known name, or files that cannot be used.
         """
-        directory = Path(name_or_dir)
-        if not directory.is_dir():
+        directory = local_model(name_or_dir)
+        if directory is None:
             return cls(pretrained_file(str(name_or_dir), VOCAB_FILE), **overrides)
         return cls(find_vocab(directory), **{**read_settings(directory), **overrides})
 

@@ -1,10 +1,18 @@
-"""Upstream's published models: their names, and fetching one of their files."""
+"""Models by name: those bundled with this repository, and those that upstream publishes."""
 
 from pathlib import Path
 
 from paddlenlp.utils.download import fetch
 from paddlenlp.utils.env import hub_url, model_home
 from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.files import PathLike
+
+_ROOT = Path(__file__).resolve().parents[2]
+DEFAULT_MODEL = "convbert-mini-sst2"  # a classifier: what the commands use when no model is given
+# Each is a checkpoint directory models/<name>.
+BUNDLED_MODELS = (DEFAULT_MODEL, "convbert-mini")
+# What shell/quickstart.sh trains; it stands for the default model where that is not bundled.
+_STAND_IN = _ROOT / "quickstart_outputs" / "checkpoint" / "best.pdparams"
 
 # name -> folder below <hub>/paddlenlp/models/transformers
 PRETRAINED_MODELS = {
@@ -12,6 +20,27 @@ PRETRAINED_MODELS = {
     "convbert-medium-small": "convbert/convbert-medium-small",
     "convbert-small": "convbert/convbert-small",
 }
+
+
+def bundled_model(name: str = DEFAULT_MODEL, stand_in: bool = True) -> Path | None:
+    """Return the directory of a bundled model; None where this checkout does not have it.
+
+    Args:
+        name: one of `BUNDLED_MODELS`; with another name the result is None.
+        stand_in: for the default model also accept the small one of shell/quickstart.sh.
+    """
+    places = [_ROOT / "models" / name] if name in BUNDLED_MODELS else []
+    places += [_STAND_IN] if stand_in and name == DEFAULT_MODEL else []
+    return next((place for place in places if place.is_dir()), None)
+
+
+def local_model(name_or_dir: PathLike) -> Path | None:
+    """Return the directory of a checkpoint: the one named, or of the bundled model of that name.
+
+    None: it is neither, so it has to be a published model.
+    """
+    directory = Path(name_or_dir)
+    return directory if directory.is_dir() else bundled_model(str(name_or_dir))
 
 
 def pretrained_file(name: str, filename: str) -> Path:
@@ -25,10 +54,11 @@ def pretrained_file(name: str, filename: str) -> Path:
         UserError: unknown name (lists the known ones), or the download failed.
     """
     if name not in PRETRAINED_MODELS:
+        found = [bundled for bundled in BUNDLED_MODELS if bundled_model(bundled)]
         raise UserError(
             "model-name",
-            f"'{name}' is neither a directory nor a published model: give a directory or one of "
-            + ", ".join(PRETRAINED_MODELS),
+            f"'{name}' is neither a directory nor a bundled or published model: give a directory "
+            f"or one of {', '.join([*found, *PRETRAINED_MODELS])}",
         )
     return fetch(
         f"{hub_url()}/paddlenlp/models/transformers/{PRETRAINED_MODELS[name]}/{filename}",

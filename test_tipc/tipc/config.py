@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.hub import PRETRAINED_MODELS
+from paddlenlp.utils.hub import BUNDLED_MODELS, PRETRAINED_MODELS
 from paddlenlp.utils.products import verify
 from tipc.formats import AUTO, FORMATS, MODES, NULL, SCRIPT, SET_BY_RUNNER, TRAIN_BENCHMARK, Slot
 
@@ -113,7 +113,10 @@ class Config:
             UserError: "file-missing" or "file-damaged", with the line.
         """
         path = Path(ROOT, value)
-        published = flag.endswith("name_or_path") and value in PRETRAINED_MODELS
+        published = flag.endswith("name_or_path") and value in (
+            *BUNDLED_MODELS,
+            *PRETRAINED_MODELS,
+        )
         if published or path in self._verified:
             return value
         made = PREPARED in path.parents

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from convbert.serving.clients import CallError, label_of
+from convbert.serving.clients import CallError, answer_of
 from tests.helpers.errors import assert_refused
 
 HTTP_CLIENT = "deploy/serving_python/pipeline_http_client.py"
@@ -55,12 +55,19 @@ def test_a_foreign_server_is_one_line(run_script, foreign_server, data):
 
 
 @pytest.mark.parametrize(
-    "value", [None, [], ["[1]"], ["[1, 2]", "[0.5]"], [1, 2], ["[1]", "x"], ["[1]", "[0.5]", "[2]"]]
+    "value", [None, [], ["[1]"], ["[1, 2]", "[0.5]"], [1, 2], ["[1]", "x"], ["[1]", "[0.5]", "[]"]]
 )
 def test_an_answer_without_one_label_and_probability_is_an_error(value):
-    assert label_of({"err_no": 0, "value": ["[1]", "[0.5]"]}) == (1, 0.5)
+    keys = ["label_id", "prob", "label"]
+    answered = {"label_id": 1, "prob": 0.5}
+    assert answer_of({"err_no": 0, "key": keys, "value": ["[1]", "[0.5]"]}) == answered
+    named = ["[1]", "[0.5]", '["positive"]']
+    assert answer_of({"err_no": 0, "key": keys, "value": named}) == {
+        **answered,
+        "label": "positive",
+    }
     with pytest.raises(CallError):
-        label_of({"err_no": 0, "value": value})
+        answer_of({"err_no": 0, "key": keys, "value": value})
 
 
 @pytest.mark.parametrize(

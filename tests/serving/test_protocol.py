@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ pytest.importorskip("grpc", reason="serving is not installed: bash shell/serving
 
 from convbert.serving.http.body import parse_body
 from convbert.serving.protocol import ErrNo, RequestError, pack_predictions, texts_of
+from convbert.text.processing import Prediction
 
 
 def test_a_body_keeps_its_fields():
@@ -99,9 +101,11 @@ def test_texts_and_pairs():
 
 
 def test_predictions_are_packed_as_the_first_release_printed_them():
-    probs = [float(np.float32(0.9959195)), 0.5]
-    packed = pack_predictions([0, 1], probs)
-    assert packed == {"label_id": "[0, 1]", "prob": "[0.9959195, 0.5]"}
+    predictions = [Prediction(0, float(np.float32(0.9959195)), "0"), Prediction(1, 0.5, "1")]
+    packed = {"label_id": "[0, 1]", "prob": "[0.9959195, 0.5]"}
+    assert pack_predictions(predictions) == packed
+    named = [replace(predictions[0], label="schlecht"), replace(predictions[1], label="schön")]
+    assert pack_predictions(named) == {**packed, "label": '["schlecht", "schön"]'}
 
 
 def run_beside_paddle_serving(code: str, folder) -> subprocess.CompletedProcess:

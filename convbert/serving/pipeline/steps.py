@@ -96,12 +96,11 @@ class ConvBertOp(Op):
             return {}, False, int(ErrNo.BAD_REQUEST), str(error)
 
     def postprocess(self, input_data, fetch_data, data_id=0, log_id=0):
-        """Return the label ids and probabilities of logits [B, C], as text."""
+        """Return label ids, probabilities and label names of logits [B, C], as text."""
         if isinstance(fetch_data, Exception):
             raise fetch_data  # Paddle Serving logs it, and answers with an error
         predictions = self._own.runner.processor.decode(fetch_data)
-        packed = pack_predictions([p.label_id for p in predictions], [p.prob for p in predictions])
-        return packed, None, ""
+        return pack_predictions(predictions), None, ""
 
     def start_with_process(self):
         """Start one process per worker and keep them for the server's watch."""

@@ -164,7 +164,7 @@ class Supervisor:
         while (left := start + self._start_timeout - time.monotonic()) > 0:
             with contextlib.suppress(RequestError):
                 response = await self._connection.predict(text_message("ready ?"), left)
-                if response.err_no == ErrNo.OK and list(response.key) == ["label_id", "prob"]:
+                if response.err_no == ErrNo.OK and list(response.key)[:2] == ["label_id", "prob"]:
                     self._failed_starts = 0
                     self._health.become(State.READY, f"after {time.monotonic() - start:.1f} s")
                     return

@@ -1,0 +1,92 @@
+"""The model that the commands use when none is given: the one bundled with this repository."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import filelock
+
+from paddlenlp.utils.env import ppnlp_home
+from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.files import ensure_writable_dir
+from paddlenlp.utils.hub import DEFAULT_MODEL, bundled_model
+from paddlenlp.utils.log import get_logger
+from paddlenlp.utils.products import sha256
+
+_ROOT = Path(__file__).resolve().parents[2]
+_PADDLE_PACKAGES = ("paddlepaddle", "paddlepaddle-gpu")
+
+
+def default_checkpoint() -> str:
+    """Return the bundled classifier's directory.
+
+    Raises:
+        UserError: this checkout does not have it.
+    """
+    directory = bundled_model()
+    if directory is None:
+        raise UserError(
+            "file-missing",
+            f"no model given, and models/{DEFAULT_MODEL} is missing: give a directory, or make a "
+            "small model with bash shell/quickstart.sh",
+        )
+    get_logger().info("no model given: using %s", directory)
+    return str(directory)
+
+
+def default_export() -> str:
+    """Return the directory of the exported bundled classifier, which the first call makes.
+
+    It is kept below ``$PPNLP_HOME``, under a name that changes with the checkpoint and with Paddle.
+
+    Raises:
+        UserError: there is no bundled model, the cache cannot be written, or the export failed.
+    """
+    checkpoint = default_checkpoint()
+    flags = ["--model_path", checkpoint, "--save_inference_dir"]
+    return cached_product("exported", checkpoint, "tools/export_model.py", *flags)
+
+
+def cached_product(kind: str, source: str, script: str, *flags: str) -> str:
+    """Return what a script makes of a directory, from the cache if it is there already.
+
+    The script runs in a process of its own: not every caller may import Paddle.
+
+    Args:
+        kind: first part of the name in the cache.
+        source: the directory that the script reads.
+        script: a script of this repository.
+        flags: its flags, of which the last one names the directory to write.
+    """
+    cache = ppnlp_home() / "default_model"
+    target = cache / f"{kind}-{_digest(Path(source))}"
+    if target.is_dir():
+        return str(target)
+    ensure_writable_dir(cache)
+    with filelock.FileLock(str(target.with_suffix(".lock"))):
+        if not target.is_dir():
+            get_logger().info("preparing it once: %s", target)
+            command = [sys.executable, str(_ROOT / script), *flags, str(target)]
+            if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
+                raise UserError("step-failed", f"{script} failed: see the lines above")
+    return str(target)
+
+
+def _digest(directory: Path) -> str:
+    digest = hashlib.sha256(_paddle_version().encode())
+    for file in sorted(path for path in directory.iterdir() if path.is_file()):
+        digest.update(f"{file.name} {sha256(file)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _paddle_version() -> str:
+    for package in _PADDLE_PACKAGES:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            continue
+    return "unknown"
