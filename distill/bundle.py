@@ -1,8 +1,9 @@
 """Put the best checkpoint of a run into models/, in half precision, with a manifest.
 
-    python distill/bundle.py --run_dir runs/classifier --output_dir models/convbert-mini-sst2 \
+Example:
+    python distill/bundle.py --model_path runs/classifier --output_dir models/convbert-mini-sst2 \
         --dev_file SST-2/dev.tsv
-    python distill/bundle.py --run_dir runs/convbert-mini/last/student \
+    python distill/bundle.py --model_path runs/convbert-mini/last/student \
         --output_dir models/convbert-mini
 
 With a file of labelled texts it compares the answers of both precisions. The same checkpoint gives
@@ -36,9 +37,8 @@ BATCH_SIZE = 32
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
-    add("--run_dir", required=True, help="--output_dir of a run, or a checkpoint directory")
+    add("--model_path", required=True, help="--output_dir of a run, or a checkpoint directory")
     add("--output_dir", required=True, help="folder to write, for example models/NAME")
     add("--label_names", metavar="NAME,NAME", help="by label id (default: those of the checkpoint)")
     add("--dev_file", help="tab-separated labelled texts, to compare both precisions on")
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Convert, compare, then write."""
     args = parse_args(argv)
     start_paddle()
-    run = Path(args.run_dir)
+    run = Path(args.model_path)
     source = run / BEST_DIR if (run / BEST_DIR).is_dir() else run
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)

@@ -93,7 +93,7 @@ class Load:
     def _is_right(self, text: str, answer: dict[str, Any]) -> bool:
         if self.expected is None:
             return True
-        label, prob = (json.loads(value)[0] for value in answer["value"])
+        label, prob = (json.loads(value)[0] for value in answer["value"][:2])
         expected = self.expected[text]
         return label == expected.label_id and abs(prob - expected.prob) <= 1e-5
 

@@ -66,8 +66,8 @@ def rpc(service):
 def values(answer):
     """The label ids and probabilities of an answer."""
     assert answer["err_no"] == 0, answer
-    assert answer["key"] == ["label_id", "prob"]
-    return [json.loads(value) for value in answer["value"]]
+    assert answer["key"] == ["label_id", "prob", "label"]
+    return [json.loads(value) for value in answer["value"][:2]]
 
 
 def test_the_answer_has_the_form_of_the_first_release(service):
@@ -76,6 +76,8 @@ def test_the_answer_has_the_form_of_the_first_release(service):
     assert list(answer) == ["err_no", "err_msg", "key", "value", "tensors"]
     assert re.fullmatch(r"\[\d\]", answer["value"][0])
     assert re.fullmatch(r"\[[01]\.\d+\]", answer["value"][1])
+    names = ["negative", "positive"]
+    assert json.loads(answer["value"][2]) == [names[int(answer["value"][0][1])]]
     assert (answer["err_msg"], answer["tensors"]) == ("", [])
 
 

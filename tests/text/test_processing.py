@@ -61,4 +61,7 @@ def test_logits_to_answers(processor):
     assert (first.label_id, first.label) == (1, "positive")
     assert first.prob == pytest.approx(0.75)
     assert second == Prediction(0, 1.0, "negative")
+    assert str(second) == "label_id: 0, prob: 1.0, label: negative"
+    assert str(Prediction(1, 0.5, "1")) == "label_id: 1, prob: 0.5"
+    assert str(Prediction(0, -2.5)) == "label_id: 0, prob: -2.5"
     assert processor.decode(np.array([[-2.5]])) == [Prediction(0, -2.5)]
