@@ -29,7 +29,7 @@ def open_own_data(config: TrainConfig) -> tuple[Task, dict[str, Examples]]:
             label that occurs only in the dev file.
     """
     table = read_table(config.train_file)
-    texts, labels = _read_columns(table, config)
+    texts, labels = read_columns(table, config)
     if config.regression:
         task = Task(OWN_DATA, None, "PearsonAndSpearman", "spearman")
     else:
@@ -40,7 +40,7 @@ def open_own_data(config: TrainConfig) -> tuple[Task, dict[str, Examples]]:
     train = Examples(texts, _label_ids(task, labels, table))
     if config.dev_file:
         dev_table = read_table(config.dev_file)
-        texts, labels = _read_columns(dev_table, config)
+        texts, labels = read_columns(dev_table, config)
         dev = Examples(texts, _label_ids(task, labels, dev_table))
     else:
         train, dev = _hold_out(train, task, config)
@@ -48,7 +48,16 @@ def open_own_data(config: TrainConfig) -> tuple[Task, dict[str, Examples]]:
     return task, {"train": train, "dev": dev}
 
 
-def _read_columns(table: Table, config: TrainConfig) -> tuple[list, list[str]]:
+def read_columns(table: Table, config: Any) -> tuple[list, list[str]]:
+    """Return the texts (or pairs) and the labels, as texts, of a table.
+
+    Args:
+        table: the table.
+        config: has ``text_column``, ``text_pair_column`` (either may be None) and ``label_column``.
+
+    Raises:
+        UserError: there is no such column, or a cell is empty (with its line).
+    """
     first = config.text_column or next(
         (name for name in TEXT_COLUMNS if name in table.columns), TEXT_COLUMNS[0]
     )

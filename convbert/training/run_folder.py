@@ -5,6 +5,7 @@ metrics.jsonl      one JSON object per printed line, appended while training
 metrics.json       the best evaluation and totals
 confusion.json     confusion matrix, precision, recall and F1 per class, of the best evaluation
 curve.png          loss and metric over the steps
+report.html        what tools/report.py wrote about the best checkpoint
 best.pdparams/     checkpoint directory with the best metric; replaced as a whole
 states/step-N/     everything needed to resume an unfinished run; removed when it has finished
 previous/1, 2...   the records of earlier runs into the same directory (not their weights)
@@ -40,12 +41,13 @@ LOG_FILE = "metrics.jsonl"
 SUMMARY_FILE = "metrics.json"
 CURVE_FILE = "curve.png"
 CONFUSION_FILE = "confusion.json"
+REPORT_FILE = "report.html"
 BEST_DIR = "best.pdparams"  # a directory, under upstream's name
 STATES_DIR = "states"
 MODEL_PART = "model"  # the checkpoint inside a state
 PREVIOUS_DIR = "previous"
 LOCK_FILE = ".lock"
-RECORDS = (ARGS_FILE, LOG_FILE, SUMMARY_FILE, CURVE_FILE, CONFUSION_FILE)
+RECORDS = (ARGS_FILE, LOG_FILE, SUMMARY_FILE, CURVE_FILE, CONFUSION_FILE, REPORT_FILE)
 
 
 @dataclass

@@ -1,0 +1,189 @@
+"""Write one HTML page about a classifier: curves, confusion, calibration, mistakes, lengths.
+
+Example:
+    python tools/report.py runs/reviews --input_file dev.csv --text_column review
+
+MODEL is the --output_dir of a training run or a checkpoint directory; without it, the bundled
+model. The page needs no other file. --json writes the same numbers, as a model card needs them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from convbert.command.flags import int_at_least, make_parser
+from convbert.command.start import run_main, start_paddle
+from convbert.inference import evaluation
+from convbert.inference import report_page as html
+from convbert.inference.default_model import default_checkpoint
+from convbert.inference.engines import EngineOptions
+from convbert.inference.exported import open_exported
+from convbert.text.reading import Row, with_label_ids
+from convbert.text.tables import read_table
+from convbert.training.own_data import read_columns
+from convbert.training.records import confusion, draw_curve
+from convbert.training.run_folder import ARGS_FILE, BEST_DIR, LOG_FILE, REPORT_FILE
+from paddlenlp.transformers.checkpoint import read_json
+from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.files import atomic_write, output_json
+
+INTERVAL_COLUMNS = ("interval", "texts", "confidence", "accuracy")
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = make_parser(__doc__, heading="output")
+    add = parser.add_argument
+    add("model", nargs="?", metavar="MODEL", help="training run or checkpoint directory")
+    add("--input_file", required=True, help="labelled texts: .csv, .tsv, .jsonl or .parquet")
+    add("--text_column", metavar="NAME", help="column of the texts (that of the training run)")
+    add("--text_pair_column", metavar="NAME", help="column of the second texts, for pairs")
+    add("--label_column", metavar="NAME", help="column of the true labels (label)")
+    add("--int8_dir", metavar="DIR", help="exported int8 model to compare the answers with")
+    add("--engine", choices=("openvino", "paddle"), default="openvino", help="runs --int8_dir")
+    add("--batch_size", type=int_at_least(1), default=32, help="texts run together (%(default)s)")
+    add("--mistakes", type=int_at_least(0), default=10, help="mistakes listed (%(default)s)")
+    add("--output_file", help=f"page to write ({REPORT_FILE} in the folder of the run, or here)")
+    add("--json", metavar="FILE", help="also write the numbers as JSON")
+    return parser.parse_args(argv)
+
+
+def main(argv=None) -> None:
+    """Answer the texts, measure, write."""
+    args = parse_args(argv)
+    start_paddle()
+    from convbert.inference.dygraph import dygraph_runner, load_classifier
+
+    run = Path(args.model) if args.model else None
+    is_run = run is not None and (run / BEST_DIR).is_dir()
+    checkpoint = str(run / BEST_DIR if is_run else run or default_checkpoint())
+    model, processor = load_classifier(checkpoint)
+    rows = labelled_rows(args, run if is_run else None, processor)
+    target = args.output_file or (run / REPORT_FILE if is_run else REPORT_FILE)
+    with output_json(args.json) as numbers, atomic_write(target) as file:
+        answers = evaluation.answer(rows, processor, dygraph_runner(model), args.batch_size)
+        names = names_of(processor)
+        numbers["input_file"] = Path(args.input_file).name
+        numbers.update(evaluation.measure(answers, names, args.mistakes))
+        numbers["confusion"] = confusion(answers.labels, answers.classes, names)
+        if args.int8_dir:
+            numbers["int8"] = evaluation.agreement(answers, int8_answers(args, rows))
+        file.write(whole_page(Path(checkpoint), run if is_run else None, numbers, answers, names))
+    calibration = numbers["calibration"]
+    print(f"accuracy: {numbers['accuracy']:.4f} ({numbers['right']} of {numbers['texts']})")
+    before, after = (
+        calibration["expected_calibration_error"],
+        calibration["error_after_temperature"],
+    )
+    print(f"expected calibration error: {before:.4f}, {after:.4f} after temperature scaling")
+    if args.int8_dir:
+        print(f"int8: {numbers['int8']['same_label']:.2%} same label")
+    print(f"wrote {target}")
+
+
+def labelled_rows(args: argparse.Namespace, run: Path | None, processor) -> list[Row]:
+    """Read the texts and their labels; columns that no flag names are those of the training.
+
+    Raises:
+        UserError: the file or a row cannot be used, or the model does not choose among classes.
+    """
+    saved = read_json(str(run / ARGS_FILE)) if run and (run / ARGS_FILE).is_file() else {}
+    for name in ("text_column", "text_pair_column", "label_column"):
+        setattr(args, name, getattr(args, name) or saved.get(name))
+    args.label_column = args.label_column or "label"
+    table = read_table(args.input_file)
+    texts, labels = read_columns(table, args)
+    rows = [Row(*row) for row in zip(texts, labels, table.places)]
+    return list(with_label_ids(rows, processor.label_names, processor.num_classes))
+
+
+def names_of(processor) -> list[str]:
+    """The label names by class id; the ids where the model has none."""
+    return processor.label_names or [str(number) for number in range(processor.num_classes)]
+
+
+def int8_answers(args: argparse.Namespace, rows: list[Row]):
+    """What the quantized export answers to the same texts."""
+    options = EngineOptions(engine=args.engine, precision="int8")
+    engine, processor = open_exported(args.int8_dir, options)
+    return evaluation.answer(rows, processor, engine.run, args.batch_size)
+
+
+def whole_page(checkpoint: Path, run: Path | None, numbers: dict, answers, names: list[str]) -> str:
+    """The whole page."""
+    accuracy = f"{numbers['accuracy']:.4f} ({numbers['right']} of {numbers['texts']})"
+    facts = {
+        "model": checkpoint.parent.name if checkpoint.name == BEST_DIR else checkpoint.name,
+        "texts": numbers["input_file"],
+        "accuracy": accuracy,
+    }
+    if "int8" in numbers:
+        int8 = numbers["int8"]
+        facts["int8"] = f"accuracy {int8['accuracy']:.4f}, same label {int8['same_label']:.2%}"
+    per_class = [
+        (name, row["precision"], row["recall"], row["f1"], int(row["support"]))
+        for name, row in numbers["confusion"]["per_class"].items()
+    ]
+    scores = html.table(("label", "precision", "recall", "F1", "texts"), per_class)
+    matrix = html.confusion_table(numbers["confusion"]["confusion"], names)
+    sections = [
+        *training_section(run),
+        ("Confusion", matrix + scores),
+        ("Calibration", calibration_section(numbers["calibration"])),
+        ("Mistakes with the highest probability", mistakes_section(numbers["mistakes"])),
+        (
+            "Length",
+            html.length_chart(answers.words, answers.right)
+            + html.group_table(numbers["by_length"]),
+        ),
+        ("Negation", html.group_table(numbers["by_negation"])),
+    ]
+    return html.page("ConvBERT report", facts, sections)
+
+
+def training_section(run: Path | None) -> list[tuple[str, str]]:
+    """Loss and metric over the steps; nothing for a bare checkpoint."""
+    log = run / LOG_FILE if run else None
+    if log is None or not log.is_file():
+        return []
+    try:
+        records = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        selection = read_json(str(run / "metrics.json"))["selection"]
+        picture = draw_curve(records, selection)
+    except (ValueError, KeyError, TypeError):
+        message = f"{log} is damaged: move it away to leave out the curves"
+        raise UserError("file-damaged", message) from None
+    return [("Training", html.image("png", picture, "loss and metric over the steps"))]
+
+
+def calibration_section(numbers: dict) -> str:
+    """Picture, table and explanation."""
+    rows = [
+        (f"{row['from']:.1f} to {row['to']:.1f}", row["texts"], row["confidence"], row["accuracy"])
+        for row in numbers["reliability"]
+    ]
+    explained = (
+        f"Expected calibration error {numbers['expected_calibration_error']:.4f}, in 10 intervals "
+        f"of confidence. With the logits divided by a temperature it is "
+        f"{numbers['error_after_temperature']:.4f}; each half of the texts is scaled with the "
+        f"temperature of the other half. All texts together give {numbers['temperature']:.2f}."
+    )
+    chart = html.reliability_chart(numbers["reliability"], numbers["reliability_after_temperature"])
+    return html.note(explained) + chart + html.table(INTERVAL_COLUMNS, rows)
+
+
+def mistakes_section(mistakes: list[dict]) -> str:
+    """The table of mistakes."""
+    if not mistakes:
+        return html.note("None.")
+    columns = ("text", "label", "answer", "prob")
+    return html.table(columns, [[row[name] for name in columns] for row in mistakes])
+
+
+if __name__ == "__main__":
+    run_main(main)
