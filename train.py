@@ -33,7 +33,7 @@ from convbert.training.data import BatchSampler, EncodedSplit, encode_split
 from convbert.training.own_data import open_own_data
 from convbert.training.records import Recorder
 from convbert.training.settings import TrainConfig
-from convbert.training.tasks import TASKS, Examples, Task, glue_examples
+from convbert.training.tasks import TASKS, Examples, Task, glue_examples, report_data
 from convbert.training.teacher_logits import teacher_logits_of
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.log import get_logger
@@ -158,10 +158,13 @@ def build(config: TrainConfig) -> Run:
 def open_data(config: TrainConfig) -> tuple[Task, dict[str, Examples]]:
     """Read the task and its splits, "train" first: the user's own files or a GLUE task."""
     if config.train_file:
-        return open_own_data(config)
-    task = TASKS[config.task_name]
-    splits = ("train", *task.dev_splits)
-    return task, {name: glue_examples(task.name, name, config.data_dir) for name in splits}
+        task, examples = open_own_data(config)
+    else:
+        task = TASKS[config.task_name]
+        splits = ("train", *task.dev_splits)
+        examples = {name: glue_examples(task.name, name, config.data_dir) for name in splits}
+    report_data(task, examples)
+    return task, examples
 
 
 class Update(NamedTuple):

@@ -11,7 +11,6 @@ from convbert.text.tables import Table, cell_label, cell_text, read_table
 from convbert.training.settings import TrainConfig
 from convbert.training.tasks import Examples, Task
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.log import get_logger
 
 TEXT_COLUMNS = ("text", "sentence")  # taken when --text_column is not given
 OWN_DATA = "own data"  # what the records call the task
@@ -44,7 +43,6 @@ def open_own_data(config: TrainConfig) -> tuple[Task, dict[str, Examples]]:
         dev = Examples(texts, _label_ids(task, labels, dev_table))
     else:
         train, dev = _hold_out(train, task, config)
-    _report(task, train, dev)
     return task, {"train": train, "dev": dev}
 
 
@@ -125,23 +123,3 @@ def _hold_out(examples: Examples, task: Task, config: TrainConfig) -> tuple[Exam
         Examples([texts[i] for i in sorted(part)], [labels[i] for i in sorted(part)])
         for part in (kept, held)
     )
-
-
-def _report(task: Task, train: Examples, dev: Examples) -> None:
-    """Log class balance, duplicates and overlap: what often explains a surprising accuracy."""
-    log = get_logger()
-    for name, (texts, labels) in (("train", train), ("dev", dev)):
-        if task.regression:
-            shown = f"scores from {min(labels):g} to {max(labels):g}"
-        else:
-            counts = Counter(labels)
-            shown = ", ".join(
-                f"'{label}' {counts[number]}" for number, label in enumerate(task.label_names)
-            )
-        log.info("%s: %d rows; %s", name, len(texts), shown)
-    repeated = len(train.texts) - len(set(train.texts))
-    shared = len(set(train.texts) & set(dev.texts))
-    if repeated:
-        log.warning("train: %d rows repeat the text of an earlier row", repeated)
-    if shared:
-        log.warning("%d texts of dev are also in train: the dev result is too optimistic", shared)

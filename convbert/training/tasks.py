@@ -6,11 +6,13 @@ the metrics and settings.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from paddlenlp.datasets import GLUE_TASKS, load_dataset
 from paddlenlp.transformers.tokenizer_utils import Text
+from paddlenlp.utils.log import get_logger
 
 
 class Examples(NamedTuple):
@@ -96,3 +98,32 @@ def glue_examples(name: str, split: str, data_dir: str | None = None) -> Example
     rows = [tuple(example[key] for key in keys) for example in examples]
     texts = [row if len(row) == 2 else row[0] for row in rows]
     return Examples(texts, [example["labels"] for example in examples])
+
+
+def report_data(task: Task, splits: dict[str, Examples]) -> None:
+    """Log class balance, duplicates and overlap: what often explains a surprising result.
+
+    Args:
+        task: what the labels mean.
+        splits: the examples by split, "train" first.
+    """
+    log, (train, *_) = get_logger(), splits.values()
+    for name, (texts, labels) in splits.items():
+        if task.regression:
+            shown = f"scores from {min(labels):g} to {max(labels):g}"
+        else:
+            counts = Counter(labels)
+            shown = ", ".join(
+                f"'{label}' {counts[number]}" for number, label in enumerate(task.label_names)
+            )
+        log.info("%s: %d rows; %s", name, len(texts), shown)
+    known = set(train.texts)
+    if len(known) < len(train.texts):
+        repeated = len(train.texts) - len(known)
+        log.warning("train: %d rows repeat the text of an earlier row", repeated)
+    for name, examples in list(splits.items())[1:]:
+        shared = len(known & set(examples.texts))
+        if shared:
+            log.warning(
+                "%d texts of %s are also in train: its result is too optimistic", shared, name
+            )

@@ -23,7 +23,7 @@ DOCUMENTS = [
     "deploy/inference_python/README.md",
 ]
 if sys.version_info < (3, 13):  # Paddle Serving does not run on 3.13
-    DOCUMENTS.append("deploy/serving_python/README.md")
+    DOCUMENTS += ["deploy/serving_python/README.md", "docs/tutorial.md"]
 # What differs between machines. Labels, steps, counts and names have to be as shown.
 MEASURED = re.compile(
     r"\d+\.\d+(e[+-]\d+)?|\d+ s\b"  # numbers with a fraction, seconds

@@ -116,6 +116,18 @@ def test_body_alone_starts_a_random_head(copy, capsys):
         ConvBertForSequenceClassification.from_pretrained(str(copy), new_head=False)
 
 
+def test_a_head_for_other_classes_is_replaced_by_a_random_one(copy, capsys):
+    load = ConvBertForSequenceClassification.from_pretrained
+    model = load(str(copy), num_classes=3)
+    assert "has no head" in capsys.readouterr().err
+    assert model.classifier.out_proj.bias.shape == [3]
+    np.testing.assert_array_equal(logits_of(model.convbert), logits_of(load(str(copy)).convbert))
+    with raises_code("weights", "classifier.out_proj.bias"):
+        load(str(copy), new_head=False, num_classes=3)
+    with raises_code("weights", "shape"):
+        load(str(copy), hidden_size=20)
+
+
 def test_discriminator_starts_a_classifier(tiny_config, tmp_path):
     """What pretraining leaves: its own head is dropped, the new one is random."""
     ConvBertDiscriminator(tiny_config).save_pretrained(str(tmp_path / "pretrained"))

@@ -97,7 +97,7 @@ def test_a_whole_run(train, tmp_path):
     # of equally good evaluations the last one is kept
     assert best["step"] == max(r["step"] for r in eval_log if r["acc"] == 1.0)
     model, processor = load_classifier(str(out / "best.pdparams"))
-    assert processor.label_names == ["0", "1"]
+    assert processor.label_names == ["negative", "positive"]
 
 
 def test_the_saved_weights_are_the_best_not_the_last(train, tmp_path):
@@ -329,7 +329,7 @@ def test_fine_tuning_starts_from_the_given_weights(train, tiny_checkpoint, tmp_p
     assert all(np.array_equal(before[name], after[name]) for name in before)
     # labels of the task, not those of the checkpoint it started from
     tokenizer = json.loads((tmp_path / "out/best.pdparams/tokenizer_config.json").read_text())
-    assert tokenizer["label_names"] == ["0", "1"]
+    assert tokenizer["label_names"] == ["negative", "positive"]
 
 
 def test_amp_has_no_effect_on_a_cpu(train, tmp_path):
