@@ -56,12 +56,7 @@ def read_columns(table: Table, config: Any) -> tuple[list, list[str]]:
     Raises:
         UserError: there is no such column, or a cell is empty (with its line).
     """
-    first = config.text_column or next(
-        (name for name in TEXT_COLUMNS if name in table.columns), TEXT_COLUMNS[0]
-    )
-    columns = [table.require(first)]
-    if config.text_pair_column:
-        columns.append(table.require(config.text_pair_column))
+    columns = text_columns(table, config)
     label_column = table.require(config.label_column)
     texts, labels = [], []
     for place, row in zip(table.places, table.rows):
@@ -69,6 +64,15 @@ def read_columns(table: Table, config: Any) -> tuple[list, list[str]]:
         texts.append(parts[0] if len(parts) == 1 else tuple(parts))
         labels.append(cell_label(row, label_column, place))
     return texts, labels
+
+
+def text_columns(table: Table, config: Any) -> list[str]:
+    """Return the column of the texts, and of the second texts of pairs; see `read_columns`."""
+    first = config.text_column or next(
+        (name for name in TEXT_COLUMNS if name in table.columns), TEXT_COLUMNS[0]
+    )
+    pair = [config.text_pair_column] if config.text_pair_column else []
+    return [table.require(name) for name in (first, *pair)]
 
 
 def _label_order(name: str) -> tuple[int, Any]:

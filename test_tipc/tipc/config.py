@@ -24,7 +24,7 @@ RUNNER_FLAGS = (
     "--output_npy",
     "--output_file",
 )
-INPUT_FLAG = re.compile(r"--?\w*(dir|dirname|file|path)")  # their values must exist
+INPUT_FLAG = re.compile(r"--?\w*(dir|dirname|file|path|logits)")  # their values must exist
 LOST_LINE = "is a line missing before it?"
 
 

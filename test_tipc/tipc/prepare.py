@@ -4,6 +4,8 @@ lite/, whole/   train.tsv, dev.tsv in the format of GLUE SST-2, texts.txt (sente
 init/           the checkpoint that training starts from
 reference/      a checkpoint with fixed weights, the same on every machine: its answers are recorded
 trained/        a fine-tuned checkpoint, and its export in convbert_infer/
+bundled/        the model that the commands use when none is given; without it, the trained one
+teacher/        logits.npz: what the bundled part answers to the training data, for distillation
 
 The manifest.json in each of them names its source and the SHA-256 of each file.
 """
@@ -25,9 +27,9 @@ from convbert.command.flags import add_bool_flag, make_parser
 from convbert.command.machine import set_cpu_environment
 from convbert.command.start import exit_on_sigterm
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.hub import pretrained_file
-from paddlenlp.utils.products import product_directory, read_manifest, verify
-from tipc.config import PREPARED, ROOT, read_config
+from paddlenlp.utils.hub import DEFAULT_MODEL, bundled_model, pretrained_file
+from paddlenlp.utils.products import product_directory, read_manifest, sha256, verify
+from tipc.config import PREPARED, ROOT, Config, read_config
 from tipc.environment import SETUP
 from tipc.formats import MODES, TRAIN_MODES
 from tipc.train_infer import WEIGHTS_FILE
@@ -86,7 +88,8 @@ def main(argv=None) -> int:
     add_bool_flag(parser, "--force", False, "make all parts again")
     args = parser.parse_args(argv)
     kind = next(kind for kind, modes in MODES.items() if args.mode in modes)
-    name = read_config(args.config, kind, args.mode).value("model_name")
+    config = read_config(args.config, kind, args.mode)
+    name = config.value("model_name")
     if name not in RECIPES:
         known = ", ".join(RECIPES)
         raise UserError("tipc", f"{args.config}: unknown model_name {name}: give one of {known}")
@@ -95,12 +98,23 @@ def main(argv=None) -> int:
     set_cpu_environment()
     exit_on_sigterm()  # subprocess.call then stops the training it waits for
     parts = ["lite", "whole", "init"]
+    distills = kind == "train_infer" and "distill_train" in config.values("trainer")
     if args.mode not in (*TRAIN_MODES, *MODES["benchmark"]):
         parts.append("trained")
     if args.mode == "whole_infer":
         parts.append("reference")
+        parts += ["bundled"] if f"{PREPARED.name}/{name}/bundled" in _infer_models(config) else []
+    if distills:
+        parts += ["bundled", "teacher"]
+    if "bundled" in parts and "trained" not in parts and not bundled_model(stand_in=False):
+        parts.insert(parts.index("bundled"), "trained")
     Preparation(name, args).run(parts)
     return 0
+
+
+def _infer_models(config: Config) -> str:
+    """The models of line 37 as one text."""
+    return " ".join(value or "" for value in config.values("infer_model"))
 
 
 class Preparation:
@@ -135,12 +149,17 @@ class Preparation:
         trained = f"trained on {data}, size {size}, {recipe.training}"
         if args.trained_dir:
             trained = f"copy of {args.trained_dir}"
+        bundled, directory = f"copy of {trained}", bundled_model(stand_in=False)
+        if directory:
+            bundled = f"{DEFAULT_MODEL}, sha256 {sha256(directory / WEIGHTS_FILE)[:12]}"
         return {
             "lite": (data, lambda work: write_data(self.splits, work, LITE_ROWS)),
             "whole": (data, lambda work: write_data(self.splits, work, {})),
             "init": init,
             "reference": (f"seed {REFERENCE_SEED}", self._make_reference),
             "trained": (trained, self._make_trained),
+            "bundled": (bundled, self._copy_bundled),
+            "teacher": (f"answers of the {bundled} to {data}", self._make_teacher),
         }
 
     def _part(self, part: str, source: str, make: Callable[[Path], None]) -> None:
@@ -207,6 +226,19 @@ class Preparation:
             shutil.rmtree(output)
         target = work / "convbert_infer"
         _python("tools/export_model.py", f"--model_path={best}", f"--save_inference_dir={target}")
+
+    def _copy_bundled(self, work: Path) -> None:
+        bundled = bundled_model(stand_in=False)
+        _copy_checkpoint(str(bundled or self.folder / "trained" / "best.pdparams"), work)
+
+    def _make_teacher(self, work: Path) -> None:
+        files = {
+            "model_path": self.folder / "bundled",
+            "input_file": self.folder / "whole" / "train.tsv",
+            "output_file": work / "logits.npz",
+        }
+        flags = [f"--{name}={path}" for name, path in files.items()]
+        _python("distill/own_logits.py", *flags, "--text_column=sentence")
 
 
 def _is_complete(part: Path, source: str) -> bool:

@@ -88,17 +88,19 @@ class TrainInferPlan(Plan):
         ):
             tag = gpus.replace(";", "_").replace(",", "_")
             folder = self.run_dir / f"{trainer}_gpus_{tag}_autocast_{autocast or 'null'}"
-            checkpoint = self._train(folder, gpus, autocast)
+            checkpoint = self._train(trainer, folder, gpus, autocast)
             self._use(Model(checkpoint, folder, config.input("train_infer_file"), config.mode))
         return self.steps
 
-    def _train(self, folder: Path, gpus: str, autocast: str | None) -> Path:
+    def _train(self, trainer: str, folder: Path, gpus: str, autocast: str | None) -> Path:
         config, output = self.config, folder / "output"
+        if not config.value(trainer):
+            raise config.fail(trainer, "line 15 names this trainer: give its script here")
         device, asked = device_of(gpus), config.value("train_device")
         if asked in ("cpu", "gpu") and asked != device:
             raise config.fail("train_device", f"{asked} contradicts gpu_list {gpus}")
         command = self.command(
-            "norm_train",
+            trainer,
             *("train_length", "train_batch", "pretrained"),
             *("train_extra", "trainer_extra1", "trainer_extra2"),
             start=launcher(self.python, gpus, folder / "launch"),

@@ -17,7 +17,9 @@ import pytest
 from tests.helpers.tipc import CONFIGS, CPU_CONFIG, ROOT, SERVING_CONFIG, TRAIN_SCRIPT
 
 MODEL_CONFIG = CONFIGS / "model_linux_cpu_normal_normal_infer_python_linux_cpu.txt"
+DISTILL_CONFIG = CONFIGS / "train_linux_cpu_normal_distill_infer_python_linux_cpu.txt"
 ONNX_CONFIG = CONFIGS / "model_linux_cpu_normal_normal_paddle2onnx_python_linux_cpu.txt"
+LITE = "lite_train_lite_infer"
 
 pytestmark = [
     pytest.mark.slow,
@@ -49,10 +51,14 @@ def bash(*words, output: Path):
 
 @pytest.fixture(scope="module", autouse=True)
 def prepared(tmp_path_factory):
-    status, printed = bash(
-        "test_tipc/prepare.sh", CPU_CONFIG, "whole_infer", output=tmp_path_factory.mktemp("none")
-    )
-    assert status == 0, printed
+    output = tmp_path_factory.mktemp("none")
+    for config, mode in (
+        (CPU_CONFIG, "whole_infer"),
+        (MODEL_CONFIG, "whole_infer"),
+        (DISTILL_CONFIG, LITE),
+    ):
+        status, printed = bash("test_tipc/prepare.sh", config, mode, output=output)
+        assert status == 0, printed
 
 
 def results_of(folder: Path, pattern: str):
@@ -61,7 +67,7 @@ def results_of(folder: Path, pattern: str):
 
 
 def test_lite_train_lite_infer(tmp_path):
-    status, printed = bash(TRAIN_SCRIPT, CPU_CONFIG, "lite_train_lite_infer", output=tmp_path)
+    status, printed = bash(TRAIN_SCRIPT, CPU_CONFIG, LITE, output=tmp_path)
     assert status == 0, printed
     run = tmp_path / "latest_python"
     two = json.loads((run / "norm_train_gpus_-1_-1_autocast_null/output/metrics.json").read_text())
@@ -70,7 +76,15 @@ def test_lite_train_lite_infer(tmp_path):
     assert len(results_of(run, "norm_train_gpus_*/python_infer_cpu_*.json")) == 16
 
 
-@pytest.mark.parametrize(("config", "engines"), [(CPU_CONFIG, 8), (MODEL_CONFIG, 4)])
+def test_distillation(tmp_path):
+    status, printed = bash(TRAIN_SCRIPT, DISTILL_CONFIG, LITE, output=tmp_path)
+    assert status == 0, printed
+    (run,) = (tmp_path / "latest_python").glob("distill_train_gpus_-1_*")
+    settings = json.loads((run / "output" / "args.json").read_text())
+    assert settings["teacher_logits"].endswith("teacher/logits.npz")
+
+
+@pytest.mark.parametrize(("config", "engines"), [(CPU_CONFIG, 8), (MODEL_CONFIG, 8)])
 def test_whole_infer(tmp_path, config, engines):
     status, printed = bash(TRAIN_SCRIPT, config, "whole_infer", output=tmp_path)
     assert status == 0, printed

@@ -9,6 +9,7 @@ import pytest
 
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.products import sha256
+from tests.helpers.errors import raises_code
 from tests.helpers.tipc import CONFIGS, CPU_CONFIG, SERVING_CONFIG, changed
 from tipc import benchmark, judge
 from tipc.benchmark import BenchmarkPlan, steady_ips
@@ -97,6 +98,21 @@ def test_training(plan):
     (gpu,) = named(plan("train_infer", LITE, {4: "gpu_list:0"}), "train")
     assert "--device=gpu" in gpu.command
     assert judged(gpu)["device"] == "gpu"
+
+
+def test_the_trainer_chooses_the_script(plan, tmp_path):
+    (tmp_path / "logits.npz").write_text("")
+    script = f"train.py --teacher_logits {tmp_path / 'logits.npz'}"
+    lines = {4: "gpu_list:-1", 15: "trainer:distill_train", 19: f"distill_train:{script}"}
+    (train,) = named(plan("train_infer", LITE, lines), "train")
+    assert " ".join(train.command).startswith(f"python3 {script} ")
+    assert train.log == RUN / "distill_train_gpus_-1_autocast_null" / "train.log"
+    for wrong, code in (
+        ("distill_train:null", "tipc-config"),
+        ("distill_train:train.py --teacher_logits no.npz", "file-missing"),
+    ):
+        with raises_code(code, "line 19"):
+            plan("train_infer", LITE, {**lines, 19: wrong})
 
 
 def test_after_training(plan):

@@ -1,0 +1,69 @@
+"""Store the logits of a ConvBERT checkpoint, so that a smaller model can learn from them.
+
+Example:
+    python distill/own_logits.py --model_path runs/large/best.pdparams \
+        --input_file SST-2/train.tsv --text_column sentence --output_file runs/logits.npz
+    python train.py --data_dir SST-2 --teacher_logits runs/logits.npz ...
+
+Unlike teacher_logits.py it needs no torch. Without --model_path the bundled classifier is the
+teacher.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from convbert.command.flags import int_at_least, make_parser
+from convbert.command.start import run_main, start_paddle
+from convbert.inference.default_model import default_checkpoint
+from convbert.inference.evaluation import answer
+from convbert.text.reading import Row
+from convbert.text.tables import cell_text, read_table
+from convbert.training.own_data import text_columns
+from convbert.training.teacher_logits import file_sha256, write_teacher_logits
+from paddlenlp.transformers.checkpoint import WEIGHTS_FILE
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = make_parser(__doc__, heading="output")
+    add = parser.add_argument
+    add("--model_path", help="the teacher, a checkpoint directory (default: the bundled model)")
+    add("--input_file", required=True, help="texts: .csv, .tsv, .jsonl or .parquet")
+    add("--text_column", metavar="NAME", help="column of the texts ('text' or 'sentence')")
+    add("--text_pair_column", metavar="NAME", help="column of the second texts, for pairs")
+    add("--batch_size", type=int_at_least(1), default=32, help="texts run together (%(default)s)")
+    add("--output_file", required=True, help="the .npz file to write")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the teacher over all texts and write its logits."""
+    args = parse_args(argv)
+    start_paddle()
+    from convbert.inference.dygraph import dygraph_runner, load_classifier
+
+    table = read_table(args.input_file)
+    columns = text_columns(table, args)
+    rows = []
+    for place, row in zip(table.places, table.rows):
+        parts = [cell_text(row, column, place) for column in columns]
+        rows.append(Row(parts[0] if len(parts) == 1 else tuple(parts), where=place))
+    checkpoint = args.model_path or default_checkpoint()
+    model, processor = load_classifier(checkpoint)
+    logits = answer(rows, processor, dygraph_runner(model), args.batch_size).logits
+    made_from = {
+        "input_sha256": file_sha256(args.input_file),
+        "input_rows": len(rows),
+        "teacher_sha256": file_sha256(Path(checkpoint) / WEIGHTS_FILE),
+    }
+    write_teacher_logits(args.output_file, [row.text for row in rows], logits, made_from)
+    print(f"wrote the logits of {len(rows)} texts into {args.output_file}")
+
+
+if __name__ == "__main__":
+    run_main(main)
