@@ -63,6 +63,8 @@ def read_columns(table: Table, config: Any) -> tuple[list, list[str]]:
         parts = [cell_text(row, column, place) for column in columns]
         texts.append(parts[0] if len(parts) == 1 else tuple(parts))
         labels.append(cell_label(row, label_column, place))
+        if [*parts, labels[-1]] == [*columns, label_column]:  # files put one after the other
+            raise UserError("row", f"{place} repeats the header: remove it")
     return texts, labels
 
 
@@ -111,12 +113,13 @@ def _hold_out(examples: Examples, task: Task, config: TrainConfig) -> tuple[Exam
     texts, labels = examples
     count = max(round(config.dev_share * len(texts)), 1 if task.regression else task.num_classes)
     rest = len(texts) - count
-    smallest = None if task.regression else min(Counter(labels).values())
-    if rest < max(1, task.num_classes) or (smallest is not None and smallest < 2):
+    rare, number = (0, 2) if task.regression else min(Counter(labels).items(), key=lambda n: n[1])
+    if rest < max(1, task.num_classes) or number < 2:
+        found = "" if task.regression else f"; label '{task.label_names[rare]}' has {number}"
         raise UserError(
             "label",
             f"{config.train_file} is too small to hold out a dev set (every label needs at least "
-            "two rows): add rows or give --dev_file",
+            f"two rows{found}): add rows or give --dev_file",
         )
     indices = np.arange(len(texts))
     strata = None if task.regression else labels

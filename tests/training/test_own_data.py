@@ -78,7 +78,7 @@ def test_regression(tmp_path):
 
 def test_what_is_reported_before_training(tmp_path, caplog, capfd):
     path = write_csv(tmp_path / "twice.csv", [("good film", "y"), ("bad film", "n")] * 4)
-    read(path, "--dev_file", path)
+    train.open_data(TrainConfig.parse(["--train_file", str(path), "--dev_file", str(path)]))
     shown = capfd.readouterr().err + caplog.text
     assert "'n' 4, 'y' 4" in shown
     assert "6 rows" in shown
@@ -90,7 +90,8 @@ MISTAKES = {
     "no such label column": (ROWS, ["--label_column", "stars"], "column", "'stars'"),
     "one label": (ROWS[:9], [], "label", "'good'"),
     "one row": (ROWS[:1], [], "label", "'good'"),
-    "a label with one row": ([*ROWS[:9], ("a film", "rare")], [], "label", "data.csv"),
+    "a label with one row": ([*ROWS[:9], ("a film", "rare")], [], "label", "'rare'"),
+    "a second header": ([*ROWS, ("text", "label")], [], "row", "line 42"),
     "an empty text": ([*ROWS, ("  ", "good")], [], "text", "line 42"),
     "an empty label": ([*ROWS, ("a film", " ")], [], "label", "line 42"),
     "not a number": (ROWS, ["--regression"], "label", "'good'"),
