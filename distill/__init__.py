@@ -1,1 +1,1 @@
-"""Make the bundled model: teachers, their logits and the student's first weights."""
+"""Make the bundled model: teachers, their logits, the student and its folder in models/."""

@@ -60,16 +60,22 @@ def read_settings(args: argparse.Namespace):
     """Return the `Settings` with the flags applied."""
     with serving_packages():
         from convbert.serving.config import load_settings
-        from convbert.serving.served_model import default_served
 
     overrides = list(args.opt)
     overrides += [f"http_port={args.port}"] if args.port is not None else []
     overrides += [f"rpc_port={args.rpc_port}"] if args.rpc_port is not None else []
-    settings = load_settings(args.config, overrides, args.model_dir, args.host, args.rpc_host)
-    shipped = args.config == CONFIG and args.model_dir is None
-    if shipped and not os.path.exists(settings.model_dir):
-        return replace(settings, model_dir=default_served())
-    return settings
+    return load_settings(args.config, overrides, args.model_dir, args.host, args.rpc_host)
+
+
+def with_model(args: argparse.Namespace, settings):
+    """Return the settings; where nothing was converted and nothing is named, the bundled model."""
+    named = args.model_dir is not None or args.config != CONFIG
+    if named or os.path.exists(settings.model_dir):
+        return settings
+    with serving_packages():
+        from convbert.serving.served_model import default_served
+
+    return replace(settings, model_dir=default_served())
 
 
 def run_service(args: argparse.Namespace, settings, argv) -> int:
@@ -116,7 +122,7 @@ def main(argv=None) -> int:
     """Serve until SIGTERM or Ctrl-C."""
     argv = sys.argv[1:] if argv is None else list(argv)
     args = parse_args(argv)
-    settings = read_settings(args)
+    settings = with_model(args, read_settings(args))
     if args.pipeline_only:
         run_pipeline(args, settings)
         return 0

@@ -40,6 +40,28 @@ def test_kubernetes_uses_flags_and_paths_that_exist():
     assert json.loads(done.stdout) == [container["ports"][0]["containerPort"], "0.0.0.0"]
 
 
+def test_the_bundled_model_is_served_only_where_no_other_is_named(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(SERVING))
+    import web_service
+
+    from convbert.serving import served_model
+
+    config = tmp_path / "config.yml"
+    config.write_text((SERVING / "config.yml").read_text())
+    monkeypatch.setattr(web_service, "CONFIG", str(config))
+    monkeypatch.setattr(served_model, "default_served", lambda: "bundled")
+
+    def served(*flags: str) -> str:
+        args = web_service.parse_args(flags)
+        return web_service.with_model(args, web_service.read_settings(args)).model_dir
+
+    assert served() == "bundled"
+    assert served("--model_dir", "mine").endswith("mine")
+    assert served("--config", str(SERVING / "config.yml")).endswith("convbert_server")
+    (tmp_path / "convbert_server").mkdir()
+    assert served() == str(tmp_path / "convbert_server")
+
+
 def test_the_dockerfile_copies_what_exists(repo_root):
     text = (CONTAINER / "Dockerfile").read_text()
     for line in re.findall(r"^COPY (.*)$", text, re.M):
