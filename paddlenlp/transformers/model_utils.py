@@ -74,9 +74,10 @@ class PretrainedModel(nn.Layer):
         Args:
             name_or_dir: a bundled or published name, or a checkpoint directory in the layout of
                 this library, of PaddleNLP or of transformers (``pytorch_model.bin`` needs torch).
-            new_head: a checkpoint without this model's head (a pretrained body), or with one of
-                another shape, starts with a random one, which is logged, and heads that the
-                model does not have are left out; False: all of these are errors.
+            new_head: a checkpoint without this model's head (a pretrained body), or with one for
+                fewer or more classes than ``num_classes`` in the overrides, starts with a random
+                one, which is logged, and heads that the model does not have are left out; False:
+                all of these are errors.
             overrides: configuration fields that replace the checkpoint's.
 
         Raises:
@@ -85,6 +86,8 @@ class PretrainedModel(nn.Layer):
         directory = resolve_checkpoint(name_or_dir)
         config, weights = cls._read(name_or_dir, directory, overrides)
         model = cls(config)
+        if new_head and "num_classes" in overrides:
+            weights = model._without_other_head(weights)
         model.load_weights(weights, directory, new_head)
         return model
 
@@ -122,8 +125,6 @@ class PretrainedModel(nn.Layer):
         """
         target = self.state_dict()
         given, weights = weights, self._match_prefix(weights, target)
-        if new_head:
-            weights = self._without_other_head(weights, target)
         missing = [name for name in target if name not in weights]
         extra = [name for name in weights if name not in target]
         body = self.base_model_prefix + "."
@@ -143,13 +144,13 @@ class PretrainedModel(nn.Layer):
         fitting = {name: weights[name] for name in target if name in weights}
         self.set_state_dict(fitting)
 
-    def _without_other_head(self, weights: dict[str, np.ndarray], target) -> dict[str, np.ndarray]:
-        """Leave out a head of another shape: it was trained for other classes."""
-        body = self.base_model_prefix + "."
-        head = [name for name in target if not name.startswith(body) and name in weights]
-        fits = all(list(weights[name].shape) == list(target[name].shape) for name in head)
-        if fits or not any(name.startswith(body) for name in target):
+    def _without_other_head(self, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Leave out the head if it was trained for another number of classes."""
+        target, body = self.state_dict(), self.base_model_prefix + "."
+        biases = [name for name in self.class_biases if name in target and name in weights]
+        if all(weights[name].size == target[name].size for name in biases):
             return weights
+        head = [name for name in target if not name.startswith(body)]
         return {name: array for name, array in weights.items() if name not in head}
 
     def _match_prefix(self, weights: dict[str, np.ndarray], target) -> dict[str, np.ndarray]:
