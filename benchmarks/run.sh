@@ -23,7 +23,7 @@ inference | file | training)
 startup) program="bench_startup.py" ;;
 serving) program="serving/load.py" ;;
 report) program="report_inference.py" ;;
-*) die "'$name' is not a measurement: choose inference, file, training, serving, startup or report" ;;
+*) die "'$name' is not a measurement: choose inference, file, training, serving, startup or report" command-line ;;
 esac
 python="$ROOT/.venv/bin/python"
 [ -x "$python" ] || make_venv "$ROOT/.venv" "$(find_python "${PYTHONS[@]}")" \

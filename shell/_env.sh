@@ -3,8 +3,9 @@
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
+# die MESSAGE [CODE]: the codes are those of docs/errors.md.
 die() {
-    echo "$(basename "$0"): error: $*" >&2
+    echo "$(basename "$0"): error: $1 [${2:-environment}]" >&2
     exit 2
 }
 

@@ -39,5 +39,5 @@ case "$command" in
     setup) setup ;;
     convert) convert "$@" ;;
     start | stop | restart | status) exec "$(project_python)" "$ROOT/$SERVING/control.py" "$command" "$@" ;;
-    *) die "unknown command '$command': give setup, convert, start, stop, restart or status" ;;
+    *) die "unknown command '$command': give setup, convert, start, stop, restart or status" command-line ;;
 esac

@@ -28,6 +28,7 @@ echo "== style"
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 git ls-files '*.sh' .ci/run | xargs .venv/bin/shellcheck -x
+git ls-files '*Dockerfile' | xargs .venv/bin/hadolint
 
 make_venv "$ROOT/.venv-paddle3" "$python" requirements-paddle3.txt requirements-dev.txt
 echo "== tests on Paddle 3.3.1"

@@ -21,7 +21,7 @@ HEADINGS = {
         models""",
     "output": """output_dir output_file output_npy output save_inference_dir save_results
         serving_server serving_client run_dir work_dir to overwrite keep_states logging_steps
-        save_steps quiet""",
+        save_steps visualdl_dir quiet""",
     "engine": """engine engines onnx_file use_gpu gpu_id use_mkldnn cpu_threads threads precision
         device use_amp amp_dtype""",
     "training": "",

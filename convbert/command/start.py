@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import signal
@@ -15,6 +16,7 @@ from paddlenlp.utils.errors import UserError
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def start_paddle(threads: int | None = None, training: bool = False) -> None:
@@ -77,19 +79,37 @@ def run_main(main: Callable[[Sequence[str] | None], int | None]) -> None:
     _print_any_character()
     try:
         status = main(sys.argv[1:])
-    except UserError as error:
-        print(f"{program}: error: {error} [{error.code}]", file=sys.stderr)
-        status = EXIT_USER_ERROR
+        sys.stdout.flush()  # a full disk is reported here and not after the exit status
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         status = EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of our output (head, a closed terminal) went away
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = EXIT_USER_ERROR
-    except OSError as error:  # a full disk, a file taken away: the system's message is enough
-        print(f"{program}: error: {error}", file=sys.stderr)
+    except (UserError, MemoryError, OSError) as error:
+        print(f"{program}: error: {_line(error)}", file=sys.stderr)
         status = EXIT_USER_ERROR
+    _flush_output()
     sys.exit(status or 0)
+
+
+def _line(error: Exception) -> str:
+    """The line of an error, with its code if it has one."""
+    if isinstance(error, MemoryError):  # Paddle's allocators raise it too, with a long report
+        reason = next((line.strip(" .") for line in str(error).splitlines() if "alloc" in line), "")
+        advice = "lower --batch_size or the sequence length, or use less data"
+        error = UserError("memory", f"out of memory{': ' if reason else ''}{reason}; {advice}")
+    elif isinstance(error, OSError) and error.errno in FULL:
+        error = UserError("not-writable", f"{error}; free space, or write elsewhere")
+    # Another OSError, such as a file taken away: the system's message is enough.
+    return f"{error} [{error.code}]" if isinstance(error, UserError) else str(error)
+
+
+def _flush_output() -> None:
+    """Write what is left to print; drop it where that fails, so that Python's exit does not."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_any_character() -> None:

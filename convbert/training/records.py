@@ -23,7 +23,7 @@ from convbert.training.run_folder import (
     Progress,
     fingerprint,
 )
-from paddlenlp.utils.files import atomic_write, write_json
+from paddlenlp.utils.files import atomic_write, ensure_writable_dir, write_json
 from paddlenlp.utils.logits import predicted_classes
 
 TRAIN_LINE = (
@@ -50,6 +50,7 @@ class Recorder:
         self._first_step, self._first_seconds = progress.step, progress.seconds
         self._resumed_at = time.perf_counter() - progress.seconds
         self._line = (progress.step, 0, progress.seconds)  # steps, examples, seconds at that line
+        self._curves = _visualdl(run.config.visualdl_dir) if self.active else None
         if progress.best:
             self._summarize()
 
@@ -131,6 +132,8 @@ class Recorder:
     def finish(self) -> None:
         """Write totals and curve and print the last line."""
         self._clock()
+        if self._curves:
+            self._curves.close()
         if not self.active or not self.progress.step:
             return
         self._summarize()
@@ -182,6 +185,20 @@ class Recorder:
         if self.active:
             with open(self.directory / LOG_FILE, "a", encoding="utf-8") as file:
                 file.write(json.dumps(_json_safe(record)) + "\n")
+        if self._curves:
+            place = "/".join(record[key] for key in ("kind", "split") if key in record)
+            for name, value in record.items():
+                if isinstance(value, float) and name != "seconds":
+                    self._curves.add_scalar(f"{place}/{name}", value, record["step"])
+
+
+def _visualdl(directory: str | None):
+    """A writer of curves into the folder, or None without one."""
+    if directory is None:
+        return None
+    from visualdl import LogWriter
+
+    return LogWriter(logdir=str(ensure_writable_dir(directory)))
 
 
 def _metrics(values: dict[str, float]) -> list[str]:

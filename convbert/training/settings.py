@@ -9,6 +9,7 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,9 @@ class TrainConfig:
         "states to keep for --resume, each three times the weights; 0: none",
         type=int_at_least(0),
     )
+    visualdl_dir: str | None = flag(
+        None, "also write the curves for VisualDL here (requirements-visualdl.txt)", metavar="DIR"
+    )
     logging_steps: int = flag(100, "steps between two printed lines", type=int_at_least(1))
     save_steps: int = flag(400, "steps between two evaluations", type=int_at_least(1))
     seed: int = flag(42, "fixes weights, order and dropout", type=int_at_least(0))
@@ -162,6 +166,9 @@ class TrainConfig:
             raise UserError("command-line", "--train_file and --data_dir exclude each other")
         if self.resume and self.overwrite:
             raise UserError("command-line", "--resume and --overwrite exclude each other: give one")
+        if self.visualdl_dir and find_spec("visualdl") is None:
+            install = "pip install -r requirements-visualdl.txt"
+            raise UserError("package-missing", f"--visualdl_dir needs VisualDL: {install}")
         if self.max_steps == 0:
             raise UserError(
                 "command-line",
@@ -328,6 +335,7 @@ RUN_SETTINGS = (
     "input_file",
     "vocab_file",
     "output_dir",
+    "visualdl_dir",
     "resume",
     "overwrite",
     "keep_states",

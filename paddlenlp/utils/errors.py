@@ -22,6 +22,7 @@ CODES = {
     "file-missing": "a file or directory does not exist",
     "file-unreadable": "the system refuses to read a file",
     "label": "a label is not one of the allowed ones",
+    "memory": "the memory of the machine or of the GPU is not enough",
     "model-name": "unknown model or architecture name",
     "not-finite": "a loss or an answer is not a finite number",
     "not-writable": "an output directory or file cannot be written",

@@ -11,11 +11,12 @@ import pytest
 from tests.conftest import REPO_ROOT
 from tests.docs.markdown import read_blocks
 
-ENGLISH, CHINESE = REPO_ROOT / "README.md", REPO_ROOT / "README_cn.md"
 TRACKED = subprocess.check_output(
     ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=REPO_ROOT, text=True
 ).splitlines()
 DOCUMENTS = [name for name in TRACKED if name.endswith(".md") and (REPO_ROOT / name).is_file()]
+# Pages in two languages: NAME.md and NAME_cn.md.
+TRANSLATED = [name for name in DOCUMENTS if name.endswith("_cn.md")]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 # A path of this repository inside a code span or a command.
 PATH = re.compile(
@@ -49,11 +50,17 @@ def test_links_lead_somewhere(name: str):
             assert section in sections, link
 
 
-def test_every_page_is_in_the_index():
-    index = set(LINK.findall((REPO_ROOT / "docs" / "README.md").read_text(encoding="utf-8")))
-    pages = {Path(name).name for name in DOCUMENTS if name.startswith("docs/")} - {"README.md"}
-    assert pages
-    assert pages - index == set()
+@pytest.mark.parametrize("index", ["README.md", "README_cn.md"])
+def test_every_page_is_in_the_index(index: str):
+    links = set(LINK.findall((REPO_ROOT / "docs" / index).read_text(encoding="utf-8")))
+    chinese = index.endswith("_cn.md")
+    pages = {
+        Path(name).name
+        for name in DOCUMENTS
+        if name.startswith("docs/") and name.endswith("_cn.md") == chinese
+    }
+    assert len(pages) > 1
+    assert pages - {index} - links == set()
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -75,26 +82,34 @@ def test_a_block_that_is_not_run_names_its_reason(name: str):
     assert [note for note in notes if not note.startswith(("not run here: ", "run by "))] == []
 
 
-def test_both_languages_have_the_same_blocks():
-    assert read_blocks(ENGLISH) == read_blocks(CHINESE)
+@pytest.fixture(params=TRANSLATED)
+def pages(request) -> tuple[Path, Path]:
+    """A page in English and in Chinese."""
+    chinese = REPO_ROOT / request.param
+    return chinese.with_name(chinese.name.replace("_cn.md", ".md")), chinese
 
 
-def test_both_languages_have_the_same_sections():
-    english, chinese = (headings(path.read_text(encoding="utf-8")) for path in (ENGLISH, CHINESE))
+def test_the_readme_is_translated():
+    assert "README_cn.md" in TRANSLATED
+
+
+def test_both_languages_have_the_same_blocks(pages):
+    english, chinese = pages
+    assert read_blocks(english) == read_blocks(chinese)
+
+
+def test_both_languages_have_the_same_sections(pages):
+    english, chinese = (headings(path.read_text(encoding="utf-8")) for path in pages)
     assert [re.match("#+", heading)[0] for heading in english] == [
         re.match("#+", heading)[0] for heading in chinese
     ]
 
 
 @pytest.mark.parametrize("pattern", [LINK, NUMBER], ids=["links", "numbers"])
-def test_both_languages_name_the_same(pattern: re.Pattern):
-    other = {"README.md", "README_cn.md"}  # each links to the other
+def test_both_languages_name_the_same(pages, pattern: re.Pattern):
+    """Links lead to the same pages, each in the language of the page where it is translated."""
     english, chinese = (
-        sorted(
-            found
-            for found in pattern.findall(path.read_text(encoding="utf-8"))
-            if found not in other
-        )
-        for path in (ENGLISH, CHINESE)
+        sorted(found.partition("#")[0] for found in pattern.findall(text))
+        for text in (path.read_text(encoding="utf-8").replace("_cn.md", ".md") for path in pages)
     )
     assert english == chinese
