@@ -15,8 +15,9 @@ RUN apt-get update \
 
 WORKDIR /convbert
 # The packages first: they change less often than the code.
-COPY requirements-base.txt requirements.txt requirements-openvino.txt ./
-RUN pip install --no-cache-dir --requirement requirements.txt --requirement requirements-openvino.txt
+COPY locks locks
+RUN pip install --no-cache-dir --require-hashes --no-deps --only-binary ":all:" \
+    --requirement locks/requirements.txt --requirement locks/requirements-openvino.txt
 
 COPY . .
 

@@ -29,7 +29,7 @@ pins() {
 
 added=()
 for file in requirements-*.txt; do
-    case "$file" in *-base.txt | *-paddle3.txt | *-tools.txt) ;; *) added+=("$file") ;; esac
+    case "$file" in *-base.txt | *-demo.txt | *-paddle3.txt | *-tools.txt) ;; *) added+=("$file") ;; esac
 done
 if [ "${1:-}" != --upgrade ]; then
     for file in requirements.txt "${added[@]}"; do
@@ -50,4 +50,6 @@ done
 for file in "${added[@]}"; do
     compile "locks/$file" "$file" --constraint "$work/pins" "${in_base[@]}"
 done
-compile locks/requirements-tools.txt requirements-tools.txt "$@"
+for file in requirements-demo.txt requirements-tools.txt; do # environments of their own
+    compile "locks/$file" "$file" "$@"
+done

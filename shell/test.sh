@@ -15,10 +15,17 @@ PADDLE3_TESTS=(
 )
 
 python="$(find_python "${PYTHONS[@]}")"
-make_venv "$ROOT/.venv" "$python" requirements.txt requirements-onnx.txt requirements-openvino.txt requirements-dev.txt
+make_venv "$ROOT/.venv" "$python" requirements.txt requirements-onnx.txt requirements-openvino.txt \
+    requirements-visualdl.txt requirements-dev.txt
 # Paddle Serving runs on CPython 3.10 to 3.12; on 3.13 its tests are skipped.
 if .venv/bin/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then
     bash shell/serving.sh setup
+fi
+# For the page of deploy/web_demo; without a browser its tests are skipped and say why.
+make_venv "$ROOT/.venv-demo" "$python" requirements-demo.txt
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v chromedriver >/dev/null; then
+    { apt-get update -qq && apt-get install -yqq chromium chromium-driver fonts-noto-cjk; } >/dev/null ||
+        echo "chromium was not installed: the browser tests are skipped" >&2
 fi
 if [ "$#" -gt 0 ]; then
     exec .venv/bin/python -m pytest "$@"

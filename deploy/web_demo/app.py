@@ -1,0 +1,97 @@
+"""A page on which you try sentences: label, probability, and the words that moved the answer.
+
+    bash shell/demo.sh --model_path convbert_base_outputs/best.pdparams
+    bash shell/demo.sh --url http://127.0.0.1:18080/convbert/prediction
+
+It listens on 127.0.0.1, loads nothing from other hosts, and refuses what the service would refuse.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from convbert.command.flags import int_at_least, make_parser
+from convbert.command.start import run_main
+from paddlenlp.utils.errors import UserError
+
+LOOPBACK, PORT = "127.0.0.1", 7860
+LARGEST_REQUEST = "4mb"  # as max_body_bytes of the service's config.yml
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = make_parser(__doc__)
+    add = parser.add_argument
+    add("--model_path", help="checkpoint directory (best.pdparams): with kernel pictures")
+    add("--model_dir", help="exported directory (convbert_infer)")
+    add("--url", help="a running service instead of a model: labels and probabilities only")
+    add("--host", default=LOOPBACK, help="address to listen on (%(default)s)")
+    add("--port", type=int_at_least(1, 65535), default=PORT, help="port (%(default)s)")
+    args = parser.parse_args(argv)
+    if len(given(args)) != 1:
+        parser.error("give one of --model_path, --model_dir and --url")
+    return args
+
+
+def given(args: argparse.Namespace) -> list[str]:
+    """Which flags name the model."""
+    return [name for name in ("model_path", "model_dir", "url") if getattr(args, name)]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Open the model and show the page until Ctrl-C or SIGTERM."""
+    args = parse_args(argv)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before Gradio is imported
+    os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), LOOPBACK]))
+    try:
+        import gradio  # noqa: F401
+    except ModuleNotFoundError:
+        message = "the page needs Gradio, which has an environment of its own: run shell/demo.sh"
+        raise UserError("package-missing", message) from None
+    from deploy.web_demo import models, page
+
+    (flag,) = given(args)
+    model = models.Model([f"--{flag}", getattr(args, flag)], models.project_python(ROOT))
+    try:
+        show(page.build(model), args.host, args.port)
+    finally:
+        model.close()
+
+
+def show(blocks, host: str, port: int) -> None:
+    """Serve the page until the process is ended.
+
+    Raises:
+        UserError: the port is in use.
+    """
+    from deploy.web_demo import page
+
+    try:
+        blocks.launch(
+            server_name=host,
+            server_port=port,
+            share=False,
+            ssr_mode=False,
+            mcp_server=False,
+            max_file_size=LARGEST_REQUEST,
+            footer_links=[],
+            css=page.CSS,
+            quiet=True,
+            prevent_thread_lock=True,
+        )
+    except OSError as error:
+        message = f"cannot listen on {host}:{port}: {error}; choose another with --port"
+        raise UserError("port", message) from None
+    print(f"ready: http://{host}:{port}", flush=True)
+    blocks.block_thread()
+
+
+if __name__ == "__main__":
+    run_main(main)

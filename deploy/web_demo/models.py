@@ -1,0 +1,87 @@
+"""The model of the page: worker.py in a process of its own, asked over its pipes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from paddlenlp.utils.errors import UserError
+
+WORKER = Path(__file__).resolve().with_name("worker.py")
+
+
+class Answer(NamedTuple):
+    """A label and its probability."""
+
+    label: str
+    prob: float
+
+
+class Model:
+    """A checkpoint, an exported model or a running service, behind worker.py.
+
+    Args:
+        flags: of worker.py.
+        python: the interpreter that has Paddle.
+
+    Raises:
+        UserError: the model cannot be opened; the reason is printed above.
+
+    Attributes:
+        explains: whether `explain` works.
+        kernels: whether it has pictures too.
+    """
+
+    def __init__(self, flags: Sequence[str], python: str):
+        command = [python, str(WORKER), *flags]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self._process = subprocess.Popen(command, text=True, encoding="utf-8", **pipes)
+        self._lock = threading.Lock()
+        ready = self._read()
+        self.explains, self.kernels = ready["explains"], ready["kernels"]
+
+    def answers(self, texts: Sequence[str]) -> list[Answer]:
+        """Label each text.
+
+        Raises:
+            UserError: a text has no words, or the service did not answer.
+        """
+        return [Answer(*pair) for pair in self._ask(texts=list(texts))["answers"]]
+
+    def explain(self, text: str, layer: int) -> dict[str, Any]:
+        """Return "words", a piece of HTML; of a checkpoint also "picture" and "layers"."""
+        return self._ask(explain=text, layer=layer)
+
+    def close(self) -> None:
+        """End the worker."""
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _ask(self, **request: Any) -> dict[str, Any]:
+        with self._lock:
+            try:
+                self._process.stdin.write(json.dumps(request) + "\n")
+                self._process.stdin.flush()
+            except OSError:
+                pass  # the worker ended: reading says so
+            answer = self._read()
+        if "error" in answer:
+            raise UserError("text", answer["error"])
+        return answer
+
+    def _read(self) -> dict[str, Any]:
+        line = self._process.stdout.readline()
+        if not line:
+            raise UserError("step-failed", f"{WORKER.name} ended: see the lines above")
+        return json.loads(line)
+
+
+def project_python(root: Path) -> str:
+    """The interpreter of the project's environment, or this one without it."""
+    python = root / ".venv" / "bin" / "python"
+    return str(python) if python.is_file() else sys.executable

@@ -1,0 +1,154 @@
+"""The page: its texts in two languages, its components, and what happens at a click."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import gradio as gr
+import yaml
+
+from convbert.serving.protocol import TEXT_KEY, RequestError, texts_of
+from deploy.web_demo.models import Answer
+from paddlenlp.utils.errors import UserError
+
+CONFIG = Path(__file__).resolve().parents[1] / "serving_python" / "config.yml"
+LIMITS = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["service"]
+EXAMPLES = (
+    "a warm , funny and honest film .",
+    "the plot is not without problems , but the ending is wonderful .",
+    "the problem , it is with most of these things , is the script .",
+    "a dull story\nfine acting\nnot bad at all",
+)
+TEXTS = {
+    "English": {
+        "title": "# ConvBERT\nType a sentence, or paste many: one per line.",
+        "box": "Sentences",
+        "classify": "Classify",
+        "explain": "Why? (first sentence)",
+        "layer": "Layer of the picture",
+        "examples": "Examples",
+        "columns": ("sentence", "label", "probability"),
+        "empty": "Type at least one sentence.",
+        "words": "Blue words speak for the answer, orange words against it.",
+        "picture": "Above: the dynamic kernel at every word. Below: the attention heads.",
+    },
+    "中文": {
+        "title": "# ConvBERT\n输入一个句子，或粘贴多个句子，每行一句。",
+        "box": "句子",
+        "classify": "分类",
+        "explain": "为什么？（第一句）",
+        "layer": "图中的层",
+        "examples": "示例",
+        "columns": ("句子", "标签", "概率"),
+        "empty": "请至少输入一个句子。",
+        "words": "蓝色的词支持该结果，橙色的词反对该结果。",
+        "picture": "上：每个词处的动态卷积核。下：注意力头。",
+    },
+}
+CSS = """
+.answers { border-collapse: collapse; width: 100%; }
+.answers td, .answers th { padding: 0.3em 0.8em; text-align: left; }
+.answers td:first-child { white-space: pre-wrap; overflow-wrap: anywhere; }
+.answers meter { width: 8em; margin-left: 0.6em; }
+.refused { color: #b00020; font-weight: bold; }
+.words { font-size: 1.3em; line-height: 1.9; } .words span { padding: 0.15em 0.2em; }
+#why img { max-width: 100%; }
+"""
+
+
+def lines_of(text: str) -> list[str]:
+    """The sentences of the text box: its lines that are not blank.
+
+    Raises:
+        UserError: there are too many, or one is too long; the limits are those of the service.
+    """
+    lines = [line.strip() for line in text.replace("\r\n", "\n").split("\n")]
+    lines = [line for line in lines if line]
+    if lines:
+        keys = [TEXT_KEY] * len(lines)
+        try:
+            texts_of(keys, lines, LIMITS["max_texts"], LIMITS["max_text_chars"])
+        except RequestError as error:
+            raise UserError("text", str(error)) from None
+    return lines
+
+
+def table(texts: Sequence[str], answers: Sequence[Answer], columns: Sequence[str]) -> str:
+    """The answers as an HTML table; every text is escaped."""
+    head = "".join(f"<th scope='col'>{html.escape(name)}</th>" for name in columns)
+    rows = "".join(
+        f"<tr><td>{html.escape(text)}</td><td>{html.escape(answer.label)}</td>"
+        f"<td>{answer.prob:.4f}<meter min='0' max='1' value='{answer.prob:.4f}'></meter></td></tr>"
+        for text, answer in zip(texts, answers)
+    )
+    return f"<table class='answers'><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def reported(text: str, language: str, answer: Callable[[list[str]], str]) -> str:
+    """What ``answer`` makes of the sentences; a refusal is shown in place of it."""
+    try:
+        lines = lines_of(text or "")
+        if lines:
+            return answer(lines)
+        message = TEXTS[language]["empty"]
+    except UserError as error:
+        message = str(error)
+    return f"<p class='refused' role='alert'>{html.escape(message)}</p>"
+
+
+def explanation(found: dict, language: str) -> str:
+    """The colored words, and the picture of a layer where there is one."""
+    words = TEXTS[language]
+    parts = [f"<p class='words'>{found['words']}</p><p>{words['words']}</p>"]
+    if "picture" in found:
+        source = f"data:image/png;base64,{found['picture']}"
+        parts.append(f"<p>{words['picture']}</p><img alt='{words['picture']}' src='{source}'>")
+    return "".join(parts)
+
+
+def build(model) -> gr.Blocks:
+    """Make the page of a model (`deploy.web_demo.models`)."""
+
+    def classify(text: str, language: str) -> str:
+        columns = TEXTS[language]["columns"]
+        return reported(text, language, lambda lines: table(lines, model.answers(lines), columns))
+
+    def why(text: str, language: str, layer: int) -> str:
+        def first(lines: list[str]) -> str:
+            return explanation(model.explain(lines[0], int(layer) - 1), language)
+
+        return reported(text, language, first)
+
+    start = TEXTS["English"]
+    with gr.Blocks(title="ConvBERT", analytics_enabled=False) as blocks:
+        choice = gr.Radio(list(TEXTS), value="English", show_label=False, elem_id="language")
+        title = gr.Markdown(start["title"])
+        box = gr.Textbox(label=start["box"], lines=4, max_lines=12, elem_id="sentences")
+        with gr.Row():
+            go = gr.Button(start["classify"], variant="primary", elem_id="classify")
+            more = gr.Button(start["explain"], visible=model.explains, elem_id="explain")
+        answers = gr.HTML(elem_id="answers")
+        layer = gr.Number(
+            1, label=start["layer"], minimum=1, precision=0, visible=model.kernels, elem_id="layer"
+        )
+        reasons = gr.HTML(elem_id="why")
+        examples = gr.Examples(list(EXAMPLES), box, label=start["examples"])
+        # One at a time: there is one model. A full queue refuses, as the service does.
+        alone = {"concurrency_limit": 1, "concurrency_id": "model", "api_visibility": "private"}
+        go.click(classify, [box, choice], answers, **alone)
+        more.click(why, [box, choice, layer], reasons, **alone)
+        parts = {title: "title", box: "box", go: "classify", more: "explain", layer: "layer"}
+        parts[examples.dataset] = "examples"
+
+        def translate(language: str) -> list[dict]:
+            texts = {part: TEXTS[language][name] for part, name in parts.items()}
+            labelled = (gr.Textbox, gr.Number, gr.Dataset)
+            return [
+                gr.update(**{"label" if isinstance(part, labelled) else "value": text})
+                for part, text in texts.items()
+            ]
+
+        choice.change(translate, choice, list(parts), api_visibility="private")
+    return blocks.queue(max_size=LIMITS["max_in_flight"])
