@@ -1,5 +1,6 @@
 """A page on which you try sentences: label, probability, and the words that moved the answer.
 
+    bash shell/demo.sh
     bash shell/demo.sh --model_path convbert_base_outputs/best.pdparams
     bash shell/demo.sh --url http://127.0.0.1:18080/convbert/prediction
 
@@ -29,20 +30,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = make_parser(__doc__)
     add = parser.add_argument
-    add("--model_path", help="checkpoint directory (best.pdparams): with kernel pictures")
+    add("--model_path", help="checkpoint directory (default: the bundled model)")
     add("--model_dir", help="exported directory (convbert_infer)")
     add("--url", help="a running service instead of a model: labels and probabilities only")
     add("--host", default=LOOPBACK, help="address to listen on (%(default)s)")
     add("--port", type=int_at_least(1, 65535), default=PORT, help="port (%(default)s)")
     args = parser.parse_args(argv)
-    if len(given(args)) != 1:
+    if len(model_flags(args)) > 1:
         parser.error("give one of --model_path, --model_dir and --url")
     return args
 
 
-def given(args: argparse.Namespace) -> list[str]:
-    """Which flags name the model."""
-    return [name for name in ("model_path", "model_dir", "url") if getattr(args, name)]
+def model_flags(args: argparse.Namespace) -> list[str]:
+    """The flags of worker.py that name the model; none: the bundled one."""
+    names = ("model_path", "model_dir", "url")
+    return [f"--{name}={getattr(args, name)}" for name in names if getattr(args, name)]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -57,8 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError("package-missing", message) from None
     from deploy.web_demo import models, page
 
-    (flag,) = given(args)
-    model = models.Model([f"--{flag}", getattr(args, flag)], models.project_python(ROOT))
+    model = models.Model(model_flags(args), models.project_python(ROOT))
     try:
         show(page.build(model), args.host, args.port)
     finally:

@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from convbert.command.flags import make_parser
 from convbert.command.start import hold_signals, run_main, start_paddle
 from convbert.inference.classify import classify
+from convbert.inference.default_model import default_checkpoint
 from convbert.serving.clients import CallError, label_of
 from convbert.text.reading import Row
 from paddlenlp.utils.errors import UserError
@@ -35,8 +36,8 @@ TIMEOUT_S = 30.0  # of an answer of the service
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = make_parser(__doc__)
-    kind = parser.add_mutually_exclusive_group(required=True)
-    kind.add_argument("--model_path", help="checkpoint directory (best.pdparams)")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--model_path", help="checkpoint directory (default: the bundled model)")
     kind.add_argument("--model_dir", help="exported directory (convbert_infer)")
     kind.add_argument("--url", help="a running service")
     return parser.parse_args(argv)
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     model = open_model(args)
-    ready = {"explains": not args.url, "kernels": bool(args.model_path)}
+    ready = {"explains": not args.url, "kernels": isinstance(model, Checkpoint)}
     print(json.dumps(ready), file=answers, flush=True)
     for line in sys.stdin:
         print(json.dumps(answer(model, json.loads(line))), file=answers, flush=True)
@@ -60,7 +61,9 @@ def open_model(args: argparse.Namespace) -> Checkpoint | Export | Service:
     if args.url:
         return Service(args.url)
     start_paddle()
-    return Checkpoint(args.model_path) if args.model_path else Export(args.model_dir)
+    if args.model_dir:
+        return Export(args.model_dir)
+    return Checkpoint(args.model_path or default_checkpoint())
 
 
 def answer(model: Checkpoint | Export | Service, request: dict[str, Any]) -> dict[str, Any]:

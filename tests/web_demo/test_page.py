@@ -219,8 +219,7 @@ def test_nothing_was_asked_of_other_hosts(browser):
     assert [url for url in urls if not url.startswith(local)] == []
 
 
-def test_one_source_of_answers_is_needed(run_script):
-    assert_refused(run_script(APP), "command-line")
+def test_two_sources_of_answers_are_refused(run_script):
     assert_refused(run_script(APP, "--url", "http://x", "--model_dir", "y"), "command-line")
 
 
