@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError("package-missing", message) from None
     from deploy.web_demo import models, page
 
-    model = models.Model(model_flags(args), models.project_python(ROOT))
+    model = models.Model(model_flags(args), models.project_python(ROOT), page.LIMITS)
     try:
         show(page.build(model), args.host, args.port)
     finally:

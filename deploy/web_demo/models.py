@@ -28,6 +28,7 @@ class Model:
     Args:
         flags: of worker.py.
         python: the interpreter that has Paddle.
+        limits: most texts of a request, most characters of a text.
 
     Raises:
         UserError: the model cannot be opened; the reason is printed above.
@@ -37,7 +38,8 @@ class Model:
         kernels: whether it has pictures too.
     """
 
-    def __init__(self, flags: Sequence[str], python: str):
+    def __init__(self, flags: Sequence[str], python: str, limits: Sequence[int]):
+        self._limits = list(limits)
         command = [python, str(WORKER), *flags]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self._process = subprocess.Popen(command, text=True, encoding="utf-8", **pipes)
@@ -49,13 +51,13 @@ class Model:
         """Label each text.
 
         Raises:
-            UserError: a text has no words, or the service did not answer.
+            UserError: a text has no words, the limits are exceeded, or the service did not answer.
         """
         return [Answer(*pair) for pair in self._ask(texts=list(texts))["answers"]]
 
-    def explain(self, text: str, layer: int) -> dict[str, Any]:
-        """Return "words", a piece of HTML; of a checkpoint also "picture" and "layers"."""
-        return self._ask(explain=text, layer=layer)
+    def explain(self, texts: Sequence[str], layer: int) -> dict[str, Any]:
+        """Explain the first text: "words", a piece of HTML; of a checkpoint also "picture"."""
+        return self._ask(texts=list(texts), layer=layer)
 
     def close(self) -> None:
         """End the worker."""
@@ -65,6 +67,7 @@ class Model:
     def _ask(self, **request: Any) -> dict[str, Any]:
         with self._lock:
             try:
+                request["limits"] = self._limits
                 self._process.stdin.write(json.dumps(request) + "\n")
                 self._process.stdin.flush()
             except OSError:

@@ -9,12 +9,12 @@ from pathlib import Path
 import gradio as gr
 import yaml
 
-from convbert.serving.protocol import TEXT_KEY, RequestError, texts_of
 from deploy.web_demo.models import Answer
 from paddlenlp.utils.errors import UserError
 
 CONFIG = Path(__file__).resolve().parents[1] / "serving_python" / "config.yml"
-LIMITS = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["service"]
+SERVICE = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["service"]
+LIMITS = (SERVICE["max_texts"], SERVICE["max_text_chars"])
 EXAMPLES = (
     "a warm , funny and honest film .",
     "the plot is not without problems , but the ending is wonderful .",
@@ -59,20 +59,9 @@ CSS = """
 
 
 def lines_of(text: str) -> list[str]:
-    """The sentences of the text box: its lines that are not blank.
-
-    Raises:
-        UserError: there are too many, or one is too long; the limits are those of the service.
-    """
+    """The sentences of the text box: its lines that are not blank."""
     lines = [line.strip() for line in text.replace("\r\n", "\n").split("\n")]
-    lines = [line for line in lines if line]
-    if lines:
-        keys = [TEXT_KEY] * len(lines)
-        try:
-            texts_of(keys, lines, LIMITS["max_texts"], LIMITS["max_text_chars"])
-        except RequestError as error:
-            raise UserError("text", str(error)) from None
-    return lines
+    return [line for line in lines if line]
 
 
 def table(texts: Sequence[str], answers: Sequence[Answer], columns: Sequence[str]) -> str:
@@ -117,7 +106,7 @@ def build(model) -> gr.Blocks:
 
     def why(text: str, language: str, layer: int) -> str:
         def first(lines: list[str]) -> str:
-            return explanation(model.explain(lines[0], int(layer) - 1), language)
+            return explanation(model.explain(lines, int(layer) - 1), language)
 
         return reported(text, language, first)
 
@@ -151,4 +140,4 @@ def build(model) -> gr.Blocks:
             ]
 
         choice.change(translate, choice, list(parts), api_visibility="private")
-    return blocks.queue(max_size=LIMITS["max_in_flight"])
+    return blocks.queue(max_size=SERVICE["max_in_flight"])

@@ -25,7 +25,8 @@ from convbert.command.flags import make_parser
 from convbert.command.start import hold_signals, run_main, start_paddle
 from convbert.inference.classify import classify
 from convbert.inference.default_model import default_checkpoint
-from convbert.serving.clients import CallError, label_of
+from convbert.serving.clients import CallError, answer_of
+from convbert.serving.protocol import TEXT_KEY, RequestError, texts_of
 from convbert.text.reading import Row
 from paddlenlp.utils.errors import UserError
 
@@ -67,12 +68,20 @@ def open_model(args: argparse.Namespace) -> Checkpoint | Export | Service:
 
 
 def answer(model: Checkpoint | Export | Service, request: dict[str, Any]) -> dict[str, Any]:
-    """Answer one request: {"texts": [...]} or {"explain": text, "layer": number from 0}."""
+    """Answer one request.
+
+    Args:
+        model: what answers.
+        request: "texts", and "limits" of them as `texts_of` takes them; with "layer", a number from
+            0, the first text is explained.
+    """
+    texts = request["texts"]
     try:
-        if "explain" in request:
-            return model.explain(request["explain"], request["layer"])
-        return {"answers": model.answers(request["texts"])}
-    except (UserError, CallError) as error:
+        texts_of([TEXT_KEY] * len(texts), texts, *request["limits"])
+        if "layer" in request:
+            return model.explain(texts[0], request["layer"])
+        return {"answers": model.answers(texts)}
+    except (UserError, CallError, RequestError) as error:
         return {"error": str(error)}
 
 
@@ -136,11 +145,11 @@ class Service:
         self.send = connect(url, TIMEOUT_S)
 
     def answers(self, texts: Sequence[str]) -> list[tuple[str, float]]:
-        """The label id and the probability of each text; the service runs several together."""
+        """The label and the probability of each text; the service runs several together."""
 
         def label(text: str) -> tuple[str, float]:
-            label_id, prob = label_of(self.send(text, 0))
-            return str(label_id), prob
+            answered = answer_of(self.send(text, 0))
+            return answered.get("label", str(answered["label_id"])), answered["prob"]
 
         with ThreadPoolExecutor(BATCH_SIZE) as pool:
             return list(pool.map(label, texts))
