@@ -322,7 +322,11 @@ def test_damaged_weights(train, tiny_checkpoint, tmp_path):
 
 
 def test_fine_tuning_starts_from_the_given_weights(train, tiny_checkpoint, tmp_path):
-    done = train(from_scratch=None, learning_rate=0, model_name_or_path=tiny_checkpoint)
+    given = shutil.copytree(tiny_checkpoint, tmp_path / "given")
+    settings = json.loads((given / "tokenizer_config.json").read_text())
+    settings["label_names"] = ["bad", "good"]
+    (given / "tokenizer_config.json").write_text(json.dumps(settings))
+    done = train(from_scratch=None, learning_rate=0, model_name_or_path=given)
     assert done.returncode == 0, done.stderr
     before = read_weights(str(tiny_checkpoint / "model_state.pdparams"))
     after = read_weights(str(tmp_path / "out" / "best.pdparams" / "model_state.pdparams"))
