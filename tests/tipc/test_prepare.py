@@ -108,6 +108,16 @@ def test_a_given_checkpoint_is_copied(make, tiny_checkpoint):
     assert copied == (tiny_checkpoint / weights).read_bytes()
 
 
+def test_the_bundled_model_is_copied(make, tiny_checkpoint, monkeypatch):
+    monkeypatch.setattr(prepare, "bundled_model", lambda stand_in: tiny_checkpoint)
+    assert "bundled: made (convbert-mini-sst2" in make("bundled")
+    verify(make.folder / "bundled")
+    weights = "model_state.pdparams"
+    copied = (make.folder / "bundled" / weights).read_bytes()
+    assert copied == (tiny_checkpoint / weights).read_bytes()
+    assert "bundled: there already" in make("bundled")
+
+
 def test_wrong_input_leaves_nothing(make, tmp_path):
     with pytest.raises(UserError) as error:
         make("trained", trained_dir=str(tmp_path))
