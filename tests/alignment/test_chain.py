@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -51,8 +52,9 @@ def test_batches_files_and_standard_input_agree(run_script, tiny_checkpoint, tin
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [row["text"] for row in rows] == SENTENCES * 5
     assert {row["label"] for row in rows} <= {"negative", "positive"}
-    printed = [line.split(", prob: ") for line in one.stdout.splitlines()]
+    printed = [re.split(", prob: |, label: ", line) for line in one.stdout.splitlines()]
     assert [line[0] for line in printed] == [f"label_id: {row['label_id']}" for row in rows]
+    assert [line[2] for line in printed] == [row["label"] for row in rows]
     np.testing.assert_allclose(
         [float(line[1]) for line in printed], [r["prob"] for r in rows], atol=1e-5
     )
