@@ -60,8 +60,7 @@ def main(argv=None) -> None:
     with hold_signals():
         found = explain(model, processor, texts[0] if len(texts) == 1 else tuple(texts), args.steps)
     write(found, args)
-    answer = found.prediction
-    print(f"label_id: {answer.label_id}, label: {answer.label}, prob: {answer.prob}")
+    print(found.prediction)
     print(f"{'word':20} {'gradients':>10} {'occlusion':>10}")
     for word in found.words:
         print(f"{word.text:20} {word.gradients:+10.4f} {word.occlusion:+10.4f}")
