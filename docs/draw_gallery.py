@@ -1,6 +1,7 @@
 """Draw the pictures of docs/gallery.md, and write that page with their numbers.
 
-python docs/draw_gallery.py --model_path convbert_base_outputs/best.pdparams
+Example:
+    python docs/draw_gallery.py
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ sys.path.insert(0, str(ROOT))
 
 from convbert.command.flags import make_parser
 from convbert.command.start import hold_signals, run_main, start_paddle
+from convbert.inference.default_model import default_checkpoint
 from paddlenlp.utils.files import atomic_write
 
 HEADS = 3  # of each kind, so that the pictures stay small
@@ -67,7 +69,7 @@ error of the gradients {found.completeness_error:.1e}.
 def parse_args(argv=None):
     """Parse the command line."""
     parser = make_parser(__doc__)
-    parser.add_argument("--model_path", required=True, help="checkpoint directory")
+    parser.add_argument("--model_path", help="checkpoint directory (the bundled model)")
     parser.add_argument("--model_name", help="how the page names it (the directory's name)")
     parser.add_argument("--layer", type=int, default=1, help="which one to draw (%(default)s)")
     return parser.parse_args(argv)
@@ -76,6 +78,7 @@ def parse_args(argv=None):
 def main(argv=None) -> None:
     """Explain the sentences, write the pictures and the page."""
     args = parse_args(argv)
+    args.model_path = args.model_path or default_checkpoint()
     start_paddle()
     from convbert.explain.explanation import explain
     from convbert.explain.pictures import answer, layer_png, words_png

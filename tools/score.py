@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from convbert.command.flags import add_bool_flag, int_at_least, make_parser
 from convbert.command.machine import default_threads
 from convbert.command.start import run_main, start_paddle
+from convbert.inference.default_model import default_export
 from convbert.inference.flags import add_engine_flags, engine_options
 from convbert.inference.score import (
     Scorer,
@@ -36,7 +37,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     """Parse the command line."""
     parser = make_parser(__doc__, heading="output")
     add = parser.add_argument
-    add("--model_dir", required=True, help="exported directory (convbert_infer)")
+    add("--model_dir", help="exported directory (default: the bundled model, exported once)")
     add("--input_file", required=True, help="table: .csv, .tsv, .jsonl or .parquet")
     add("--text_column", default="sentence", help="column of the texts (%(default)s)")
     add("--text_pair_column", help="column of the second texts, for a model of sentence pairs")
@@ -66,6 +67,7 @@ def main(argv=None) -> None:
     check_output(args.output_file, [args.input_file], args.overwrite)
     columns = [args.text_column, *([args.text_pair_column] if args.text_pair_column else [])]
     file = open_score_file(args.input_file, columns, args.prefix)
+    args.model_dir = args.model_dir or default_export()
     settings = ScorerSettings(args.model_dir, options, args.max_seq_len, args.batch_size)
     with parts_of(args.output_file, part_settings(args, columns)) as folder:
         if options.engine == "paddle":

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from convbert.command.flags import DEFAULT_SENTENCE, add_device_flag, int_at_least, make_parser
 from convbert.command.machine import use_device
 from convbert.command.start import hold_signals, run_main, start_paddle
+from convbert.inference.default_model import default_checkpoint
 from paddlenlp.utils.products import check_replaceable, product_directory
 from paddlenlp.utils.text import without_surrogates
 
@@ -26,7 +27,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     """Parse the command line."""
     parser = make_parser(__doc__, heading="output")
     add = parser.add_argument
-    add("--model_path", required=True, help="checkpoint directory (best.pdparams)")
+    add("--model_path", help="checkpoint directory (default: the bundled model)")
     add("--text", default=DEFAULT_SENTENCE, help="sentence to explain (%(default)r)")
     add("--text_pair", help="second sentence, for a model of sentence pairs")
     add("--output_dir", default="./visualize_outputs", help="where the files go (%(default)s)")
@@ -48,6 +49,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 def main(argv=None) -> None:
     """Explain one text; write pictures and a page, print the effect of each word."""
     args = parse_args(argv)
+    args.model_path = args.model_path or default_checkpoint()
     check_replaceable(args.output_dir, KIND, [args.model_path])
     start_paddle()
     use_device(args.device)

@@ -55,7 +55,7 @@ def test_the_command(run_script, tiny_checkpoint, tmp_path):
     names = ["index.html", "layer_01.png", "layer_02.png", "manifest.json", "words.png"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("label_id: ")
+    assert re.fullmatch(r"label_id: [01], prob: [\d.]+, label: (negative|positive)", lines[0])
     assert [line.split()[0] for line in lines[2:6]] == ["not", "a", "good", "film"]
     assert re.search(r"completeness error .*: -?\d\.\d\de-\d\d$", done.stdout, re.M)
     (tmp_path / "out" / "mine.txt").write_text("keep me")
