@@ -7,6 +7,11 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/_env.sh"
 cd "$ROOT"
 
+# As many processes as cores, with one thread each; the tests of a file run in one process.
+run_tests() {
+    OMP_NUM_THREADS=1 "$1" -m pytest -q -n auto --dist loadfile "${@:2}"
+}
+
 # Tests that depend on the version of Paddle; they run in the second environment too.
 PADDLE3_TESTS=(
     tests/paddlenlp/test_{checkpoint,cpu_ops,golden,heads,modeling,upstream_forms,weight_names}.py
@@ -39,6 +44,6 @@ git ls-files '*Dockerfile' | xargs .venv/bin/hadolint
 
 make_venv "$ROOT/.venv-paddle3" "$python" requirements-paddle3.txt requirements-dev.txt
 echo "== tests on Paddle 3.3.1"
-.venv-paddle3/bin/python -m pytest -q "${PADDLE3_TESTS[@]}"
+run_tests .venv-paddle3/bin/python "${PADDLE3_TESTS[@]}"
 echo "== tests on $(.venv/bin/python -c 'import paddle; print("Paddle", paddle.__version__)' 2>/dev/null)"
-.venv/bin/python -m pytest -q
+run_tests .venv/bin/python
