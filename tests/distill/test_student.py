@@ -1,12 +1,16 @@
 """The frozen BERT, and the student that starts from its weights."""
 
+import shutil
+
 import numpy as np
 import paddle
 import pytest
 
 from distill import student as parts
+from distill.average import mean_weights
 from distill.bert import LAYER, FrozenBert
 from paddlenlp.transformers import ConvBertModel
+from tests.helpers.errors import raises_code
 
 
 @pytest.fixture(scope="module")
@@ -151,3 +155,22 @@ def test_drawn_ids_are_valid(student):
 def test_a_wrong_name_or_shape_is_an_error(student):
     with pytest.raises(ValueError, match="no parameter 'embeddings'"):
         parts.set_weights(student, {"embeddings": np.zeros(3)})
+
+
+def test_an_average_has_the_mean_of_the_weights(run_script, tmp_path, tiny_checkpoint):
+    from paddlenlp.transformers.checkpoint import WEIGHTS_FILE, read_weights
+
+    other, target = tmp_path / "other", tmp_path / "average"
+    shutil.copytree(tiny_checkpoint, other)
+    weights = read_weights(str(tiny_checkpoint / WEIGHTS_FILE))
+    paddle.save({name: array + 1 for name, array in weights.items()}, str(other / WEIGHTS_FILE))
+    paths = (f"--model_path={tiny_checkpoint}", f"--model_path={other}")
+    done = run_script("distill/average.py", *paths, f"--output_dir={target}")
+    assert done.returncode == 0, done.stderr
+    for name, array in read_weights(str(target / WEIGHTS_FILE)).items():
+        np.testing.assert_allclose(array, weights[name] + 0.5, rtol=1e-6, atol=1e-6)
+
+
+def test_checkpoints_of_different_shapes_are_not_averaged():
+    with raises_code("weights"):
+        mean_weights([{"a": np.zeros(2)}, {"a": np.zeros(3)}])
