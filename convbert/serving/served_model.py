@@ -23,7 +23,7 @@ from convbert.inference.protobuf import Field, build_messages
 from paddlenlp.transformers.checkpoint import CONFIG_FILE, read_json
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.products import check_replaceable, product_directory, verify
+from paddlenlp.utils.products import product_directories, verify
 
 SERVER_CONFIG = "serving_server_conf.prototxt"
 SERVER_KIND, CLIENT_KIND = "served model", "serving client"
@@ -103,7 +103,7 @@ def convert(
     model_filename: str | None = None,
     params_filename: str | None = None,
 ):
-    """Write the server's and the client's folder; each appears whole, in place of an old one.
+    """Write the server's and the client's folder; both appear whole, in place of old ones.
 
     Returns:
         The GeneralModelConfig message that was written.
@@ -119,13 +119,11 @@ def convert(
     # Programs that another tool exported have no configuration.
     configuration = filter(os.path.isfile, [os.path.join(dirname, CONFIG_FILE)])
     files = [program, params, *tokenizer, *configuration]
-    check_replaceable(serving_server, SERVER_KIND, [dirname])
-    check_replaceable(serving_client, CLIENT_KIND, [dirname])
-    with product_directory(serving_server, SERVER_KIND, [dirname]) as server:
+    folders = [(serving_server, SERVER_KIND), (serving_client, CLIENT_KIND)]
+    with product_directories(folders, [dirname]) as (server, client):
         for path in files:
             shutil.copyfile(path, server / os.path.basename(path))
         _write_config(server / SERVER_CONFIG, config)
-    with product_directory(serving_client, CLIENT_KIND, [dirname]) as client:
         _write_config(client / CLIENT_CONFIG, config)
     return config
 

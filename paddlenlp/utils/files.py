@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -123,20 +123,45 @@ def atomic_directory(path: PathLike) -> Iterator[Path]:
     Raises:
         UserError: it is a file, or nothing can be written beside it.
     """
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_dir():
-        raise UserError(
-            "not-writable", f"{target} is a file, a directory of that name is needed: move it away"
-        )
-    ensure_writable_dir(target.parent)
-    temporary = _beside(target)
-    temporary.mkdir()
-    try:
+    with atomic_directories([path]) as (temporary,):
         yield temporary
-        _sync_tree(temporary)
-        _swap_in(temporary, target)
-    finally:  # after a swap this is the old directory, else the unfinished new one
-        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def atomic_directories(paths: Sequence[PathLike]) -> Iterator[list[Path]]:
+    """`atomic_directory` for several: all take their places when all are complete, or none does.
+
+    Only a kill between two system calls can leave some new and some old.
+    """
+    targets = [Path(os.path.realpath(path)) for path in paths]
+    for target in targets:
+        if target.exists() and not target.is_dir():
+            raise UserError(
+                "not-writable",
+                f"{target} is a file, a directory of that name is needed: move it away",
+            )
+        ensure_writable_dir(target.parent)
+    new = [_beside(target) for target in targets]
+    swapped: list[tuple[Path, Path]] = []
+    try:
+        for temporary in new:
+            temporary.mkdir()
+        yield new
+        for temporary in new:
+            _sync_tree(temporary)
+        for temporary, target in zip(new, targets):
+            _swap_in(temporary, target)
+            swapped.append((temporary, target))
+    except BaseException:
+        for temporary, target in reversed(swapped):
+            if temporary.exists():
+                _swap_in(temporary, target)
+            else:
+                os.rename(target, temporary)
+        raise
+    finally:  # after a swap these are the old directories, else the unfinished new ones
+        for temporary in new:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def remove_unfinished(path: PathLike) -> None:

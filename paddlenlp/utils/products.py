@@ -12,14 +12,14 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import PathLike, atomic_directory, write_json
+from paddlenlp.utils.files import PathLike, atomic_directories, write_json
 from paddlenlp.utils.log import get_logger
 
 MANIFEST_FILE = "manifest.json"
@@ -32,7 +32,7 @@ _CHUNK = 1 << 20
 def product_directory(
     path: PathLike,
     kind: str,
-    inputs: Iterable[PathLike] = (),
+    inputs: Sequence[PathLike] = (),
     settings: dict[str, Any] | None = None,
 ) -> Iterator[Path]:
     """Yield an empty directory that becomes the product ``path`` when the block ends well.
@@ -46,11 +46,24 @@ def product_directory(
     Raises:
         UserError: ``path`` holds something else (named), or cannot be written.
     """
-    check_replaceable(path, kind, inputs)
-    with atomic_directory(path) as work:
+    with product_directories([(path, kind)], inputs, settings) as (work,):
         yield work
-        names = {str(file.relative_to(work)) for file in _files(work)} - {MANIFEST_FILE}
-        write_json(work / MANIFEST_FILE, _manifest(work, kind, sorted(names), settings))
+
+
+@contextmanager
+def product_directories(
+    products: Sequence[tuple[PathLike, str]],
+    inputs: Sequence[PathLike] = (),
+    settings: dict[str, Any] | None = None,
+) -> Iterator[list[Path]]:
+    """`product_directory` for several that belong together: all appear, or none does."""
+    for path, kind in products:
+        check_replaceable(path, kind, inputs)
+    with atomic_directories([path for path, _ in products]) as folders:
+        yield folders
+        for work, (_, kind) in zip(folders, products):
+            names = {str(file.relative_to(work)) for file in _files(work)} - {MANIFEST_FILE}
+            write_json(work / MANIFEST_FILE, _manifest(work, kind, sorted(names), settings))
 
 
 def check_replaceable(path: PathLike, kind: str, inputs: Iterable[PathLike] = ()) -> None:

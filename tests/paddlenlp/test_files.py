@@ -10,6 +10,7 @@ import pytest
 
 from paddlenlp.utils import files
 from paddlenlp.utils.files import (
+    atomic_directories,
     atomic_directory,
     atomic_write,
     ensure_writable_dir,
@@ -139,6 +140,41 @@ def test_a_failed_swap_puts_the_old_directory_back(tmp_path, monkeypatch):
         (work / "new").write_text("y")
     assert names(target) == ["old"]
     assert names(tmp_path) == ["best"]
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+@pytest.mark.parametrize("existing", [("server", "client"), ()])
+def test_several_directories_are_replaced_together_or_not(
+    tmp_path, monkeypatch, exchange, existing
+):
+    for name in existing:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "old").write_text("x")
+    swap, swapped = files._swap_in, []
+
+    def fail_at_the_second(new, target):
+        swapped.append(target.name)
+        if len(swapped) == 2:
+            raise Stop
+        swap(new, target)
+
+    def write():
+        with atomic_directories([tmp_path / "server", tmp_path / "client"]) as works:
+            for work in works:
+                (work / "new").write_text("y")
+
+    if not exchange:
+        monkeypatch.setattr(files, "_exchange", lambda first, second: False)
+    with monkeypatch.context() as failing:
+        failing.setattr(files, "_swap_in", fail_at_the_second)
+        pytest.raises(Stop, write)
+    assert swapped[:2] == ["server", "client"]
+    assert {path.name: names(path) for path in tmp_path.iterdir()} == dict.fromkeys(
+        existing, ["old"]
+    )
+    write()
+    both = dict.fromkeys(("server", "client"), ["new"])
+    assert {path.name: names(path) for path in tmp_path.iterdir()} == both
 
 
 def test_directory_never_replaces_a_file(tmp_path):
