@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 
 from convbert.serving.protocol import ErrNo, RequestError
 from paddlenlp.utils.log import get_logger
+
+# Seconds without a label after which the service does not call itself ready, see `Health.shown`.
+SILENT_S = 4.5
 
 
 class State(enum.Enum):
@@ -14,6 +18,7 @@ class State(enum.Enum):
 
     STARTING = "starting"
     READY = "ready"
+    SILENT = "silent"  # only shown: requests are still sent to the pipeline
     RESTARTING = "restarting"
     STOPPING = "stopping"
     FAILED = "failed"
@@ -21,12 +26,27 @@ class State(enum.Enum):
 
 @dataclass
 class Health:
-    """The state of the pipeline, the reason for it, and its process id (None: not started)."""
+    """The state of the pipeline, the reason for it, and its process id (None: not started).
+
+    ``last_answer`` is when it last labelled a text, of a request or a probe (`time.monotonic`).
+    """
 
     state: State = State.STARTING
     reason: str = "the model is being loaded"
     restarts: int = 0
     pid: int | None = None
+    last_answer: float = field(default_factory=time.monotonic)
+
+    def answered(self) -> None:
+        """Note that the pipeline has just labelled a text."""
+        self.last_answer = time.monotonic()
+
+    def shown(self) -> tuple[State, str]:
+        """Return the state and the reason that GET /health shows."""
+        silent = time.monotonic() - self.last_answer
+        if self.state is State.READY and silent > SILENT_S:
+            return State.SILENT, f"no text was labelled for {silent:.0f} s"
+        return self.state, self.reason
 
     def become(self, state: State, reason: str) -> None:
         """Change the state and log the change; STOPPING is final."""

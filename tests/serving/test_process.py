@@ -315,6 +315,15 @@ def test_a_pipeline_that_answers_nothing_is_restarted(bounded):
     assert bounded.ask("fine")[0] == 200
 
 
+def test_a_silent_pipeline_is_not_called_ready(bounded):
+    bounded.wait_for("ready")
+    with suspended(bounded):
+        since = time.monotonic()
+        bounded.wait_for("silent")
+        assert time.monotonic() - since < 5
+    bounded.wait_for("ready")
+
+
 def test_sigterm_finishes_what_is_in_flight(bounded):
     family = bounded.family()
     with suspended(bounded) as resume:

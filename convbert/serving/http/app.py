@@ -49,7 +49,6 @@ class HttpFrontEnd:
         self._options = settings.engine_options()
         self._connection, self._health, self._restart = connection, health, restart
         self._in_flight = 0
-        self._last_answer = time.monotonic()
         self._started = time.time()
         self._metrics = Metrics(self._engine())
 
@@ -110,25 +109,27 @@ class HttpFrontEnd:
         try:
             response = await self._connection.predict(message, timeout + _EXTRA_S)
         except RequestError as error:
-            if error.err_no is ErrNo.TIMEOUT and self._last_answer < sent:
+            if error.err_no is ErrNo.TIMEOUT and self._health.last_answer < sent:
                 self._restart(f"it answered nothing for {timeout} s")
             raise
-        self._last_answer = time.monotonic()
+        if response.err_no == ErrNo.OK:
+            self._health.answered()
         return response
 
     async def health(self, request: Request) -> Response:
         """GET /health: 200 when a text would be labelled now, else 503."""
         health = self._health
+        state, reason = health.shown()
         body = {
-            "status": health.state.value,
-            "reason": health.reason,
+            "status": state.value,
+            "reason": reason,
             **self._engine(),
             "uptime_s": round(time.time() - self._started, 1),
             "restarts": health.restarts,
             "in_flight": self._in_flight,
             "pipeline_pid": health.pid,
         }
-        status = 200 if health.state is State.READY else 503
+        status = 200 if state is State.READY else 503
         return JSONResponse(body, status_code=status, headers=self._headers())
 
     def _engine(self) -> dict[str, str]:
@@ -137,7 +138,7 @@ class HttpFrontEnd:
 
     async def metrics(self, request: Request) -> Response:
         """GET /metrics, in Prometheus' text format."""
-        ready = self._health.state is State.READY
+        ready = self._health.shown()[0] is State.READY
         text = self._metrics.text(ready, self._health.restarts, self._in_flight)
         return PlainTextResponse(text, media_type=CONTENT_TYPE, headers=self._headers())
 

@@ -23,6 +23,9 @@ MAX_RESTARTS, RESTART_WINDOW_S = 3, 60.0
 EXIT_FAILED = 1
 _SEE_LOG = f"{LOG_FILE} in --run_dir says why"
 _PROBE_PAUSE_S = 0.1
+# When no text was labelled for so long, the supervisor sends one; it waits for its label for longer
+# than a request.
+_QUIET_S, _EXTRA_S = 2.0, 1.0
 # The lines that the pipeline prints; `service` logs them as they are.
 OUTPUT = get_logger("pipeline")
 
@@ -52,6 +55,7 @@ class Supervisor:
         self._environment = run_dir.pipeline_environment(settings.local["thread_num"])
         self._connection, self._health = connection, health
         self._start_timeout = settings.service["start_timeout_s"]
+        self._answer_timeout = settings.service["request_timeout_s"] + _EXTRA_S
         self._process: asyncio.subprocess.Process | None = None
         self._ends: list[float] = []
         self._failed_starts = 0  # in a row
@@ -137,7 +141,7 @@ class Supervisor:
             self._kill()
         self._health.pid = self._process.pid
         output = asyncio.ensure_future(self._copy_lines(self._process.stdout))
-        probe = asyncio.ensure_future(self._become_ready())
+        probe = asyncio.ensure_future(self._probe())
         try:
             return await self._process.wait()
         finally:
@@ -158,7 +162,12 @@ class Supervisor:
                 self._last_error = text.split("error: ", 1)[1]
             OUTPUT.info(text)
 
-    async def _become_ready(self) -> None:
+    async def _probe(self) -> None:
+        if await self._become_ready():
+            while True:
+                await self._probe_when_quiet()
+
+    async def _become_ready(self) -> bool:
         """Probe until the pipeline labels a text; kill it when that takes too long."""
         start = time.monotonic()
         while (left := start + self._start_timeout - time.monotonic()) > 0:
@@ -166,12 +175,30 @@ class Supervisor:
                 response = await self._connection.predict(text_message("ready ?"), left)
                 if response.err_no == ErrNo.OK and list(response.key)[:2] == ["label_id", "prob"]:
                     self._failed_starts = 0
+                    self._health.answered()
                     self._health.become(State.READY, f"after {time.monotonic() - start:.1f} s")
-                    return
+                    return True
             await asyncio.sleep(_PROBE_PAUSE_S)
         self._too_slow = True
         get_logger().error("no answer within %s s of the start", self._start_timeout)
         self._kill()
+        return False
+
+    async def _probe_when_quiet(self) -> None:
+        """Send a text when none was labelled lately; restart a pipeline that does not answer it."""
+        sent = time.monotonic()
+        quiet = sent - self._health.last_answer
+        if quiet < _QUIET_S:
+            await asyncio.sleep(_QUIET_S - quiet)
+            return
+        try:
+            response = await self._connection.predict(text_message("ready ?"), self._answer_timeout)
+            if response.err_no == ErrNo.OK:
+                self._health.answered()
+        except RequestError as error:
+            if error.err_no is ErrNo.TIMEOUT and self._health.last_answer < sent:
+                self.restart(f"it answered nothing for {self._answer_timeout} s")
+        await asyncio.sleep(_PROBE_PAUSE_S)
 
     def _fail(self, status: int, reason: str) -> int:
         self._health.state, self._health.reason = State.FAILED, reason
