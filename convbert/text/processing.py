@@ -83,7 +83,8 @@ class TextProcessor:
 
         Args:
             path: the directory of a checkpoint or of an exported model.
-            max_seq_len: as in the class; None: 128, or less if the model has fewer positions.
+            max_seq_len: as in the class; None: 128, or less if the model has fewer positions or
+                its tokenizer's ``model_max_length`` is lower.
             pad_multiple: as in the class.
             config: the model's configuration; None: the ``model_config.json`` in ``path``, if any.
 
@@ -95,7 +96,8 @@ class TextProcessor:
         if config is None and os.path.isfile(config_file):
             config = ConvBertConfig.from_dict(read_json(config_file), config_file)
         positions = config.max_position_embeddings if config else DEFAULT_MAX_SEQ_LEN
-        length = max_seq_len or min(DEFAULT_MAX_SEQ_LEN, positions)
+        longest = min(positions, tokenizer.model_max_length)
+        length = max_seq_len or min(DEFAULT_MAX_SEQ_LEN, longest)
         classes = config.num_classes if config else None
         processor = cls(tokenizer, length, tokenizer.label_names, pad_multiple, classes)
         if config is not None:

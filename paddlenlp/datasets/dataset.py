@@ -1,6 +1,6 @@
 """A data set in memory, and the call that loads one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from paddlenlp.utils.errors import UserError
@@ -50,20 +50,25 @@ class MapDataset:
 
 
 def load_dataset(
-    path: str,
-    name: str,
+    path: str | Callable[..., Iterable[Any]],
+    name: str | None = None,
     splits: str | Sequence[str] = "train",
     data_dir: PathLike | None = None,
+    data_files: Any = None,
+    lazy: bool | None = None,
+    **arguments: Any,
 ) -> MapDataset | list[MapDataset]:
-    """Load one or several splits of a data set.
+    """Load one or several splits of a data set, or what a function of the caller yields.
 
     Args:
-        path: "glue".
+        path: "glue", or a function that yields examples; it gets the other keywords.
         name: task name, a key of `GLUE_TASKS`, such as "sst-2".
         splits: one name gives one data set, a list of names a list. "train", "dev" and "test";
             mnli has "dev_matched", "dev_mismatched", "test_matched" and "test_mismatched".
         data_dir: directory with the official files (or the directory above it); None downloads
             them once into the cache.
+        data_files, lazy: upstream's keywords; files, and reading as a stream, are not supported.
+        arguments: for the function.
 
     Returns:
         Examples {"sentence"} or {"sentence1", "sentence2"} (str) with "labels": the index (int) in
@@ -71,9 +76,16 @@ def load_dataset(
 
     Raises:
         UserError: unknown name or split; a file that is missing, damaged or cannot be downloaded.
+        ValueError: an argument of upstream that is not supported.
     """
     from paddlenlp.datasets.glue import read_glue
 
+    if data_files is not None or lazy:
+        raise ValueError("data_files and lazy=True are not supported: see docs/upstream.md")
+    if callable(path):
+        return MapDataset(list(path(**arguments)))
+    if arguments:
+        raise TypeError(f"load_dataset got an unexpected argument '{min(arguments)}'")
     if path != "glue":
         raise UserError("data-set", f"unknown data set '{path}': only 'glue' is known")
     if isinstance(splits, str):

@@ -78,8 +78,8 @@ class TokenizerSettings:
             check_label_names(self.label_names, "label_names")
         if self.truncation_side not in ("left", "right"):
             _refuse("", "truncation_side", self.truncation_side, "left or right")
-        if isinstance(self.model_max_length, bool) or self.model_max_length < 1:
-            _refuse("", "model_max_length", self.model_max_length, "a positive number")
+        if isinstance(self.model_max_length, bool) or self.model_max_length < 3:
+            _refuse("", "model_max_length", self.model_max_length, "a number from 3")
 
     @property
     def special_tokens(self) -> dict[str, str]:

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import paddle
 import pytest
 
 from convbert.inference import export
-from convbert.inference.dygraph import dygraph_runner
+from convbert.inference.dygraph import dygraph_runner, load_classifier
+from convbert.inference.engines import onnx_runtime
 from convbert.inference.engines.paddle_inference import EngineOptions, Predictor
+from convbert.inference.exported import open_exported
+from convbert.serving.served_model import convert as convert_for_serving
 from paddlenlp.transformers import ConvBertConfig, ConvBertForSequenceClassification
 from paddlenlp.transformers.convbert.configuration import PRESETS
+from paddlenlp.transformers.convbert.conversion import convert as convert_weights
+from tests.conftest import without_manifest
 from tests.helpers.errors import raises_code
 
 
@@ -29,6 +36,42 @@ def test_two_layers_of_every_size_export(name, tmp_path):
     rows = export.compare_with_model(model, str(tmp_path))
     assert len(rows) == 2 * len(export.CHECK_SHAPES)
     assert max(row[2] for row in rows) <= 1e-5
+
+
+@pytest.fixture
+def wide(tiny_checkpoint, tiny_config, tmp_path):
+    """A checkpoint whose word table has seven rows more than its vocabulary."""
+    paddle.seed(4)
+    config = dataclasses.replace(tiny_config, vocab_size=tiny_config.vocab_size + 7)
+    ConvBertForSequenceClassification(config).save_pretrained(str(tmp_path / "wide"))
+    for name in ("vocab.txt", "tokenizer_config.json"):
+        shutil.copy(tiny_checkpoint / name, tmp_path / "wide")
+    return without_manifest(tmp_path / "wide")
+
+
+def test_a_word_table_larger_than_the_vocabulary(wide, tmp_path):
+    """Some trainers round its size up: the model is converted, exported, run and served."""
+    model, processor = load_classifier(str(wide))
+    batch = processor.collate(processor.encode(["good film", "a dull plot"]))
+    expected = dygraph_runner(model)(*batch)
+    folders = ("hf", "back", "export", "served", "client")
+    hf, back, exported, served, client = (str(tmp_path / name) for name in folders)
+    convert_weights(str(wide), hf, "hf")
+    convert_weights(hf, back, "paddle")
+    export.export_checkpoint(back, exported)
+    convert_for_serving(exported, served, client)
+    runs = [(served, EngineOptions(cpu_threads=1))]
+    if find_spec("openvino"):
+        runs.append((exported, EngineOptions(cpu_threads=1, engine="openvino")))
+    if find_spec("paddle2onnx") and (tmp_path / "export" / "inference.pdmodel").is_file():
+        file = str(tmp_path / "model.onnx")
+        onnx_runtime.convert(exported, file)
+        onnx = EngineOptions(cpu_threads=1, engine="onnxruntime", onnx_file=file)
+        runs.append((exported, onnx))
+    for directory, options in runs:
+        engine, processor = open_exported(directory, options)
+        again = processor.collate(processor.encode(["good film", "a dull plot"]))
+        np.testing.assert_allclose(engine.run(*again), expected, atol=1e-5)
 
 
 def test_random_shapes_plain_and_onednn(tiny_checkpoint, tiny_export, tiny_config):

@@ -11,6 +11,7 @@ import paddle.nn.functional as F
 import pytest
 
 from paddlenlp import transformers
+from paddlenlp.datasets import load_dataset
 from paddlenlp.transformers import (
     ConvBertForMaskedLM,
     ConvBertForMultipleChoice,
@@ -256,6 +257,20 @@ def test_keywords_of_both_versions(tokenizer):
     np.testing.assert_array_equal(tensors["input_ids"].numpy(), rows["input_ids"])
     assert len(tokenizer("good " * 600, truncation=False)["input_ids"]) == 602
     assert len(tokenizer("good " * 600)["input_ids"]) == 512
+
+
+def test_a_data_set_from_a_reading_function():
+    def read(data_path, skip=0):
+        yield from [{"text": data_path, "label": number} for number in range(skip, 3)]
+
+    data = load_dataset(read, data_path="here", skip=1, lazy=False)
+    assert list(data) == [{"text": "here", "label": 1}, {"text": "here", "label": 2}]
+    with pytest.raises(ValueError, match=r"docs/upstream\.md"):
+        load_dataset(read, data_path="here", lazy=True)
+    with pytest.raises(ValueError, match=r"docs/upstream\.md"):
+        load_dataset("glue", "sst-2", data_files="train.tsv")
+    with pytest.raises(TypeError, match="split"):
+        load_dataset("glue", "sst-2", split="train")
 
 
 def test_words_are_joined(tokenizer):

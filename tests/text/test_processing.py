@@ -46,6 +46,12 @@ def test_not_a_text(processor):
             processor.encode(["fine", text])
 
 
+def test_the_length_of_the_tokenizer_is_kept_unless_another_is_given(tiny_vocab, tmp_path):
+    ConvBertTokenizer(tiny_vocab, model_max_length=6).save_pretrained(tmp_path)
+    assert TextProcessor.from_dir(str(tmp_path)).max_seq_len == 6
+    assert TextProcessor.from_dir(str(tmp_path), 10).max_seq_len == 10
+
+
 def test_padding_stops_at_the_longest_sequence(processor):
     shapes = {
         words + 2: processor.collate(processor.encode(["good " * words]))[0].shape[1]
