@@ -9,7 +9,7 @@ from convbert.command.flags import DEFAULT_SENTENCE, add_bool_flag, int_at_least
 from convbert.inference.engines.options import ENGINES, PRECISIONS, EngineOptions
 from convbert.text.reading import Row, read_rows
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.text import without_surrogates
+from paddlenlp.utils.text import argument_text
 
 
 def add_text_flags(parser: argparse.ArgumentParser, npy: str) -> None:
@@ -63,13 +63,12 @@ def read_texts(args: argparse.Namespace) -> Iterator[Row]:
         columns = args.input_column.split(",") if args.input_column else ()
         yield from read_rows(args.input_file, columns, args.label_column)
         return
-    # Bytes of the command line that are not text arrive as lone surrogates.
-    text = without_surrogates(DEFAULT_SENTENCE if args.text is None else args.text)
+    text = argument_text(DEFAULT_SENTENCE if args.text is None else args.text)
     pair = args.text_pair
     if pair is None:
         yield Row(text, where="--text")
     else:
-        yield Row((text, without_surrogates(pair)), where="--text or --text_pair")
+        yield Row((text, argument_text(pair)), where="--text or --text_pair")
 
 
 def add_engine_flags(parser: argparse.ArgumentParser) -> None:

@@ -6,12 +6,13 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 
 from convbert.command.flags import DEFAULT_SENTENCE, float_in, make_parser
 from convbert.text.reading import Row, read_rows
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_write
-from paddlenlp.utils.text import without_surrogates
+from paddlenlp.utils.text import argument_text
 
 FIRST_LOG_ID = 10000
 EXIT_FAILED = 1
@@ -45,7 +46,7 @@ def read_texts(args: argparse.Namespace) -> Iterator[Row]:
     if args.input_file:
         return read_rows(args.input_file)
     text = DEFAULT_SENTENCE if args.text is None else args.text
-    return iter([Row(without_surrogates(text), where="--text")])
+    return iter([Row(argument_text(text), where="--text")])
 
 
 def send_all(args: argparse.Namespace, send: Callable[[str, int], object]) -> int:
@@ -57,19 +58,19 @@ def send_all(args: argparse.Namespace, send: Callable[[str, int], object]) -> in
         args: the parsed flags.
         send: sends a text and a log id, and returns the answer in Paddle Serving's JSON form.
     """
-    lines = []
-    for log_id, row in enumerate(read_texts(args), start=FIRST_LOG_ID):
-        try:
-            answer = send(row.text, log_id)
-            answered = answer_of(answer)
-        except CallError as error:
-            print(f"error: {row.where}: {error}", file=sys.stderr)
-            return EXIT_FAILED
-        print(answer, flush=True)
-        lines.append(json.dumps({"text": row.text, **answered}, ensure_ascii=False) + "\n")
-    if args.output_file:
-        with atomic_write(args.output_file) as file:
-            file.writelines(lines)
+    where = ""
+    try:
+        with atomic_write(args.output_file) if args.output_file else nullcontext() as file:
+            for log_id, row in enumerate(read_texts(args), start=FIRST_LOG_ID):
+                where = row.where
+                answer = send(row.text, log_id)
+                line = {"text": row.text, **answer_of(answer)}
+                print(answer, flush=True)
+                if file:
+                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    except CallError as error:
+        print(f"error: {where}: {error}", file=sys.stderr)
+        return EXIT_FAILED
     return 0
 
 

@@ -19,6 +19,7 @@ from paddlenlp.transformers.labels import check_label_names
 from paddlenlp.transformers.tokenizer_utils import Features, Text
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.logits import predicted_classes, softmax
+from paddlenlp.utils.text import is_blank
 
 DEFAULT_MAX_SEQ_LEN = 128
 # Batches are padded to a multiple of this length. Engines keep kernels and buffers for each input
@@ -167,8 +168,11 @@ class TextProcessor:
             if not all(isinstance(part, str) for part in (text if pair else [text])):
                 raise UserError("text", f"{place} is not a string: give one sentence or a pair")
         features = self.tokenizer.batch_encode(texts, max_seq_len=self.max_seq_len)
+        if allow_empty:
+            return features
         for place, text, feature in zip(places, texts, features):
-            if not allow_empty and _without_words(feature, isinstance(text, str)):
+            single = isinstance(text, str)
+            if any(map(is_blank, [text] if single else text)) or _without_words(feature, single):
                 raise UserError("text", f"{place} is empty: give at least one word")
         return features
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.lines import read_lines
+from paddlenlp.utils.text import is_blank
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
 LONGEST_CELL = 1 << 26  # characters; a quotation mark that is never closed ends here
@@ -199,13 +200,13 @@ def open_parquet(path: str) -> Iterator[Any]:
 
 
 def cell_text(row: dict[str, Any], column: str, place: str) -> str:
-    """Return a cell that must be a non-empty string.
+    """Return a cell that must be a string with something to be seen.
 
     Raises:
-        UserError: it is missing, of another type, or empty.
+        UserError: it is missing, of another type, or blank.
     """
     value = row.get(column)
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or is_blank(value):
         raise UserError("text", f"{place}: column '{column}' is empty or not a text")
     return value
 

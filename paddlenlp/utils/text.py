@@ -1,9 +1,36 @@
-"""Repair of text that is not valid Unicode."""
+"""Text that is not valid Unicode, or that shows nothing."""
+
+from unicodedata import category
+
+# Letters and a symbol to Unicode, but blank: the Hangul fillers and the empty Braille pattern.
+_FILLERS = "\u115f\u1160\u3164\uffa0\u2800"
 
 
 def without_surrogates(text: str) -> str:
     """Join surrogate pairs and replace lone surrogates by U+FFFD.
 
-    JSON and command lines can contain them; UTF-8 output and the tokenizer do not accept them.
+    JSON can contain them; UTF-8 output and the tokenizer do not accept them.
     """
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def argument_text(argument: str) -> str:
+    """Read a command-line argument as UTF-8, also where the locale has another encoding.
+
+    Bytes that are not UTF-8 become U+FFFD.
+    """
+    try:  # what Python could not decode has arrived as lone surrogates
+        return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    except UnicodeEncodeError:
+        return without_surrogates(argument)
+
+
+def is_blank(text: str) -> bool:
+    """Whether a text shows nothing: only spaces, control and format characters, lone accents.
+
+    A tokenizer removes most of these, but makes [UNK] of the fillers.
+    """
+    return all(
+        character in _FILLERS or category(character)[0] in "CZ" or category(character) == "Mn"
+        for character in text
+    )

@@ -54,6 +54,11 @@ def test_a_foreign_server_is_one_line(run_script, foreign_server, data):
     assert done.stdout == ""
 
 
+def test_an_output_that_cannot_be_written_is_noticed_before_the_first_text(run_script, tmp_path):
+    done = run_script(HTTP_CLIENT, "--url", "http://127.0.0.1:1/x", "--output_file", tmp_path)
+    assert_refused(done, "not-writable", tmp_path)
+
+
 @pytest.mark.parametrize(
     "value", [None, [], ["[1]"], ["[1, 2]", "[0.5]"], [1, 2], ["[1]", "x"], ["[1]", "[0.5]", "[]"]]
 )

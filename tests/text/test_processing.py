@@ -13,6 +13,7 @@ from tests.helpers.errors import raises_code
 INVISIBLE = [
     *("", " ", "\t\n", "\u3000", "\u200b", "\u200d\ufeff", "\u00ad\u00ad", "\u202e", "\x00"),
     *("\u0301", "\ud800", "\ufffd"),
+    *("\u3164", "\u2800 \u200b", "\uffa0\u1160\u115f"),
 ]
 
 

@@ -93,6 +93,7 @@ MISTAKES = {
     "a label with one row": ([*ROWS[:9], ("a film", "rare")], [], "label", "'rare'"),
     "a second header": ([*ROWS, ("text", "label")], [], "row", "line 42"),
     "an empty text": ([*ROWS, ("  ", "good")], [], "text", "line 42"),
+    "an invisible text": ([*ROWS, ("\u200b\u3164", "good")], [], "text", "line 42"),
     "an empty label": ([*ROWS, ("a film", " ")], [], "label", "line 42"),
     "not a number": (ROWS, ["--regression"], "label", "'good'"),
     "a missing cell": ([*ROWS, ("a film",)], [], "row", "line 42"),
