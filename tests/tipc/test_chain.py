@@ -14,7 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.tipc import CONFIGS, CPU_CONFIG, ROOT, SERVING_CONFIG, TRAIN_SCRIPT
+from tests.helpers.tipc import (
+    CONFIGS,
+    CPU_CONFIG,
+    ROOT,
+    SERVING_CONFIG,
+    TRAIN_SCRIPT,
+    changed,
+)
 
 MODEL_CONFIG = CONFIGS / "model_linux_cpu_normal_normal_infer_python_linux_cpu.txt"
 DISTILL_CONFIG = CONFIGS / "train_linux_cpu_normal_distill_infer_python_linux_cpu.txt"
@@ -110,13 +117,18 @@ def test_klquant_whole_infer(tmp_path):
 
 @pytest.mark.skipif(find_spec("nncf") is None, reason="needs requirements-openvino.txt")
 def test_klquant_for_openvino(tmp_path):
-    status, printed = bash(TRAIN_SCRIPT, MODEL_CONFIG, "klquant_whole_infer", output=tmp_path)
+    data = "test_tipc/data/ConvBERT-tiny/whole"
+    script = "tools/quantize_model.py --engine openvino --max_drop 3"
+    texts = f"--calib_file {data}/train.tsv --calib_column sentence --dev_file {data}/dev.tsv"
+    lines = {34: f"kl_quant:{script} {texts}", 42: "--use_mkldnn:True", 43: "--cpu_threads:2"}
+    config = tmp_path / "config.txt"
+    config.write_text(changed(CPU_CONFIG, {**lines, 44: "--batch_size:8"}))
+    status, printed = bash(TRAIN_SCRIPT, config, "klquant_whole_infer", output=tmp_path)
     assert status == 0, printed
-    results = results_of(tmp_path / "latest_python", "*/**/python_infer_cpu_*.json")
-    assert {(row["engine"], row["precision"]) for row in results} == {
-        ("openvino", "fp32"),
-        ("openvino", "int8"),
-    }
+    trained = tmp_path / "latest_python" / "trained"
+    for folder, precision in ((trained, "fp32"), (trained / "int8", "int8")):
+        (results,) = results_of(folder, "python_infer_cpu_*.json")
+        assert (results["engine"], results["precision"]) == ("openvino", precision)
 
 
 @pytest.mark.skipif(find_spec("grpc") is None, reason="bash shell/serving.sh setup")
