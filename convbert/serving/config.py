@@ -14,12 +14,11 @@ from functools import reduce
 from operator import getitem
 from typing import Any, NamedTuple
 
-import yaml
-
 from convbert.inference.engines import PRECISIONS, EngineOptions, installed
 from convbert.inference.engines.openvino import MODEL_FILES
 from convbert.serving.protocol import SERVICE_NAME
 from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.parsing import MAX_YAML_CHARS, parse_yaml
 
 LOOPBACK = "127.0.0.1"
 # What OpenVINO reads: a model that was quantized for it, or a program of Paddle 2.x.
@@ -227,14 +226,13 @@ def load_settings(
 def _read_yaml(path: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:
-            config = yaml.safe_load(file)
+            config = parse_yaml(file.read(MAX_YAML_CHARS + 1))
     except OSError as error:
         raise UserError(
             "file-unreadable", f"cannot read --config {path}: {error.strerror}"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        line = " ".join(str(error).split())
-        raise UserError("settings", f"{path} is not YAML: {line}") from None
+    except ValueError as error:
+        raise UserError("settings", f"{path} is not plain YAML: {error}") from None
     if not isinstance(config, dict):
         raise UserError(
             "settings", f"{path} holds no settings: start from deploy/serving_python/config.yml"
@@ -249,8 +247,8 @@ def _apply(config: dict[str, Any], override: str) -> None:
         section = reduce(getitem, parents, config)
         # As YAML, "0,1" and 0 would be numbers, and nothing would be null.
         text = last == "devices" or not value.strip()
-        section[last] = value.strip() if text else yaml.safe_load(value)
-    except (KeyError, TypeError, yaml.YAMLError):
+        section[last] = value.strip() if text else parse_yaml(value)
+    except (KeyError, TypeError, ValueError):
         equals = ""
     if not equals:
         raise UserError(

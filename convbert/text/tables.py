@@ -8,7 +8,6 @@ as in `paddlenlp.utils.lines`.
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.lines import read_lines
+from paddlenlp.utils.parsing import parse_json
 from paddlenlp.utils.text import is_blank
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -162,8 +162,8 @@ def _read_json_lines(lines: Iterator[tuple[str, str]]) -> Iterator[Record]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
+            row = parse_json(line)
+        except ValueError:
             row = None
         if not isinstance(row, dict):
             raise UserError("row", f"{place} is not a JSON object")
@@ -193,7 +193,7 @@ def open_parquet(path: str) -> Iterator[Any]:
     try:
         with parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
             yield file
-    except pyarrow.ArrowInvalid as error:
+    except pyarrow.ArrowException as error:
         raise UserError("file-damaged", f"{path} is not a Parquet file: {error}") from None
     except OSError as error:
         raise UserError("file-unreadable", f"cannot read {path}: {error}") from None

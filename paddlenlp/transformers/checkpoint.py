@@ -3,15 +3,15 @@
 Paddle is never imported here.
 """
 
-import json
 import os
-import pickle
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.parsing import read_json_file
+from paddlenlp.utils.pickled_arrays import load_file
 
 CONFIG_FILE = "model_config.json"
 WEIGHTS_FILE = "model_state.pdparams"
@@ -29,35 +29,6 @@ _BRAIN_FLOAT = "BF16"  # as safetensors calls it
 _NAME_TABLE = "StructuredToParameterName@@"
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Reads the pickles that ``paddle.save`` writes for a state dict; nothing in them is run."""
-
-    ALLOWED = {
-        ("collections", "OrderedDict"),
-        ("_codecs", "encode"),
-        ("numpy", "ndarray"),
-        ("numpy", "dtype"),
-    }
-    ARRAY_HELPERS = {"_reconstruct", "scalar", "_frombuffer"}
-    ARRAY_MODULES = {
-        f"numpy.{core}.{module}"
-        for core in ("core", "_core")
-        for module in ("multiarray", "numeric")
-    }
-
-    def find_class(self, module: str, name: str):
-        helper = module in self.ARRAY_MODULES and name in self.ARRAY_HELPERS
-        if helper or (module, name) in self.ALLOWED:
-            if module.startswith("numpy.") and not module.startswith(_NUMPY_CORE):
-                module = module.replace("numpy._core", _NUMPY_CORE, 1)
-                module = module.replace("numpy.core", _NUMPY_CORE, 1)
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"it would load {module}.{name}")
-
-
-_NUMPY_CORE = "numpy._core" if int(np.__version__.split(".")[0]) >= 2 else "numpy.core"
-
-
 def read_json(path: str) -> dict[str, Any]:
     """Read a JSON object.
 
@@ -65,8 +36,7 @@ def read_json(path: str) -> dict[str, Any]:
         UserError: the file is missing, not UTF-8 JSON, or not an object.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
+        content = read_json_file(path)
     except OSError as error:
         raise UserError("file-unreadable", f"cannot read {path}: {error.strerror}") from None
     except ValueError as error:
@@ -85,8 +55,9 @@ def read_model_config(path: str) -> dict[str, Any]:
         UserError: as `read_json`, or it is the configuration of another kind of model.
     """
     raw = read_json(path)
-    classes = raw.get("architectures") or [None]
-    names = [raw.get("model_type"), raw.get("architecture"), raw.get("init_class"), classes[0]]
+    classes = raw.get("architectures") or []
+    names = [raw.get("model_type"), raw.get("architecture"), raw.get("init_class")]
+    names += classes[:1] if isinstance(classes, list) else [classes]
     other = [name for name in names if name and not str(name).lower().startswith("convbert")]
     if other:
         raise UserError(
@@ -156,7 +127,7 @@ def read_weights(path: str) -> dict[str, np.ndarray]:
     Raises:
         UserError: the file is missing, truncated, or not a file of weights.
     """
-    read = _READERS.get(os.path.splitext(path)[1], _read_pdparams)
+    read = _READERS.get(os.path.splitext(path)[1], load_file)
     try:
         content = read(path)
     except UserError:
@@ -180,11 +151,6 @@ def read_weights(path: str) -> dict[str, np.ndarray]:
             "file-damaged", f"{path} contains entries that are not arrays: {', '.join(wrong[:5])}"
         )
     return {name: _single_precision(value) for name, value in weights.items()}
-
-
-def _read_pdparams(path: str) -> Any:
-    with open(path, "rb") as file:
-        return _ArrayUnpickler(file, encoding="latin1").load()
 
 
 def _read_safetensors(path: str) -> dict[str, np.ndarray]:

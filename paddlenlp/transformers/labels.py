@@ -40,8 +40,13 @@ def read_label_names(raw: dict[str, Any], where: str) -> list[str] | None:
     if table is None and back is None:
         return None
     if table is None:
-        table = {number: name for name, number in back.items()} if _is_table(back, where) else {}
-    _is_table(table, where)
+        _check_table(back, where)
+        table = {number: name for name, number in back.items()}
+        if len(table) < len(back):
+            raise UserError("label", f"{where}: label2id gives two names the same id")
+    _check_table(table, where)
+    if back is not None:
+        _check_table(back, where)
     numbered = {str(number): name for number, name in table.items()}
     ids = [str(number) for number in range(len(numbered))]
     if not numbered or set(numbered) != set(ids):
@@ -59,7 +64,7 @@ def fillers(classes: int) -> list[str]:
     return [f"LABEL_{number}" for number in range(classes)]
 
 
-def _is_table(table: Any, where: str) -> bool:
-    if not isinstance(table, dict):
+def _check_table(table: Any, where: str) -> None:
+    plain = isinstance(table, dict) and all(isinstance(v, (str, int)) for v in table.values())
+    if not plain:
         raise UserError("label", f"{where}: id2label must map ids to names, not {table!r}")
-    return True

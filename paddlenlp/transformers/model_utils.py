@@ -27,6 +27,20 @@ def resolve_checkpoint(name_or_dir: str) -> str:
     return str(directory or pretrained_file(name_or_dir, checkpoint.WEIGHTS_FILE).parent)
 
 
+def require_memory(config) -> None:
+    """Raise `UserError` where the weights of a configuration would not fit into free memory."""
+    import psutil
+
+    needed, free = 4 * config.parameter_count, psutil.virtual_memory().available
+    if needed > free:
+        raise UserError(
+            "configuration",
+            f"a model of this configuration has {config.parameter_count} parameters, which take "
+            f"{needed / 2**30:.1f} GiB, but {free / 2**30:.1f} GiB of memory are free: correct its "
+            "sizes, or use a larger machine",
+        )
+
+
 class PretrainedModel(nn.Layer):
     """Base class of the models.
 
@@ -43,6 +57,7 @@ class PretrainedModel(nn.Layer):
 
     def __init__(self, config):
         super().__init__()
+        require_memory(config)
         self.config = config
 
     @classmethod
@@ -121,7 +136,8 @@ class PretrainedModel(nn.Layer):
             new_head: keep the random head when the weights hold none of it; a body leaves heads.
 
         Raises:
-            UserError: tensors are missing, left over, of another shape or type (all named).
+            UserError: tensors are missing, left over, of another shape or type, or not finite (all
+                named).
         """
         target = self.state_dict()
         given, weights = weights, self._match_prefix(weights, target)
@@ -142,6 +158,13 @@ class PretrainedModel(nn.Layer):
         self._check_classes(target, weights, source)
         self._check_fit(target, weights, missing, extra, source)
         fitting = {name: weights[name] for name in target if name in weights}
+        infinite = [name for name, array in fitting.items() if not np.isfinite(array).all()]
+        if infinite:
+            raise UserError(
+                "not-finite",
+                f"the weights in '{source}' have NaN or infinity in {checkpoint.shorten(infinite)}:"
+                " use an earlier checkpoint",
+            )
         self.set_state_dict(fitting)
 
     def _without_other_head(self, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ of transformers which one counts. Paddle is never imported here.
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from paddlenlp.transformers.checkpoint import HF_TOKENIZER_FILE, read_json
 from paddlenlp.transformers.labels import check_label_names, read_label_names
@@ -21,6 +21,7 @@ from paddlenlp.utils.log import get_logger
 CONFIG_FILE = "tokenizer_config.json"
 SPECIAL_MAP_FILE = "special_tokens_map.json"
 ADDED_FILE = "added_tokens.json"
+_MOST_IDS = 10**7
 MAX_WORD_CHARS = 100  # a longer word is [UNK], as in BERT's reference tokenizer
 # Classes of transformers and PaddleNLP that are this tokenizer, without "Fast".
 SAME_TOKENIZERS = ("ConvBert", "Bert", "Electra", "DistilBert", "MobileBert", "WordPiece")
@@ -207,19 +208,18 @@ def _from_packed(packed: dict[str, Any], path: Path) -> dict[str, Any]:
     """The settings of tokenizer.json, which must describe BERT's tokenizer."""
     if not packed:
         return {}
-    normalizer = packed.get("normalizer") or {}
-    splitter = packed.get("pre_tokenizer") or {}
+    normalizer, splitter = (_part(packed, key, path) for key in ("normalizer", "pre_tokenizer"))
+    processor, model = (_part(packed, key, path) for key in ("post_processor", "model"))
     for part, kind in ((normalizer, "BertNormalizer"), (splitter, "BertPreTokenizer")):
         if part and part.get("type") != kind:
             _refuse(path, "type", part.get("type"), f"only {kind} is supported")
     if normalizer.get("clean_text") is False:  # no other file of transformers can express it
         _refuse(path, "clean_text", False, "only true is supported")
-    model = packed.get("model") or {}
     for key, value in (("max_input_chars_per_word", 100), ("continuing_subword_prefix", "##")):
         if model.get(key, value) != value:
             _refuse(path, key, model[key], f"only {value!r} is supported")
-    if (packed.get("post_processor") or {}).get("type") == "TemplateProcessing":
-        _check_template(packed["post_processor"], path)
+    if processor.get("type") == "TemplateProcessing":
+        _check_template(processor, path)
     names = {
         "lowercase": "do_lower_case",
         "strip_accents": "strip_accents",
@@ -230,8 +230,8 @@ def _from_packed(packed: dict[str, Any], path: Path) -> dict[str, Any]:
     }
     if model.get("unk_token"):
         found["unk_token"] = model["unk_token"]
-    if packed.get("truncation"):
-        found["truncation_side"] = packed["truncation"].get("direction", "Right").lower()
+    if truncation := _part(packed, "truncation", path):
+        found["truncation_side"] = str(truncation.get("direction", "Right")).lower()
     return found
 
 
@@ -248,10 +248,10 @@ def _check_template(template: dict[str, Any], path: Path) -> None:
         ],
     }
     for name, shape in shapes.items():
-        pieces = [next(iter(piece.items())) for piece in template.get(name) or []]
-        if [(kind, piece.get("type_id")) for kind, piece in pieces] != shape:
+        pieces = [(piece, kind) for piece in _rows(template, name, path) for kind in piece]
+        if [(kind, _part(piece, kind, path).get("type_id")) for piece, kind in pieces] != shape:
             form = "only [CLS] A [SEP] and [CLS] A [SEP] B [SEP] are supported"
-            _refuse(path, f"post_processor.{name}", pieces, form)
+            _refuse(path, f"post_processor.{name}", template.get(name), form)
 
 
 def _check_supported(config: dict[str, Any], path: Path) -> None:
@@ -280,10 +280,10 @@ def _added_tokens(
     found: dict[str, AddedToken] = {}
     numbered = [{"content": t, "id": n} for t, n in _json(folder / ADDED_FILE).items()]
     sources = [
-        (folder / CONFIG_FILE, _decoder(config.get("added_tokens_decoder"))),
-        (folder / HF_TOKENIZER_FILE, packed.get("added_tokens") or []),
+        (folder / CONFIG_FILE, _decoder(config, folder / CONFIG_FILE)),
+        (folder / HF_TOKENIZER_FILE, _rows(packed, "added_tokens", folder / HF_TOKENIZER_FILE)),
         (folder / ADDED_FILE, numbered),
-        (folder / CONFIG_FILE, _extra_special(config)),
+        (folder / CONFIG_FILE, _extra_special(config, folder / CONFIG_FILE)),
     ]
     for path, tokens in sources:
         for raw in tokens:
@@ -291,6 +291,11 @@ def _added_tokens(
             content = fields.get("content")
             if not isinstance(content, str) or not content:
                 _refuse(path, "added token", raw, "it has no content")
+            number, others = fields.get("id"), set(fields) - {"content", "id"}
+            if not (number is None or type(number) is int and 0 <= number < _MOST_IDS):
+                _refuse(path, "added token", raw, f"id must be a number from 0 to {_MOST_IDS}")
+            if not all(isinstance(fields[key], bool) for key in others):
+                _refuse(path, "added token", raw, "its flags must be true or false")
             before = found.get(content)
             if before is None:
                 is_special = fields.setdefault("special", content in special)
@@ -306,18 +311,38 @@ def _added_tokens(
     return tuple(sorted(kept, key=lambda token: (token.id is None, token.id or 0)))
 
 
-def _decoder(decoder: Any) -> list[dict[str, Any]]:
-    return [{**token, "id": int(number)} for number, token in (decoder or {}).items()]
+def _decoder(config: dict[str, Any], path: Path) -> list[dict[str, Any]]:
+    decoder = _part(config, "added_tokens_decoder", path)
+    for number in decoder:
+        if not number.isdecimal() or len(number) > len(str(_MOST_IDS)):
+            _refuse(path, "added_tokens_decoder", number, "its names must be token ids")
+    return [{**_part(decoder, number, path), "id": int(number)} for number in decoder]
 
 
-def _extra_special(config: dict[str, Any]) -> list[dict[str, Any]]:
+def _extra_special(config: dict[str, Any], path: Path) -> list[dict[str, Any]]:
     listed: list[Any] = []
     for key in ("additional_special_tokens", "extra_special_tokens"):
         value = config.get(key) or []
+        if not isinstance(value, (dict, list)):
+            _refuse(path, key, value, "it must be a list or an object")
         listed += value.values() if isinstance(value, dict) else value
     return [{"content": _content(token), "special": True} for token in listed]
 
 
-def _refuse(path: Any, key: str, value: Any, reason: str) -> None:
+def _part(table: dict[str, Any], key: str, path: Path) -> dict[str, Any]:
+    """The object under a key; {} where there is none."""
+    found = table.get(key) or {}
+    return found if isinstance(found, dict) else _refuse(path, key, found, "it must be an object")
+
+
+def _rows(table: dict[str, Any], key: str, path: Path) -> list[dict[str, Any]]:
+    """The list of objects under a key; [] where there is none."""
+    found = table.get(key) or []
+    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+        _refuse(path, key, found, "it must be a list of objects")
+    return found
+
+
+def _refuse(path: Any, key: str, value: Any, reason: str) -> NoReturn:
     where = f"{path}: " if path else ""
     raise UserError("tokenizer", f"{where}{key} = {value!r} cannot be used: {reason}")

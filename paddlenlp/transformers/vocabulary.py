@@ -89,8 +89,12 @@ def _packed_vocab(path: Path) -> list[str]:
             "vocabulary", f"{path} contains no WordPiece vocabulary, which ConvBERT needs"
         )
     ids = list(vocab.values())
-    if len(set(ids)) < len(ids) or not all(type(n) is int and 0 <= n < 10**7 for n in ids):
+    if not all(type(n) is int and n >= 0 for n in ids) or len(set(ids)) < len(ids):
         raise UserError("vocabulary", f"{path} has token ids that are repeated or not numbers")
+    if max(ids) > 2 * len(ids) + 1000:
+        raise UserError(
+            "vocabulary", f"{path} has {len(ids)} tokens but token id {max(ids)}: correct the ids"
+        )
     tokens = [_GAP.format(number) for number in range(max(ids) + 1)]
     for token, number in vocab.items():
         tokens[number] = token

@@ -61,5 +61,16 @@ class UserError(ValueError):
 
     def __init__(self, code: str, message: str):
         assert code in CODES, code
-        super().__init__(message)
+        super().__init__(_one_line(message))
         self.code = code
+
+
+LONGEST_MESSAGE = 1000  # characters
+
+
+def _one_line(message: str) -> str:
+    """Keep a message to one line, and to its start and end where it shows a large value."""
+    line = " ".join(message.splitlines())
+    if len(line) <= LONGEST_MESSAGE:
+        return line
+    return f"{line[: LONGEST_MESSAGE - 300]} ... {line[-290:]}"

@@ -7,7 +7,6 @@ a missing tail. Hashing costs about a second per gigabyte.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
 import subprocess
@@ -21,6 +20,7 @@ from typing import Any
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import PathLike, atomic_directories, write_json
 from paddlenlp.utils.log import get_logger
+from paddlenlp.utils.parsing import read_json_file
 
 MANIFEST_FILE = "manifest.json"
 # Files that a reader may open: beside a manifest they must be listed in it.
@@ -142,7 +142,7 @@ def read_manifest(directory: PathLike) -> dict[str, Any] | None:
     """
     path = Path(directory) / MANIFEST_FILE
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_json_file(path)
         files = manifest["files"]
         valid = isinstance(manifest["kind"], str) and all(
             isinstance(f["size"], int) and isinstance(f["sha256"], str) and _inside(name)
@@ -150,7 +150,7 @@ def read_manifest(directory: PathLike) -> dict[str, Any] | None:
         )
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         valid = False
     if not valid:
         raise UserError("file-damaged", f"{path} is damaged: write the product again")

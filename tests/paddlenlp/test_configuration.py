@@ -1,5 +1,6 @@
 """Model configurations: what changes the answer is honoured or refused; layouts by content."""
 
+import dataclasses
 import json
 import math
 import pickle
@@ -264,3 +265,34 @@ def test_a_vocabulary_larger_than_the_table_is_refused(tiny_checkpoint, tmp_path
         file.write("newest\n")
     with raises_code("vocabulary"):
         TextProcessor.from_dir(str(target))
+
+
+@pytest.mark.parametrize("changes", [{}, {"num_groups": 1}, {"embedding_size": 16}])
+def test_the_number_of_parameters(tiny_config, changes):
+    config = dataclasses.replace(tiny_config, **changes, num_classes=3)
+    model = ConvBertForSequenceClassification(config)
+    assert config.parameter_count == sum(array.size for array in model.state_dict().values())
+
+
+def test_a_model_that_does_not_fit_into_memory_is_not_built():
+    config = ConvBertConfig(vocab_size=1 << 24, embedding_size=1 << 20, num_hidden_layers=1000)
+    with raises_code("configuration", config.parameter_count):
+        ConvBertForSequenceClassification(config)
+
+
+SILENT = {
+    "a word as a number": ("configuration", {"num_labels": "x"}),
+    "a negative number": ("configuration", {"num_labels": -1}),
+    "a flag as a number": ("configuration", {"num_hidden_layers": True}),
+    "a large number": ("configuration", {"vocab_size": 10**30}),
+    "one name for two classes": ("label", {"id2label": {"0": "a", "1": "a"}}),
+    "one id for two names": ("label", {"label2id": {"a": 0, "b": 0}}),
+    "a word as a table": ("label", {"id2label": "a"}),
+}
+
+
+@pytest.mark.parametrize("case", SILENT)
+def test_no_value_is_taken_silently(case):
+    code, fields = SILENT[case]
+    with raises_code(code):
+        ConvBertConfig.from_dict({**FLAT, **fields})

@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from convbert.serving.protocol import TENSORS_REFUSED, ErrNo, RequestError, bad_request
 from convbert.serving.rpc import request_message
+from paddlenlp.utils.parsing import parse_json
 from paddlenlp.utils.text import without_surrogates
 
 # A body of up to this many times the limit is read to its end and then refused.
@@ -73,12 +74,12 @@ def parse_body(body: bytes, headers: Mapping[str, str] | None = None):
         RequestError: not UTF-8, not a JSON object, an unknown field or a value of a wrong type.
     """
     try:
-        parsed = json.loads(_text(body, headers or {}))
+        parsed = parse_json(_text(body, headers or {}))
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise bad_request(f"the body is not JSON, see {place}: send {_EXAMPLE}") from None
-    except (ValueError, RecursionError):
-        raise bad_request("the body has a number or nested lists that are too long") from None
+    except ValueError as error:
+        raise bad_request(f"the body is JSON that is not accepted: {error}") from None
     if not isinstance(parsed, dict):
         raise bad_request(f"the body is not a JSON object: send {_EXAMPLE}")
     if parsed.get("tensors"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import shutil
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ import psutil
 from convbert.serving.config import Settings
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import ensure_writable_dir, write_json
+from paddlenlp.utils.parsing import read_json_file
 
 STATE_FILE = "service.json"
 LOCK_FILE = "lock"
@@ -51,10 +51,10 @@ class Running:
 def find_running(run_dir: str) -> Running | None:
     """Return the live service of a run folder, or None."""
     try:
-        running = Running(**json.loads((Path(run_dir) / STATE_FILE).read_text(encoding="utf-8")))
+        running = Running(**read_json_file(Path(run_dir) / STATE_FILE))
+        return running if running.process() else None
     except (OSError, ValueError, TypeError):
         return None
-    return running if running.process() else None
 
 
 class RunDir:

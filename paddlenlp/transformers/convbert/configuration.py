@@ -77,6 +77,21 @@ class ConvBertConfig:
         """D: width of one head."""
         return self.hidden_size // self.num_attention_heads
 
+    @property
+    def parameter_count(self) -> int:
+        """The numbers in the weights of a classifier of this configuration."""
+        vocab, hidden, inner = self.vocab_size, self.hidden_size, self.intermediate_size
+        embedding, width = self.embedding_size, self.num_heads * self.head_dim
+        rows = vocab + self.max_position_embeddings + self.type_vocab_size + 2
+        project = (embedding + 1) * hidden if embedding != hidden else 0
+        taps = self.num_heads * self.conv_kernel_size
+        attention = 4 * (hidden + 1) * width + (2 * width + 1) * hidden
+        convolution = hidden * self.conv_kernel_size + (hidden + 1) * width + (width + 1) * taps
+        feed_forward = 2 * hidden * inner // self.num_groups + inner + hidden
+        layer = attention + convolution + feed_forward + 4 * hidden
+        head = (hidden + 1) * (hidden + self.num_classes)
+        return rows * embedding + project + self.num_hidden_layers * layer + head
+
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> "ConvBertConfig":
         """Return a published size; ``overrides`` replace fields.

@@ -1,0 +1,128 @@
+"""JSON and YAML that others wrote: bounded in size and nesting, and never ambiguous."""
+
+from __future__ import annotations
+
+import json
+import math
+from functools import cache
+from typing import Any
+
+from paddlenlp.utils.files import PathLike
+
+# A file of brackets takes about 20 times its size in memory.
+MAX_JSON_BYTES = 16 << 20
+MAX_YAML_CHARS = 16 << 10
+MAX_DEPTH = 64
+
+
+def read_json_file(path: PathLike) -> Any:
+    """Read a JSON file of at most `MAX_JSON_BYTES`.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: see `parse_json`.
+    """
+    with open(path, "rb") as file:
+        content = file.read(MAX_JSON_BYTES + 1)
+    if len(content) > MAX_JSON_BYTES:
+        raise ValueError(f"it has more than {MAX_JSON_BYTES} bytes")
+    return parse_json(content.decode("utf-8"))
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON.
+
+    Raises:
+        ValueError: it is not JSON, NaN and infinity included; an object has a name twice; lists and
+            objects are nested more than `MAX_DEPTH` times.
+    """
+    try:
+        found = json.loads(
+            text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique
+        )
+    except RecursionError:
+        found = _too_deep()
+    return _check_depth(found)
+
+
+def parse_yaml(text: str) -> Any:
+    """Parse a YAML document of at most `MAX_YAML_CHARS`.
+
+    Raises:
+        ValueError: it is not YAML, has an alias, a tag or a key twice, or is nested more than
+            `MAX_DEPTH` times.
+    """
+    import yaml
+
+    if len(text) > MAX_YAML_CHARS:
+        raise ValueError(f"it has more than {MAX_YAML_CHARS} characters")
+    try:
+        return yaml.load(text, _yaml_loader())
+    except Exception as error:  # the library raises several types for values it cannot convert
+        raise ValueError(" ".join(str(error).split())) from None
+
+
+@cache
+def _yaml_loader() -> type:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        depth = 0
+
+        def compose_node(self, parent, index):
+            event = self.peek_event()
+            if isinstance(event, yaml.AliasEvent):  # nine of them can stand for a billion values
+                raise ValueError("aliases are not accepted")
+            if getattr(event, "tag", None):
+                raise ValueError(f"tags are not accepted: {event.tag[:40]}")
+            if self.depth > MAX_DEPTH:
+                _too_deep()
+            self.depth += 1
+            node = super().compose_node(parent, index)
+            self.depth -= 1
+            return node
+
+        def construct_mapping(self, node, deep=False):
+            _unique([(str(key.value), None) for key, _ in node.value])
+            return super().construct_mapping(node, deep)
+
+    return Loader
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number of JSON")
+
+
+def _finite(digits: str) -> float:
+    if not math.isfinite(number := float(digits)):
+        raise ValueError(f"{digits[:20]} is too large")
+    return number
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        left = [name for name, _ in pairs]
+        for name in found:
+            left.remove(name)  # the first one: each removal ends at once unless a name is repeated
+        raise ValueError(f"'{left[0][:40]}' is given twice in one object")
+    return found
+
+
+def _too_deep() -> Any:
+    raise ValueError(f"it is nested more than {MAX_DEPTH} times")
+
+
+def _check_depth(found: Any) -> Any:
+    level = [found]
+    for _ in range(MAX_DEPTH + 1):
+        level = [item for value in level for item in _items(value)]
+        if not level:
+            return found
+    return _too_deep()
+
+
+def _items(value: Any) -> Any:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
