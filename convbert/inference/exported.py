@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
+
 from convbert.inference.engines import Engine, EngineOptions, open_engine
-from convbert.inference.program import ProgramInfo, find_programs, read_program
+from convbert.inference.program import (
+    PARAMS_FILE,
+    ProgramInfo,
+    find_programs,
+    non_finite_tensors,
+    read_program,
+)
 from convbert.text.processing import PAD_MULTIPLE, TextProcessor
 from paddlenlp.transformers.checkpoint import CONFIG_FILE
 from paddlenlp.transformers.tokenizer_settings import CONFIG_FILE as TOKENIZER_CONFIG_FILE
@@ -26,12 +34,33 @@ def open_exported(
         max_seq_len: longest sequence in tokens; None: 128, or less if the model has less.
 
     Raises:
-        UserError: files are missing, damaged or do not fit together, or the engine cannot run the
-            model.
+        UserError: files are missing, damaged or do not fit together, weights are not finite, or the
+            engine cannot run the model.
     """
     digests = verify(model_dir) if os.path.isdir(model_dir) else {}
+    if not digests:  # with a manifest it is what was checked when it was written
+        check_finite(model_dir)
     engine = open_engine(model_dir, options, digests)
-    return engine, open_processor(model_dir, max_seq_len)
+    processor = open_processor(model_dir, max_seq_len)
+    ids = np.array([[processor.tokenizer.unk_token_id] * 3], dtype=np.int64)
+    if not np.isfinite(engine.run(ids, np.zeros_like(ids))).all():
+        raise UserError(
+            "not-finite", f"the model in '{model_dir}' answers NaN or infinity: export it again"
+        )
+    return engine, processor
+
+
+def check_finite(model_dir: str) -> None:
+    """Raise `UserError` where the weights of an exported directory have NaN or infinity.
+
+    Other files of weights than Paddle's are not read: the first run of the engine shows them.
+    """
+    path = os.path.join(model_dir, PARAMS_FILE)
+    bad = non_finite_tensors(path) if os.path.isfile(path) else 0
+    if bad:
+        raise UserError(
+            "not-finite", f"{path} has NaN or infinity in {bad} tensors: export the model again"
+        )
 
 
 def open_processor(

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
+
 from paddlenlp.utils.errors import UserError
 
+_LONGEST_DESC = 1 << 16  # bytes
+PARAMS_FILE = "inference.pdiparams"
 PROGRAM_FILES = ("inference.pdmodel", "inference.json")  # written by Paddle 2.x, by 3.x
 # Protobuf type number (framework.proto) and type name of a json program -> NumPy name.
 _PROTO_DTYPES = {
@@ -89,8 +96,8 @@ def read_program(path: str) -> ProgramInfo:
 
 
 @cache
-def _program_message():
-    """Make the message class of those fields of framework.proto that are read here.
+def _messages() -> dict[str, type]:
+    """Make the message classes of those fields of framework.proto that are read here.
 
     Enumerations are their numbers. Made on first use, because importing protobuf is slow.
     """
@@ -115,11 +122,11 @@ def _program_message():
             "Slot": {"parameter": Field(1, "string"), "arguments": Field(2, "string", True)},
             "Attr": {"name": Field(1, "string"), "i": Field(3, "int32")},
         },
-    )["ProgramDesc"]
+    )
 
 
 def _read_protobuf(data: bytes) -> ProgramInfo:
-    block = _program_message().FromString(data).blocks[0]
+    block = _messages()["ProgramDesc"].FromString(data).blocks[0]
     variables = {variable.name: _proto_variable(variable) for variable in block.vars}
     feeds: dict[int, Variable] = {}
     fetches: dict[int, Variable] = {}
@@ -134,6 +141,33 @@ def _read_protobuf(data: bytes) -> ProgramInfo:
             vocab_size = variables[slots["W"][0]].shape[0]
         quantized = quantized or op.type.startswith("fake_")
     return ProgramInfo(_in_order(feeds), _in_order(fetches), vocab_size, quantized)
+
+
+def non_finite_tensors(path: str) -> int:
+    """Count the tensors of an inference.pdiparams that hold NaN or infinity.
+
+    Each tensor is a version, its levels, a version, a TensorDesc and the numbers, as
+    ``save_combine`` writes them (paddle/fluid/framework/lod_tensor.cc). What does not have this
+    form is left to the engine, which refuses it.
+    """
+    found = 0
+    with open(path, "rb") as file, suppress(Exception):  # protobuf and NumPy raise several types
+        left = os.path.getsize(path)
+        while left:
+            _, levels = struct.unpack("<IQ", file.read(12))
+            for _ in range(levels):
+                file.seek(*struct.unpack("<Q", file.read(8)), os.SEEK_CUR)
+            _, size = struct.unpack("<II", file.read(8))
+            tensor = _messages()["TensorDesc"].FromString(file.read(min(size, _LONGEST_DESC)))
+            dtype, count = np.dtype(_PROTO_DTYPES[tensor.data_type]), math.prod(tensor.dims)
+            left = os.path.getsize(path) - file.tell() - count * dtype.itemsize
+            if left < 0 or count < 0:
+                break
+            if dtype.kind == "f":
+                found += not np.isfinite(np.fromfile(file, dtype, count)).all()
+            else:
+                file.seek(count * dtype.itemsize, os.SEEK_CUR)
+    return found
 
 
 def _proto_variable(variable) -> Variable:

@@ -8,11 +8,10 @@ import numpy as np
 
 from convbert.command.machine import default_threads
 from convbert.inference.engines.options import INPUTS, EngineOptions
-from convbert.inference.program import PROGRAM_FILES, find_programs, read_program
+from convbert.inference.program import PARAMS_FILE, PROGRAM_FILES, find_programs, read_program
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.log import get_logger
 
-PARAMS_FILE = "inference.pdiparams"
 # Memory Paddle Inference reserves at start on a GPU, in MB; it grows on demand.
 GPU_POOL_MB = 1000
 # Operators that run as int8: matrix products with a weight. With Paddle's default, all operators,
