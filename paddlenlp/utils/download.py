@@ -1,10 +1,14 @@
 """Downloads over pooch: checked, whole or not at all, and safe with several processes at work."""
 
 import hashlib
+import os
+import shutil
 import sys
+import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
@@ -13,7 +17,13 @@ from paddlenlp.utils.files import PathLike, atomic_directory, ensure_writable_di
 from paddlenlp.utils.log import get_logger
 
 TIMEOUT = (10.0, 30.0)  # seconds to connect, seconds without a byte
-LOCK_TIMEOUT = 3600.0  # seconds to wait for another process that downloads the same file
+MAX_BYTES = 1 << 30  # more than any published file has
+MAX_SECONDS = 7200.0  # for one attempt
+MIN_RATE = 1024  # bytes per second, on average after the first SLOW_START_S seconds
+SLOW_START_S = 30.0
+LOCK_TIMEOUT = MAX_SECONDS  # seconds to wait for another process that downloads the same file
+WAIT_LINE_S = 30.0
+MAX_UNPACKED = 4 << 30  # bytes
 RETRIES = 3
 CHUNK = 1 << 16
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -29,6 +39,7 @@ def fetch(
     md5: str | None = None,
     timeout: tuple[float, float] = TIMEOUT,
     hint: str = "",
+    max_bytes: int = MAX_BYTES,
 ) -> Path:
     """Download ``url`` to the file ``path`` unless a good copy is there already.
 
@@ -41,6 +52,7 @@ def fetch(
         md5: expected hex digest. Without it only the announced length can be checked.
         timeout: seconds to connect, and seconds without a byte.
         hint: what the user can give instead; ends the error message.
+        max_bytes: a longer file is refused.
 
     Returns:
         ``path``.
@@ -49,13 +61,18 @@ def fetch(
         UserError: not reachable, wrong content, or no space; says what to give instead.
     """
     path = Path(path)
-    if path.is_file() and (md5 is None or file_md5(path) == md5):
+    if _is_good(path, md5):
         return path
     ensure_writable_dir(path.parent)
     with file_lock(path):
+        if _is_good(path, md5):  # another process was first
+            return path
         try:
             _check_scheme(url)
-            _download(url, path, md5, timeout)
+            with _work_folder(path) as folder:
+                _download(url, folder / path.name, md5, timeout, max_bytes)
+                os.replace(folder / path.name, path)
+            get_logger().info("downloaded %s (%d bytes)", path, path.stat().st_size)
         except (_Refused, OSError, ValueError) as error:  # OSError: the system's, and requests'
             ending = f"; {hint}" if hint else ""
             raise UserError(
@@ -64,7 +81,25 @@ def fetch(
     return path
 
 
-def _download(url: str, path: Path, md5: str | None, timeout: tuple[float, float]) -> None:
+def _is_good(path: Path, md5: str | None) -> bool:
+    return path.is_file() and (md5 is None or file_md5(path) == md5)
+
+
+@contextmanager
+def _work_folder(path: Path) -> Iterator[Path]:
+    """Yield a folder for unfinished downloads of ``path``, whose lock this process holds."""
+    folder = path.with_name(f".{path.name}.download")
+    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _download(
+    url: str, path: Path, md5: str | None, timeout: tuple[float, float], max_bytes: int
+) -> None:
     import pooch
 
     pooch.get_logger().setLevel("WARNING")  # the lines below say the same in this log's form
@@ -72,7 +107,8 @@ def _download(url: str, path: Path, md5: str | None, timeout: tuple[float, float
         progressbar=sys.stderr.isatty(),
         chunk_size=CHUNK,
         timeout=timeout,
-        hooks={"response": _check_response},
+        headers={"Accept-Encoding": "identity"},
+        hooks={"response": partial(_check_response, max_bytes=max_bytes, checked=bool(md5))},
     )
     get_logger().info("downloading %s", url)
     pooch.create(
@@ -83,7 +119,6 @@ def _download(url: str, path: Path, md5: str | None, timeout: tuple[float, float
         retry_if_failed=RETRIES,
     ).fetch(path.name, downloader=downloader)
     path.chmod(0o644)  # pooch leaves it readable by its owner only
-    get_logger().info("downloaded %s (%d bytes)", path, path.stat().st_size)
 
 
 @contextmanager
@@ -100,17 +135,23 @@ def file_lock(path: PathLike, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
 
     lock_path = str(path) + ".lock"
     lock = filelock.FileLock(lock_path)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        get_logger().info("waiting for another process that prepares %s", path)
+    start, wait = time.monotonic(), 0.0
+    while True:
         try:
-            lock.acquire(timeout=timeout)
+            lock.acquire(timeout=wait)
+            break
         except filelock.Timeout:
+            waited = time.monotonic() - start
+        if waited >= timeout:
             raise UserError(
                 "busy",
                 f"another process has held {lock_path} for {timeout:.0f} s: end it, or try later",
-            ) from None
+            )
+        get_logger().info(
+            "waiting for another process that prepares %s (%.0f of at most %.0f s)",
+            *(path, waited, timeout),
+        )
+        wait = min(WAIT_LINE_S, timeout - waited)
     try:
         yield
     finally:
@@ -128,6 +169,10 @@ def extract_zip(archive: PathLike, directory: PathLike) -> Path:
     with atomic_directory(directory) as temporary:
         try:
             with zipfile.ZipFile(archive) as content:
+                if sum(entry.file_size for entry in content.infolist()) > MAX_UNPACKED:
+                    raise UserError(
+                        "download", f"{archive} unpacks to more than {MAX_UNPACKED} bytes"
+                    )
                 content.extractall(temporary)
         except (zipfile.BadZipFile, EOFError, zipfile.zlib.error) as error:
             raise UserError(
@@ -146,12 +191,60 @@ def file_md5(path: PathLike) -> str:
     return digest.hexdigest()
 
 
-def _check_response(response, **_) -> None:
-    """Called for each answer, before requests follows its redirection."""
+def _check_response(response, *_, max_bytes: int, checked: bool, **__) -> None:
+    """Called for each answer, before requests follows its redirection.
+
+    Args:
+        response: the body is read afterwards, through `_bounded`.
+        max_bytes: the longest body.
+        checked: its checksum is known, so that its length need not be.
+    """
     if response.is_redirect:
         _check_scheme(urljoin(response.url, response.headers["Location"]))
-    elif 400 <= response.status_code < 500 and response.status_code != 429:
+        return
+    if 400 <= response.status_code < 500 and response.status_code != 429:
         raise _Refused(f"HTTP status {response.status_code}")
+    if response.status_code != 200:  # pooch tries again
+        return
+    headers = response.headers
+    if headers.get("Content-Type", "").lower().startswith("text/html"):
+        raise _Refused("the server sent a web page instead of the file")
+    if headers.get("Content-Encoding", "identity") != "identity":
+        raise _Refused(f"the server sent it with Content-Encoding {headers['Content-Encoding']}")
+    length = headers.get("Content-Length", "")
+    if not length.isdecimal() and not checked:
+        raise _Refused("the server does not say how long the file is, and no checksum is known")
+    if length.isdecimal() and int(length) > max_bytes:
+        raise _Refused(f"the file has {length} bytes, more than the {max_bytes} expected")
+    response.iter_content = partial(_bounded, response.raw, max_bytes)
+
+
+def _bounded(raw, max_bytes: int, chunk_size: int) -> Iterator[bytes]:
+    """Yield a body as it arrives; refuse one that is a web page, endless, or hardly moves."""
+    from requests.exceptions import ChunkedEncodingError, ConnectionError, ReadTimeout
+    from urllib3 import exceptions
+
+    start, size = time.monotonic(), 0
+    while True:
+        try:
+            chunk = raw.read1(chunk_size)
+        except exceptions.ReadTimeoutError as error:
+            raise ReadTimeout(error) from None
+        except exceptions.ProtocolError as error:
+            raise ChunkedEncodingError(error) from None
+        except exceptions.HTTPError as error:
+            raise ConnectionError(error) from None
+        if not chunk:
+            return
+        if not size and chunk.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
+            raise _Refused("the server sent a web page instead of the file")
+        size += len(chunk)
+        seconds = time.monotonic() - start
+        if size > max_bytes:
+            raise _Refused(f"the file has more than the {max_bytes} bytes expected")
+        if seconds > MAX_SECONDS or (seconds > SLOW_START_S and size < MIN_RATE * seconds):
+            raise _Refused(f"{size} bytes came in {seconds:.0f} s, which is too slow")
+        yield chunk
 
 
 def _check_scheme(url: str) -> None:

@@ -1,11 +1,14 @@
 """Models by name: those bundled with this repository, and those that upstream publishes."""
 
+import os
 from pathlib import Path
 
-from paddlenlp.utils.download import fetch
+from paddlenlp.utils.download import fetch, file_lock
 from paddlenlp.utils.env import hub_url, model_home
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import PathLike
+from paddlenlp.utils.log import get_logger
+from paddlenlp.utils.products import MANIFEST_FILE, add_to_manifest, read_manifest, sha256
 
 _ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_MODEL = "convbert-mini-sst2"  # a classifier: what the commands use when no model is given
@@ -20,6 +23,9 @@ PRETRAINED_MODELS = {
     "convbert-medium-small": "convbert/convbert-medium-small",
     "convbert-small": "convbert/convbert-small",
 }
+
+# The largest published weights have 106 million numbers, the vocabulary 30,522 words.
+MAX_BYTES = {"model_state.pdparams": 1 << 30, "vocab.txt": 1 << 20}
 
 
 def bundled_model(name: str = DEFAULT_MODEL, stand_in: bool = True) -> Path | None:
@@ -60,8 +66,37 @@ def pretrained_file(name: str, filename: str) -> Path:
             f"'{name}' is neither a directory nor a bundled or published model: give a directory "
             f"or one of {', '.join([*found, *PRETRAINED_MODELS])}",
         )
-    return fetch(
+    path = model_home() / name / filename
+    cached = path.is_file()
+    fetch(
         f"{hub_url()}/paddlenlp/models/transformers/{PRETRAINED_MODELS[name]}/{filename}",
-        model_home() / name / filename,
+        path,
         hint=f"give a directory that holds {filename} with --model_name_or_path DIR",
+        max_bytes=MAX_BYTES[filename],
     )
+    _check_pin(path, cached)
+    return path
+
+
+def _check_pin(path: Path, cached: bool) -> None:
+    """Compare a file with its SHA-256 at the first download; upstream publishes no checksums.
+
+    The sums are kept in the manifest beside it. A new download that differs is removed.
+    """
+    pinned = (read_manifest(path.parent) or {"files": {}})["files"].get(path.name)
+    if pinned is None:
+        if os.access(path.parent, os.W_OK):
+            with file_lock(path.parent / MANIFEST_FILE):
+                add_to_manifest(path.parent, "published model", [path.name])
+            get_logger().info(
+                "no checksum is published for %s: its SHA-256 of now is kept in %s",
+                *(path, MANIFEST_FILE),
+            )
+    elif path.stat().st_size != pinned["size"] or sha256(path) != pinned["sha256"]:
+        if not cached:
+            path.unlink()
+        raise UserError(
+            "download",
+            f"{path} differs from the first download, whose SHA-256 is in {MANIFEST_FILE}: delete "
+            "both if upstream has changed the file",
+        )

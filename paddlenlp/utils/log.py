@@ -3,9 +3,12 @@
 import logging
 import sys
 import threading
+import traceback
+from pathlib import Path
 
 LINE_FORMAT = "[%(asctime)s] [%(levelname)8s] - %(message)s"
 ROOT_NAME = "paddlenlp"
+LONGEST_LINE = 240  # characters: a failed request writes up to four lines, in all under 1 KB
 _setup_lock = threading.Lock()
 
 
@@ -19,6 +22,25 @@ class _StderrHandler(logging.StreamHandler):
     @stream.setter
     def stream(self, _) -> None:
         pass
+
+
+class BriefFormatter(logging.Formatter):
+    """One line of at most `LONGEST_LINE` characters for each record, whatever a client sent.
+
+    Of a traceback it keeps the error and where it was raised.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        message, error = record.getMessage(), (record.exc_info or (None, None))[1]
+        if error is not None:
+            frames = traceback.extract_tb(error.__traceback__)
+            where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+            message = f"{message[:100]}: {type(error).__name__}: {error}{where}"
+        line = " ".join(message.split())
+        cut = line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 4] + " ..."
+        brief = {**record.__dict__, "msg": cut, "args": None, "exc_info": None, "exc_text": None}
+        return super().format(logging.makeLogRecord(brief))
 
 
 def get_logger(name: str = ROOT_NAME) -> logging.Logger:

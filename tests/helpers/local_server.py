@@ -1,6 +1,7 @@
 """A small HTTP server on the loopback address that fails on request."""
 
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -15,6 +16,8 @@ class Trouble:
     cut_after: int | None = None  # close the connection after so many bytes of the body
     stall_after: int | None = None  # stop sending, keep the connection
     location: str = ""  # with a 3xx status
+    headers: dict[str, str] = field(default_factory=dict)  # beside, or instead of, the usual ones
+    drip_s: float = 0  # send the body byte by byte, with such pauses
 
 
 @dataclass
@@ -44,14 +47,27 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             return
         self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
+        headers = {"Content-Length": str(len(content)), **trouble.headers}
+        for name, value in headers.items():
+            if value:
+                self.send_header(name, value)
         self.end_headers()
+        if trouble.drip_s:
+            self._drip(content, trouble.drip_s)
+            return
         stop = trouble.cut_after if trouble.cut_after is not None else trouble.stall_after
         self.wfile.write(content[:stop])
         self.wfile.flush()
         if trouble.stall_after is not None:
             state.release.wait(30)
         self.close_connection = True
+
+    def _drip(self, content: bytes, pause: float) -> None:
+        with suppress(OSError):  # the client goes away
+            for byte in content:
+                self.wfile.write(bytes([byte]))
+                if self.state.release.wait(pause):
+                    return
 
     def log_message(self, *args):
         pass

@@ -17,7 +17,7 @@ from paddlenlp.utils import download
 from paddlenlp.utils.download import extract_zip, fetch, file_lock, file_md5
 from paddlenlp.utils.env import dataset_home, hub_url, model_home
 from paddlenlp.utils.hub import PRETRAINED_MODELS, pretrained_file
-from paddlenlp.utils.log import get_logger
+from paddlenlp.utils.log import LINE_FORMAT, BriefFormatter, get_logger
 from tests.helpers.errors import raises_code
 from tests.helpers.local_server import Trouble
 
@@ -150,6 +150,74 @@ def test_a_log_file_gets_whole_lines_and_no_progress_bar(get, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
     assert all(line.startswith("[") for line in lines)
+
+
+NO_LENGTH = {"Content-Length": ""}
+FOREIGN = {
+    "a web page": (b"x" * 99, Trouble(headers={"Content-Type": "text/html; charset=utf-8"})),
+    "the text of a web page": (b"\n<!DOCTYPE html><html>Sign in</html>", Trouble()),
+    "a gzip body": (b"\x1f\x8b" * 50, Trouble(headers={"Content-Encoding": "gzip"})),
+    "no length": (b"x" * 99, Trouble(headers=NO_LENGTH)),
+    "announced too long": (b"x" * 2000, Trouble()),
+    "trickling": (b"x" * 900, Trouble(drip_s=0.02)),
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_what_is_not_the_file_is_refused_and_not_cached(server, tmp_path, monkeypatch, case):
+    monkeypatch.setattr(download, "SLOW_START_S", 0.3)
+    monkeypatch.setattr(download, "MIN_RATE", 10**6)
+    server.files["/file"], trouble = FOREIGN[case]
+    server.troubles = [trouble] * 4
+    with raises_code("download", "/file"):
+        fetch(f"{server.url}/file", tmp_path / "file", max_bytes=1000)
+    assert server.count == 1
+    assert names(tmp_path) == []
+
+
+def test_an_endless_body_is_cut(server, tmp_path):
+    server.troubles = [Trouble(headers=NO_LENGTH)]
+    with raises_code("download", 1000):
+        fetch(f"{server.url}/file", tmp_path / "file", md5=MD5, max_bytes=1000)
+    assert names(tmp_path) == []
+
+
+def test_with_a_checksum_the_length_may_be_missing(server, get):
+    server.troubles = [Trouble(headers=NO_LENGTH)]
+    get(md5=MD5)
+
+
+def test_what_a_killed_download_left_is_removed(server, tmp_path):
+    (tmp_path / ".file.download").mkdir()
+    (tmp_path / ".file.download" / "half").write_text("x")
+    fetch(f"{server.url}/file", tmp_path / "file")
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_file_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "MAX_UNPACKED", 999)
+    archive = make_zip(tmp_path / "a.zip", {"x": "1" * 500, "y": "1" * 500})
+    with raises_code("download", archive):
+        extract_zip(archive, tmp_path / "out")
+    assert names(tmp_path) == ["a.zip"]
+
+
+def test_a_published_file_stays_what_it_was_at_first(server, monkeypatch, tmp_path):
+    monkeypatch.setenv("PPNLP_HOME", str(tmp_path))
+    monkeypatch.setenv("PPNLP_HUB", server.url)
+    address = "/paddlenlp/models/transformers/convbert/convbert-small/vocab.txt"
+    server.files[address] = b"one"
+    path = pretrained_file("convbert-small", "vocab.txt")
+    path.write_bytes(b"0ne")
+    with raises_code("download", path):
+        pretrained_file("convbert-small", "vocab.txt")
+    path.unlink()
+    server.files[address] = b"two"
+    with raises_code("download", path):
+        pretrained_file("convbert-small", "vocab.txt")
+    assert not path.exists()
+    server.files[address] = b"one"
+    assert pretrained_file("convbert-small", "vocab.txt").read_bytes() == b"one"
 
 
 FETCHING = """
@@ -296,10 +364,23 @@ def test_log_lines_have_upstreams_form(capsys):
     assert time.strptime(stamp[1:].split(",")[0], "%Y-%m-%d %H:%M:%S")
 
 
+def test_a_record_about_a_request_is_one_short_line():
+    formatter = BriefFormatter(LINE_FORMAT)
+    try:
+        raise ValueError("x\n" * 10000)
+    except ValueError:
+        record = logging.LogRecord("a", 40, __file__, 1, "%s", ("y\n" * 10000,), sys.exc_info())
+    line = formatter.format(record)
+    assert "\n" not in line
+    assert len(line) < 300
+    record = logging.LogRecord("a", 40, __file__, 1, "request %s", (1,), None)
+    assert formatter.format(record).endswith("] - request 1")
+
+
 def test_a_log_line_is_printed_once_beside_other_handlers(repo_root):
     code = (
         "import logging; logging.basicConfig()\n"
-        "from paddlenlp.utils.log import get_logger\n"
+        "from paddlenlp.utils.log import LINE_FORMAT, BriefFormatter, get_logger\n"
         "get_logger().info('hello'); get_logger().info('hello')\n"
     )
     done = subprocess.run(
