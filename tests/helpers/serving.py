@@ -21,7 +21,7 @@ SERVING = Path(__file__).resolve().parents[2] / "deploy" / "serving_python"
 CONTROL, WEB_SERVICE = SERVING / "control.py", SERVING / "web_service.py"
 HTTP_CLIENT, RPC_CLIENT = SERVING / "pipeline_http_client.py", SERVING / "pipeline_rpc_client.py"
 # A start takes some five seconds on a quiet machine.
-PATIENCE_S = 90.0
+PATIENCE_S = 300.0
 
 
 def free_port() -> int:
