@@ -92,7 +92,8 @@ def browser(page):
     driver.set_page_load_timeout(PATIENCE_S)
     try:
         driver.get(page)
-        wait_until(lambda: find(driver, "#sentences textarea"))
+        for part in ("#sentences textarea", "#classify", "#explain", "#language input"):
+            wait_until(lambda part=part: find(driver, part))
         yield driver
     finally:
         driver.quit()
