@@ -84,6 +84,7 @@ def show(blocks, host: str, port: int) -> None:
             max_file_size=LARGEST_REQUEST,
             footer_links=[],
             css=page.CSS,
+            theme=page.THEME,
             quiet=True,
             prevent_thread_lock=True,
         )

@@ -56,7 +56,10 @@ class Model:
         return [Answer(*pair) for pair in self._ask(texts=list(texts))["answers"]]
 
     def explain(self, texts: Sequence[str], layer: int) -> dict[str, Any]:
-        """Explain the first text: "words", a piece of HTML; of a checkpoint also "picture"."""
+        """Explain the first text: "text", "answers", and "words", a piece of HTML.
+
+        Of a checkpoint also "picture", a PNG in base64.
+        """
         return self._ask(texts=list(texts), layer=layer)
 
     def close(self) -> None:

@@ -47,6 +47,7 @@ TEXTS = {
         "picture": "上：每个词处的动态卷积核。下：注意力头。",
     },
 }
+THEME = gr.themes.Default(font=["system-ui", "sans-serif"])  # of the visitor's machine
 CSS = """
 .answers { border-collapse: collapse; width: 100%; }
 .answers td, .answers th { padding: 0.3em 0.8em; text-align: left; }
@@ -88,9 +89,13 @@ def reported(text: str, language: str, answer: Callable[[list[str]], str]) -> st
 
 
 def explanation(found: dict, language: str) -> str:
-    """The colored words, and the picture of a layer where there is one."""
+    """The answer, the colored words, and the picture of a layer where there is one."""
     words = TEXTS[language]
-    parts = [f"<p class='words'>{found['words']}</p><p>{words['words']}</p>"]
+    answers = [Answer(*pair) for pair in found["answers"]]
+    parts = [
+        table([found["text"]], answers, words["columns"]),
+        f"<p class='words'>{found['words']}</p><p>{words['words']}</p>",
+    ]
     if "picture" in found:
         source = f"data:image/png;base64,{found['picture']}"
         parts.append(f"<p>{words['picture']}</p><img alt='{words['picture']}' src='{source}'>")
@@ -131,13 +136,14 @@ def build(model) -> gr.Blocks:
         parts = {title: "title", box: "box", go: "classify", more: "explain", layer: "layer"}
         parts[examples.dataset] = "examples"
 
-        def translate(language: str) -> list[dict]:
+        def translate(language: str) -> list:
             texts = {part: TEXTS[language][name] for part, name in parts.items()}
             labelled = (gr.Textbox, gr.Number, gr.Dataset)
             return [
                 gr.update(**{"label" if isinstance(part, labelled) else "value": text})
                 for part, text in texts.items()
-            ]
+            ] + ["", ""]  # the answers are in the other language
 
-        choice.change(translate, choice, list(parts), api_visibility="private")
+        outputs = [*parts, answers, reasons]
+        choice.change(translate, choice, outputs, api_visibility="private")
     return blocks.queue(max_size=SERVICE["max_in_flight"])

@@ -79,7 +79,8 @@ def answer(model: Checkpoint | Export | Service, request: dict[str, Any]) -> dic
     try:
         texts_of([TEXT_KEY] * len(texts), texts, *request["limits"])
         if "layer" in request:
-            return model.explain(texts[0], request["layer"])
+            found = model.explain(texts[0], request["layer"])
+            return {**found, "text": texts[0], "answers": model.answers(texts[:1])}
         return {"answers": model.answers(texts)}
     except (UserError, CallError, RequestError) as error:
         return {"error": str(error)}
@@ -105,7 +106,7 @@ class Checkpoint(_Local):
         self.run = dygraph_runner(self.model)
 
     def explain(self, text: str, layer: int) -> dict[str, Any]:
-        """The text with colored words, a picture of one layer, and the number of layers."""
+        """The colored words and a picture of one layer."""
         from convbert.explain import pictures
         from convbert.explain.explanation import explain
 
@@ -113,8 +114,7 @@ class Checkpoint(_Local):
             found = explain(self.model, self.processor, text)
         layer = min(layer, len(found.kernels) - 1)
         picture = base64.b64encode(pictures.layer_png(found, layer)).decode()
-        words = pictures.words_html(found)
-        return {"words": words, "picture": picture, "layers": len(found.kernels)}
+        return {"words": pictures.words_html(found), "picture": picture}
 
 
 class Export(_Local):
@@ -127,7 +127,7 @@ class Export(_Local):
         self.run = engine.run
 
     def explain(self, text: str, layer: int) -> dict[str, Any]:
-        """The text with colored words; there is no picture."""
+        """The colored words; there is no picture."""
         from convbert.explain import pictures
         from convbert.explain.words import occlude_text
 
