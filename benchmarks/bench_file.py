@@ -3,6 +3,7 @@
     bash benchmarks/run.sh file                                            convbert-small
     bash benchmarks/run.sh file --model convbert-base --sentences 2000
     bash benchmarks/run.sh file --model tiny --sentences 500               tries the command
+    python benchmarks/bench_file.py --sides paddle openvino openvino_int8  without the peers
 
 The sentences have 1 to 126 random words of the embedded vocabulary. Every side gets the batches
 that infer.py makes of them with --batch_size, and answers them in turns of some batches. Resident

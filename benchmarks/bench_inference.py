@@ -107,7 +107,8 @@ def open_sides(
     settings = json.dumps({key: getattr(config, key) for key in SETTINGS})
     os.environ.setdefault("OMP_NUM_THREADS", str(default_threads()))
     run_step(command((OURS, "infer_ours.py", "prepare"), work, settings))
-    run_step(command((PEERS, "infer_peers.py", "export"), work, settings))
+    if any(SIDES[name][0] == PEERS for name in names):
+        run_step(command((PEERS, "infer_peers.py", "export"), work, settings))
     commands = {name: command(SIDES[name], work, settings) for name in names}
     return config, {name: stack.enter_context(Side(each)) for name, each in commands.items()}
 
