@@ -11,8 +11,11 @@ Example:
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -23,6 +26,7 @@ from convbert.command.start import run_main, start_paddle
 from convbert.inference.default_model import default_export
 from convbert.inference.flags import add_engine_flags, engine_options
 from convbert.inference.score import (
+    Answer,
     Scorer,
     ScorerSettings,
     check_output,
@@ -31,6 +35,7 @@ from convbert.inference.score import (
     score,
 )
 from convbert.inference.score_files import open_score_file
+from paddlenlp.utils.errors import UserError
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -56,6 +61,12 @@ def parse_args(argv=None) -> argparse.Namespace:
         type=int_at_least(3),
         help="longest sequence in tokens; longer texts are cut (128, or less if the model is)",
     )
+    add(
+        "--engine_cluster",
+        choices=("ray",),
+        help="use many engines: on the cluster that RAY_ADDRESS names, else on this machine",
+    )
+    add("--ray_workers", type=int_at_least(1), help="engines in the cluster (1 per core here)")
     add_engine_flags(parser)
     return parser.parse_args(argv)
 
@@ -70,17 +81,42 @@ def main(argv=None) -> None:
     args.model_dir = args.model_dir or default_export()
     settings = ScorerSettings(args.model_dir, options, args.max_seq_len, args.batch_size)
     with parts_of(args.output_file, part_settings(args, columns)) as folder:
-        if options.engine == "paddle":
-            start_paddle(options.cpu_threads or default_threads())
-        progress = score(
-            file, Scorer(settings).answer, folder, args.output_file, args.rows_per_part
-        )
+        answer = answer_of(args, columns, settings, folder)
+        progress = score(file, answer, folder, args.output_file, args.rows_per_part)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"rows: {progress.rows}, from an earlier call: {progress.earlier}")
     print(
         f"seconds: {progress.seconds:.1f}, rows/s: {progress.rows_per_second:.1f}, "
         f"peak memory: {peak:.1f} MB"
     )
+
+
+def answer_of(
+    args: argparse.Namespace, columns: list[str], settings: ScorerSettings, folder: Path
+) -> Answer:
+    """One engine in this process, or the engines of a cluster."""
+    options = settings.options
+    if not args.engine_cluster:
+        if options.engine == "paddle":
+            start_paddle(options.cpu_threads or default_threads())
+        return Scorer(settings).answer
+    try:
+        from convbert.inference import ray_cluster
+    except ImportError:
+        raise UserError(
+            "package-missing", "Ray is not installed: pip install -r requirements-ray.txt"
+        ) from None
+    done = frozenset(path.name for path in folder.iterdir())
+    path = os.path.abspath(args.input_file)
+    source = ray_cluster.Source(path, columns, args.prefix, args.rows_per_part, done)
+    settings = replace(
+        settings,
+        model_dir=os.path.abspath(settings.model_dir),
+        options=replace(options, cpu_threads=options.cpu_threads or 1),
+    )
+    ray_cluster.connect()
+    workers = args.ray_workers or default_threads()
+    return partial(ray_cluster.answer_on_ray, source, settings, workers)
 
 
 def part_settings(args: argparse.Namespace, columns: list[str]) -> dict:

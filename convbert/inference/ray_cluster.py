@@ -1,0 +1,164 @@
+"""Chunks of a table answered by the engines of a Ray cluster, with Ray Data.
+
+A task on the machine of the caller reads the file; every row of the Ray data set is one chunk. Each
+worker is a process with an engine of its own that runs `convbert.inference.score.Scorer`, which is
+what one machine runs too. The caller alone writes, so that a batch that is run twice, because a
+worker died, is written once. Texts and answers go through Ray, other columns do not.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.data import ActorPoolStrategy, DataContext
+from ray.data.block import BlockMetadata
+from ray.data.datasource import Datasource, ReadTask
+
+from convbert.command import machine
+from convbert.inference.score import Scorer, ScorerSettings
+from convbert.inference.score_files import Chunk, open_score_file
+from convbert.text.processing import Prediction
+from paddlenlp.utils.errors import UserError
+
+STORE_BYTES = 200 << 20  # Ray's object store on a cluster of one machine
+RESTARTS = 3  # of a worker, and tries of a chunk after the first, before the job ends
+READER_CPUS = 0  # workers may take all CPUs, and the reader must still start
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the reading task opens: the arguments of `open_score_file`, and the rows in a chunk.
+
+    ``done`` are the names of the chunks that need no answer.
+    """
+
+    path: str
+    columns: Sequence[str]
+    prefix: str
+    chunk_rows: int
+    done: frozenset[str] = frozenset()
+
+    def blocks(self) -> Iterator[Any]:
+        """Yield Arrow tables of one row each: a chunk's name and its rows."""
+        import pyarrow
+
+        for chunk in open_score_file(self.path, self.columns, self.prefix).chunks(self.chunk_rows):
+            if chunk.name not in self.done:
+                yield pyarrow.table({"name": [chunk.name], "rows": [pickle.dumps(chunk.rows)]})
+
+
+class _ChunkSource(Datasource):
+    """One task that reads the whole file, block by block."""
+
+    def __init__(self, source: Source):
+        super().__init__()
+        self._source = source
+
+    def get_read_tasks(self, parallelism: int, *_: Any, **__: Any) -> list[ReadTask]:
+        size = os.path.getsize(self._source.path)
+        metadata = BlockMetadata(
+            num_rows=None, size_bytes=size, exec_stats=None, task_exec_stats=None
+        )
+        return [ReadTask(self._source.blocks, metadata)]
+
+    def estimate_inmemory_data_size(self) -> int:
+        return os.path.getsize(self._source.path)
+
+
+class _Worker:
+    """An engine in a process of its own."""
+
+    def __init__(self, settings: ScorerSettings):
+        if settings.options.engine == "paddle":
+            machine.return_freed_memory()
+            machine.set_cpu_environment(settings.options.cpu_threads)
+        self._scorer = Scorer(settings)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Answer chunks; a `UserError` is an answer too, Ray would wrap it in its own error."""
+        answers = []
+        for rows in batch["rows"]:
+            try:
+                answers.append(self._scorer(pickle.loads(rows)))
+            except UserError as error:
+                answers.append(error)
+        packed = [pickle.dumps(answer, protocol=5) for answer in map(_plain, answers)]
+        return {"name": batch["name"], "answers": packed}
+
+
+def _plain(answer: list[Prediction] | UserError) -> Any:
+    return (answer.code, str(answer)) if isinstance(answer, UserError) else answer
+
+
+def connect() -> None:
+    """Join the cluster that ``RAY_ADDRESS`` names, or start one on this machine.
+
+    The code travels: a worker needs the packages of requirements-ray.txt and of its engine only.
+    """
+    if ray.is_initialized():
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    root = Path(__file__).resolve().parents[2]
+    runtime = {"py_modules": [str(root / "convbert"), str(root / "paddlenlp")]}
+    local: dict[str, Any] = {}
+    if "RAY_ADDRESS" not in os.environ:
+        local = {"num_cpus": machine.default_threads(), "object_store_memory": STORE_BYTES}
+        local["include_dashboard"] = False
+    ray.init(runtime_env=runtime, log_to_driver=False, **local)
+
+
+def answer_on_ray(
+    source: Source, settings: ScorerSettings, workers: int, chunks: Iterator[Chunk]
+) -> Iterator[tuple[Chunk, list[Prediction]]]:
+    """Answer chunks in their order; with its first three arguments given, an `Answer`.
+
+    Args:
+        source: the file of the chunks.
+        settings: of every engine; the model's directory must exist on all machines.
+        workers: engines.
+        chunks: the chunks without an answer, in the order of the file.
+
+    Raises:
+        UserError: a text cannot be answered, or the workers of a chunk died repeatedly.
+    """
+    rows = iter(_data_set(source, settings, workers).iter_rows())
+    for chunk in chunks:
+        try:
+            row = next(rows)
+        except (ray.exceptions.RayError, StopIteration) as error:
+            reason = str(error).strip().splitlines() or ["the file became shorter"]
+            raise UserError("engine", f"Ray cannot answer {chunk.name}: {reason[-1]}") from None
+        answers = pickle.loads(row["answers"])
+        if isinstance(answers, tuple):
+            raise UserError(*answers)
+        assert row["name"] == chunk.name
+        yield chunk, answers
+
+
+def _data_set(source: Source, settings: ScorerSettings, workers: int) -> ray.data.Dataset:
+    context = DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.target_max_block_size = 1  # a block for each chunk: workers get them one by one
+    context.enable_progress_bars = False
+    here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
+    chunks = ray.data.read_datasource(
+        _ChunkSource(source),
+        num_cpus=READER_CPUS,
+        override_num_blocks=1,
+        label_selector=here,
+    )
+    return chunks.map_batches(
+        _Worker,
+        fn_constructor_args=(settings,),
+        batch_size=1,
+        compute=ActorPoolStrategy(size=workers),
+        num_cpus=settings.options.cpu_threads or 1,
+        max_restarts=RESTARTS,
+        max_task_retries=RESTARTS,
+    )
