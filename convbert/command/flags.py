@@ -23,7 +23,7 @@ HEADINGS = {
         serving_server serving_client run_dir work_dir to overwrite keep_states logging_steps
         save_steps visualdl_dir quiet""",
     "engine": """engine engines onnx_file use_gpu gpu_id use_mkldnn cpu_threads threads precision
-        device use_amp amp_dtype""",
+        engine_cluster ray_workers device use_amp amp_dtype""",
     "training": "",
 }
 HEADING_OF = {flag: heading for heading, flags in HEADINGS.items() for flag in flags.split()}
