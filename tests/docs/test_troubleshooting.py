@@ -19,7 +19,7 @@ from tests.helpers.errors import assert_refused
 PAGES = [REPO_ROOT / "docs" / f"troubleshooting{language}.md" for language in ("", "_cn")]
 SERVING = "deploy/serving_python"
 INFER = "deploy/inference_python/infer.py"
-ADDRESS_SPACE_KB = 4_000_000
+ADDRESS_SPACE_KB = 3_000_000
 needs_serving = pytest.mark.skipif(
     not all(map(find_spec, ("grpc", "paddle_serving_server"))),
     reason="needs shell/serving.sh setup",
@@ -84,7 +84,8 @@ def test_5_out_of_memory(tmp_path):
     """Weights that do not fit into the address space that this process may use."""
     words = [sys.executable, REPO_ROOT / "train.py", "--data_dir", REPO_ROOT / "data" / "reviews"]
     words += ["--vocab_file", REPO_ROOT / "data" / "reviews" / "vocab.txt", "--from_scratch"]
-    words += ["--hidden_size", 40000, "--num_attention_heads", 4, "--output_dir", tmp_path / "out"]
+    words += ["--num_hidden_layers", 1, "--intermediate_size", 800_000]
+    words += ["--output_dir", tmp_path / "out"]
     limited = f'ulimit -v {ADDRESS_SPACE_KB}; exec "$0" "$@"'
     done = subprocess.run(
         ["bash", "-c", limited, *map(str, words)], capture_output=True, text=True, cwd=tmp_path
