@@ -59,6 +59,8 @@ def parse_args(argv=None) -> argparse.Namespace:
 def read_settings(args: argparse.Namespace):
     """Return the `Settings` with the flags applied."""
     with serving_packages():
+        import grpc  # noqa: F401 - a missing package is reported before a missing model
+
         from convbert.serving.config import load_settings
 
     overrides = list(args.opt)
