@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import os
 import signal
@@ -12,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 from convbert.command import machine
 from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.files import FULL
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def start_paddle(threads: int | None = None, training: bool = False) -> None:
@@ -99,7 +98,9 @@ def _line(error: Exception) -> str:
         advice = "lower --batch_size or the sequence length, or use less data"
         error = UserError("memory", f"out of memory{': ' if reason else ''}{reason}; {advice}")
     elif isinstance(error, OSError) and error.errno in FULL:
-        error = UserError("not-writable", f"{error}; free space, or write elsewhere")
+        where = error.filename or "standard output"  # files without a name are named by `naming`
+        reason = f"cannot write {where}: {error.strerror}"
+        error = UserError("not-writable", f"{reason}; free space, or write elsewhere")
     # Another OSError, such as a file taken away: the system's message is enough.
     return f"{error} [{error.code}]" if isinstance(error, UserError) else str(error)
 

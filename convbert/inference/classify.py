@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -13,10 +12,11 @@ from typing import IO
 
 import numpy as np
 
+from convbert.inference.flags import DefaultPath
 from convbert.text.processing import Prediction, TextProcessor, length_sorted_batches
 from convbert.text.reading import Row, with_label_ids
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import atomic_write
+from paddlenlp.utils.files import atomic_write, json_text
 from paddlenlp.utils.log import get_logger
 
 # Batches whose texts are sorted by length together; bounds memory on endless input.
@@ -143,17 +143,29 @@ def classify_and_report(
     if args.label_column:
         rows = with_label_ids(rows, processor.label_names, processor.num_classes)
     with ExitStack() as files:
-        npy = files.enter_context(atomic_write(args.output_npy, "wb"))
+        npy = _open_npy(files, args.output_npy)
         jsonl = files.enter_context(atomic_write(args.output_file)) if args.output_file else None
         for row, prediction in classify(rows, processor, run, args.batch_size, timings):
             report.add(row, prediction)
             print(line(row, prediction))
             if jsonl:
-                jsonl.write(json.dumps(_as_json(row, prediction), ensure_ascii=False) + "\n")
-        report.save_npy(npy)
+                jsonl.write(json_text(_as_json(row, prediction), ensure_ascii=False) + "\n")
+        if npy:
+            report.save_npy(npy)
     if report.accuracy is not None:
         print(f"accuracy: {report.accuracy:.4f} ({report.correct} of {report.judged})")
     return report
+
+
+def _open_npy(files: ExitStack, path: str) -> IO[bytes] | None:
+    """Open ``--output_npy``; None where only the default cannot be written."""
+    try:
+        return files.enter_context(atomic_write(path, "wb"))
+    except UserError as error:
+        if not isinstance(path, DefaultPath):
+            raise
+        get_logger().warning("%s; %s is not written", error, path)
+        return None
 
 
 def answer_line(row: Row, prediction: Prediction) -> str:

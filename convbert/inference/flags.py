@@ -12,6 +12,10 @@ from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.text import argument_text
 
 
+class DefaultPath(str):
+    """The path of a file that nobody asked for: where it cannot be written, it is left out."""
+
+
 def add_text_flags(parser: argparse.ArgumentParser, npy: str) -> None:
     """Add the flags that say which texts to classify and where to write the answers."""
     add = parser.add_argument
@@ -30,7 +34,11 @@ def add_text_flags(parser: argparse.ArgumentParser, npy: str) -> None:
         help="column of the true labels, ids or names: also print the accuracy",
     )
     add("--output_file", help="write the answers as JSON lines: text, label_id, label, prob")
-    add("--output_npy", default=npy, help="reprod_log file of label_id and prob (%(default)s)")
+    add(
+        "--output_npy",
+        default=DefaultPath(npy),
+        help="reprod_log file of label_id and prob (%(default)s)",
+    )
     add("--batch_size", type=int_at_least(1), default=1, help="texts run together (%(default)s)")
     add(
         "--max_seq_len",

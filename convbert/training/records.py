@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import math
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,8 +20,15 @@ from convbert.training.run_folder import (
     SUMMARY_FILE,
     Progress,
     fingerprint,
+    read_records,
 )
-from paddlenlp.utils.files import atomic_write, ensure_writable_dir, write_json
+from paddlenlp.utils.files import (
+    atomic_write,
+    ensure_writable_dir,
+    json_text,
+    naming,
+    write_json,
+)
 from paddlenlp.utils.logits import predicted_classes
 
 TRAIN_LINE = (
@@ -168,12 +173,11 @@ class Recorder:
             "dev_data": fingerprint(*run.dev),
         }
         if self.active:
-            write_json(self.directory / SUMMARY_FILE, _json_safe(summary))
+            write_json(self.directory / SUMMARY_FILE, summary)
 
     def _earlier_records(self) -> list[dict[str, Any]]:
         path = self.directory / LOG_FILE
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        return [json.loads(line) for line in lines]
+        return read_records(path) if path.is_file() else []
 
     def _say(self, line: str) -> None:
         if self.active:
@@ -183,8 +187,9 @@ class Recorder:
     def _write(self, **record: Any) -> None:
         self.records.append(record)
         if self.active:
-            with open(self.directory / LOG_FILE, "a", encoding="utf-8") as file:
-                file.write(json.dumps(_json_safe(record)) + "\n")
+            path = self.directory / LOG_FILE
+            with naming(path), open(path, "a", encoding="utf-8") as file:
+                file.write(json_text(record) + "\n")
         if self._curves:
             place = "/".join(record[key] for key in ("kind", "split") if key in record)
             for name, value in record.items():
@@ -203,13 +208,6 @@ def _visualdl(directory: str | None):
 
 def _metrics(values: dict[str, float]) -> list[str]:
     return [key for key in values if key != "loss"]
-
-
-def _json_safe(value: Any) -> Any:
-    """Replace nan and infinity, which JSON does not have, by null."""
-    if isinstance(value, dict):
-        return {key: _json_safe(item) for key, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def confusion(labels: np.ndarray, answers: np.ndarray, names: Sequence[str]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import (
     atomic_write,
     ensure_writable_dir,
+    json_text,
     remove_unfinished,
     write_json,
 )
@@ -213,11 +214,29 @@ def fingerprint(*splits) -> int:
     return total
 
 
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Read the records of a run.
+
+    Raises:
+        UserError: a line is not a record (named).
+    """
+    records = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            records.append(json.loads(line))
+            step = records[-1]["step"]
+        except (ValueError, TypeError, KeyError):
+            step = None
+        if type(step) is not int:
+            raise UserError("file-damaged", f"{path}, line {number} is not a record: remove it")
+    return records
+
+
 def _cut_log(path: Path, step: int) -> None:
     """Drop the records after ``step``: the resumed run writes them again."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+    records = read_records(path) if path.is_file() else []
     with atomic_write(path) as file:
-        file.writelines(line for line in lines if json.loads(line)["step"] <= step)
+        file.writelines(json_text(record) + "\n" for record in records if record["step"] <= step)
 
 
 def _refuse_unfinished(directory: Path) -> None:

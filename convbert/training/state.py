@@ -60,6 +60,8 @@ def read_state(
     verify(directory)
     require_files(str(directory), [PROGRESS_FILE, OPTIMIZER_FILE], "saved state")
     progress = read_json(str(directory / PROGRESS_FILE))
+    if type(progress.get("step")) is not int:
+        raise UserError("resume", f"{directory / PROGRESS_FILE} gives no step: delete this state")
     for name, value in expected.items():
         if progress.get(name) != value:
             raise UserError(
@@ -70,7 +72,7 @@ def read_state(
     for name, part in parts.items():
         part.load_weights(read_weights(str(directory / name / WEIGHTS_FILE)), str(directory / name))
     arrays = read_weights(str(directory / OPTIMIZER_FILE))
-    schedule.step(int(progress["step"]))
+    schedule.step(progress["step"])
     set_optimizer_arrays(optimizer, schedule, model, arrays)
     return progress
 

@@ -1,14 +1,18 @@
 """Files and directories that appear whole or not at all."""
 
 import ctypes
+import errno
 import glob
 import json
+import math
 import os
 import shutil
 import sys
+import tempfile
+import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +22,8 @@ PathLike = str | os.PathLike[str]
 
 _AT_FDCWD = -100  # linux/fcntl.h
 _RENAME_EXCHANGE = 2  # linux/fs.h
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a disk, a quota, the largest file size
+_OLD_S = 24 * 3600.0
 
 
 def ensure_writable_dir(path: PathLike) -> Path:
@@ -29,9 +35,7 @@ def ensure_writable_dir(path: PathLike) -> Path:
     directory = Path(path)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        probe = _beside(directory / "probe")
-        probe.touch()
-        probe.unlink()
+        tempfile.TemporaryFile(dir=directory).close()
     except OSError as error:
         reason = error.strerror or error
         raise UserError(
@@ -61,17 +65,12 @@ def atomic_write(path: PathLike, mode: str = "w") -> Iterator[IO]:
     if target.is_dir():
         raise UserError("not-writable", f"{path} is a directory: name a file")
     ensure_writable_dir(target.parent)
-    temporary = _beside(target)
-    try:
-        with open(temporary, mode.replace("w", "x"), **text) as file:
+    with _temporary(target) as temporary:
+        with open(temporary, mode, **text) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
-        raise
 
 
 @contextmanager
@@ -79,20 +78,32 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
     """Yield the path of a file to write, which replaces ``path`` when the block ends well."""
     target = Path(os.path.realpath(path))
     ensure_writable_dir(target.parent)
-    temporary = _beside(target)
-    try:
+    with _temporary(target) as temporary:
         yield temporary
         _sync(str(temporary))
         os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_json(path: PathLike, content: Any) -> None:
     """Write a JSON file that appears whole or not at all."""
     with atomic_write(path) as file:
-        json.dump(content, file, indent=2)
-        file.write("\n")
+        file.write(json_text(content, indent=2) + "\n")
+
+
+def json_text(content: Any, **options: Any) -> str:
+    """Return JSON; NaN and infinity, which JSON does not have, become null."""
+    try:
+        return json.dumps(content, allow_nan=False, **options)
+    except ValueError:
+        return json.dumps(_without_nan(content), allow_nan=False, **options)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager
@@ -108,8 +119,7 @@ def output_json(path: PathLike | None) -> Iterator[dict[str, Any]]:
         return
     with atomic_write(path) as file:
         yield content
-        json.dump(content, file, indent=2)
-        file.write("\n")
+        file.write(json_text(content, indent=2) + "\n")
 
 
 @contextmanager
@@ -141,39 +151,124 @@ def atomic_directories(paths: Sequence[PathLike]) -> Iterator[list[Path]]:
                 f"{target} is a file, a directory of that name is needed: move it away",
             )
         ensure_writable_dir(target.parent)
-    new = [_beside(target) for target in targets]
+    new: list[Path] = []
     swapped: list[tuple[Path, Path]] = []
-    try:
-        for temporary in new:
-            temporary.mkdir()
-        yield new
-        for temporary in new:
-            _sync_tree(temporary)
-        for temporary, target in zip(new, targets):
-            _swap_in(temporary, target)
-            swapped.append((temporary, target))
-    except BaseException:
-        for temporary, target in reversed(swapped):
-            if temporary.exists():
+    with ExitStack() as stack:
+        # The first, which is the largest, is the innermost: a full disk is reported for it.
+        for target in reversed(targets):
+            new.insert(0, stack.enter_context(_temporary(target, directory=True)))
+        try:
+            yield new
+            for temporary in new:
+                _sync_tree(temporary)
+            for temporary, target in zip(new, targets):
                 _swap_in(temporary, target)
-            else:
-                os.rename(target, temporary)
+                swapped.append((temporary, target))
+        except BaseException:
+            for temporary, target in reversed(swapped):
+                if temporary.exists():
+                    _swap_in(temporary, target)
+                else:
+                    os.rename(target, temporary)
+            raise
+
+
+@contextmanager
+def naming(path: PathLike) -> Iterator[None]:
+    """Name ``path`` where the block finds the disk full; the system's own error does not.
+
+    Raises:
+        UserError: no space is left, a quota or the largest file size is reached.
+    """
+    try:
+        yield
+    except UserError:
         raise
-    finally:  # after a swap these are the old directories, else the unfinished new ones
-        for temporary in new:
-            shutil.rmtree(temporary, ignore_errors=True)
+    except Exception as error:  # of Paddle too, which does not say why it could not write
+        full = isinstance(error, OSError) and error.errno in FULL
+        if full or _is_full(Path(path).parent):
+            reason = os.strerror(error.errno if full else errno.ENOSPC)
+            raise UserError("not-writable", f"cannot write {path}: {reason}; free space") from error
+        raise
+
+
+def _is_full(directory: Path) -> bool:
+    try:
+        return not shutil.disk_usage(directory).free
+    except OSError:
+        return False
+
+
+@contextmanager
+def _temporary(target: Path, directory: bool = False) -> Iterator[Path]:
+    """Yield a hidden file or directory beside ``target``; it is removed if it is still there.
+
+    It is locked until then, so that `remove_unfinished` knows it from what a killed process left.
+    """
+    remove_unfinished(target)
+    new = _beside(target, ".new")
+    temporary = new.with_suffix(".tmp")
+    with ExitStack() as stack:
+        for left in (temporary, new):  # after a swap, the first is the old directory
+            stack.callback(_remove, left)
+        new.mkdir() if directory else new.touch()
+        descriptor = os.open(new, os.O_RDONLY)
+        stack.callback(os.close, descriptor)
+        _lock(descriptor)
+        new.rename(temporary)
+        with naming(target):
+            yield temporary
 
 
 def remove_unfinished(path: PathLike) -> None:
-    """Remove what killed writers of ``path`` left; no other process may be writing it."""
+    """Remove what killed writers of ``path`` left.
+
+    What belongs to another user, or what a running process holds, stays. Where the file system has
+    no locks, and for what was not locked yet, only what is older than a day is removed.
+    """
     target = Path(os.path.realpath(path))
-    for left in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
-        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*"):
+        if left.suffix not in (".new", ".tmp"):
+            continue
+        with suppress(OSError):  # removed by another process
+            status = left.lstat()
+            old = time.time() - status.st_mtime > _OLD_S
+            if status.st_uid == os.getuid() and (old or left.suffix == ".tmp"):
+                descriptor = os.open(left, os.O_RDONLY | os.O_NOFOLLOW)
+                try:
+                    if _lock(descriptor, otherwise=old):
+                        _remove(left)
+                finally:
+                    os.close(descriptor)
 
 
-def _beside(target: Path) -> Path:
+def _lock(descriptor: int, otherwise: bool = True) -> bool:
+    """Lock an open file for this process. False: another has it.
+
+    Args:
+        otherwise: what to return where the file system has no locks.
+    """
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return otherwise
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _beside(target: Path, suffix: str = ".tmp") -> Path:
     """Return an unused hidden name in the directory of ``target`` (so on its file system)."""
-    return target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex}{suffix}")
 
 
 def _swap_in(new: Path, target: Path) -> None:

@@ -6,11 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
 
-from tests.helpers.errors import assert_refused
+from convbert.inference.classify import _open_npy
+from convbert.inference.flags import DefaultPath
+from tests.helpers.errors import assert_refused, raises_code
 
 PREDICT = "tools/predict.py"
 INFER = "deploy/inference_python/infer.py"
@@ -109,3 +112,11 @@ def test_the_npy_file_is_one_of_reprod_log(infer, tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     np.testing.assert_array_equal(answers["label_id"], [row["label_id"] for row in rows])
     np.testing.assert_array_equal(answers["prob"], [row["prob"] for row in rows])
+
+
+def test_a_default_output_file_is_left_out_where_it_cannot_be_written(tmp_path):
+    (tmp_path / "x.npy").mkdir()  # root may write in any folder, but not over a folder
+    with ExitStack() as stack:
+        assert _open_npy(stack, DefaultPath(tmp_path / "x.npy")) is None
+        with raises_code("not-writable", "x.npy"):
+            _open_npy(stack, str(tmp_path / "x.npy"))

@@ -1,5 +1,7 @@
 """Atomic files and directories, and the directory check."""
 
+import errno
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +16,7 @@ from paddlenlp.utils.files import (
     atomic_directory,
     atomic_write,
     ensure_writable_dir,
+    json_text,
     remove_unfinished,
 )
 from tests.helpers.errors import raises_code
@@ -198,6 +201,56 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     (tmp_path / ".best.1f.tmp").write_text("")
     remove_unfinished(tmp_path / "best")
     assert names(tmp_path) == [".other.0f.tmp", "best"]
+
+
+WRITING = """
+import sys
+from paddlenlp.utils.files import atomic_directory, atomic_write
+with atomic_write(sys.argv[1] + "/file"), atomic_directory(sys.argv[1] + "/best"):
+    print("writing", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_next_run_removes_what_a_killed_one_left_and_nothing_else(tmp_path, repo_root):
+    command = [sys.executable, "-c", WRITING, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "cwd": repo_root, "text": True}
+    killed, live = (subprocess.Popen(command, **pipes) for _ in range(2))
+    for process in (killed, live):
+        assert process.stdout.readline() == "writing\n"
+    assert len(names(tmp_path)) == 4
+    killed.kill()
+    killed.communicate(timeout=60)
+    with atomic_write(tmp_path / "file"), atomic_directory(tmp_path / "best"):
+        assert len(names(tmp_path)) == 4  # ours and those of the live process
+    live.communicate("", timeout=60)
+    assert live.returncode == 0
+    assert names(tmp_path) == ["best", "file"]
+
+
+def test_new_leftovers_without_a_lock_stay_for_a_day(tmp_path):
+    for name, age in (("young", 0), ("old", 90000)):
+        path = tmp_path / f".file.{name}.new"
+        path.touch()
+        os.utime(path, (path.stat().st_atime - age,) * 2)
+    remove_unfinished(tmp_path / "file")
+    assert names(tmp_path) == [".file.young.new"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_named(tmp_path, number):
+    def write():
+        with atomic_directory(tmp_path / "best") as work, open(work / "x", "w"):
+            raise OSError(number, os.strerror(number))
+
+    with raises_code("not-writable", tmp_path / "best"):
+        write()
+    assert names(tmp_path) == []
+
+
+def test_json_has_no_nan(tmp_path):
+    content = {"a": [float("nan"), 1.5, {"b": float("inf")}]}
+    assert json.loads(json_text(content)) == {"a": [None, 1.5, {"b": None}]}
 
 
 def test_the_exchange_is_one_step(tmp_path):

@@ -31,7 +31,7 @@ from convbert.serving.pipeline.steps import (
 from convbert.serving.protocol import SERVICE_NAME
 from convbert.serving.rpc import ENVELOPE_BYTES
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.log import get_logger
+from paddlenlp.utils.log import LINE_FORMAT, BriefFormatter, get_logger
 
 # Calls in flight get this many seconds to finish after SIGTERM; the supervisor may wait less.
 STOP_GRACE_S = 3.5
@@ -132,8 +132,10 @@ def set_up_logging() -> None:
     logging.getLogger("paddle_serving_server").setLevel(logging.WARNING)
     # It warns of each setting that is left at its default.
     logging.getLogger(PipelineServer.__module__).setLevel(logging.ERROR)
-    for handler in get_logger().handlers:
-        logging.getLogger().addHandler(handler)
+    # Its lines, gRPC's and ours about a request are brief: a client decides what is in them.
+    handler = logging.StreamHandler()
+    handler.setFormatter(BriefFormatter(LINE_FORMAT))
+    logging.getLogger().addHandler(handler)
 
 
 def exit_with_parent(parent: int) -> None:

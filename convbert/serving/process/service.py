@@ -24,7 +24,7 @@ from convbert.serving.process.state import RunDir
 from convbert.serving.process.supervisor import OUTPUT, Supervisor
 from convbert.serving.rpc import PipelineConnection
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.log import LINE_FORMAT, get_logger
+from paddlenlp.utils.log import LINE_FORMAT, BriefFormatter, get_logger
 
 # Seconds after SIGTERM: HTTP requests in flight are finished until the first, calls over gRPC until
 # the second; what is left of the five seconds is for killing the pipeline.
@@ -156,8 +156,8 @@ def set_up_logging(settings: Settings, run_dir: RunDir, quiet: bool) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-class _Formatter(logging.Formatter):
-    """Our line format; lines of the pipeline stay as they are."""
+class _Formatter(BriefFormatter):
+    """Our line format; lines of the pipeline have it already."""
 
     def format(self, record: logging.LogRecord) -> str:
         raw = record.name == OUTPUT.name

@@ -23,6 +23,7 @@ MAX_RESTARTS, RESTART_WINDOW_S = 3, 60.0
 EXIT_FAILED = 1
 _SEE_LOG = f"{LOG_FILE} in --run_dir says why"
 _PROBE_PAUSE_S = 0.1
+_LONGEST_LINE = 1000  # characters
 # When no text was labelled for so long, the supervisor sends one; it waits for its label for longer
 # than a request.
 _QUIET_S, _EXTRA_S = 2.0, 1.0
@@ -160,7 +161,7 @@ class Supervisor:
             text = line.decode("utf-8", "replace").rstrip("\n")
             if "error: " in text:
                 self._last_error = text.split("error: ", 1)[1]
-            OUTPUT.info(text)
+            OUTPUT.info("%s", text[:_LONGEST_LINE])
 
     async def _probe(self) -> None:
         if await self._become_ready():
