@@ -37,7 +37,7 @@ find_python() {
 make_venv() {
     local dir="$1" python="$2" stamp file files=() flags=()
     shift 2
-    for file in "$@"; do
+    for file in "${@#"$ROOT/"}"; do # named from the root, also when given as a whole path
         if [ -f "$ROOT/locks/$file" ]; then
             files+=("$ROOT/locks/$file") flags=(--require-hashes --no-deps --only-binary ":all:")
         else

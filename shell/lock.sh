@@ -43,9 +43,11 @@ grep -v '^paddlepaddle==' "$work/pins" >"$work/pins-paddle3"
 compile locks/requirements.txt requirements.txt --constraint "$work/pins"
 compile locks/requirements-paddle3.txt requirements-paddle3.txt --constraint "$work/pins-paddle3"
 compile "$work/base.txt" requirements-base.txt --constraint "$work/pins"
+# Not those that the base needs on fewer versions of Python than the others.
+partly="$(comm -23 <(pins "$work/base.txt") "$work/pins" | sed 's/==.*//')"
 in_base=()
 for name in $(pins "$work/base.txt" | sed 's/==.*//' | sort -u); do
-    in_base+=(--no-emit-package "$name")
+    grep -qx -- "$name" <<<"$partly" || in_base+=(--no-emit-package "$name")
 done
 for file in "${added[@]}"; do
     compile "locks/$file" "$file" --constraint "$work/pins" "${in_base[@]}"

@@ -4,39 +4,39 @@ from __future__ import annotations
 
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
+from packaging.markers import Marker
 
-LOCK = re.compile(r"^(?P<name>[a-z0-9.-]+)==(?P<version>\S+) (; .+ )?\\$", re.MULTILINE)
-REQUIREMENT = re.compile(r"^(?P<name>[\w.-]+)==(?P<version>[^\s;]+)", re.MULTILINE)
-
-
-def requirements(file: Path) -> set[tuple[str, str]]:
-    """Names and versions of a requirements file."""
-    found = REQUIREMENT.findall(file.read_text(encoding="utf-8"))
-    return {(name.lower().replace("_", "-"), version) for name, version in found}
+PIN = re.compile(r"^([\w.-]+)==([^\s;#]+)(?:\s*;\s*([^\\#\n]+))?", re.MULTILINE)
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 
 
-def test_each_lock_fits_its_requirements(repo_root):
-    base = requirements(repo_root / "requirements-base.txt")
-    wanted = {path.name: requirements(path) for path in repo_root.glob("requirements*.txt")}
-    del wanted["requirements-base.txt"]
-    wanted["requirements.txt"] |= base
-    wanted["requirements-paddle3.txt"] |= base
-    locks = {
-        path.name: path.read_text(encoding="utf-8") for path in (repo_root / "locks").iterdir()
+def pins(text: str, python: str) -> set[tuple[str, str]]:
+    """Names and versions in a requirements file or lock that a version of Python installs."""
+    machine = {"sys_platform": "linux", "platform_machine": "x86_64"}
+    machine |= {"python_version": python, "python_full_version": f"{python}.1"}
+    return {
+        (name.lower().replace("_", "-"), version)
+        for name, version, marker in PIN.findall(text)
+        if not marker or Marker(marker).evaluate(machine)
     }
-    assert set(locks) == set(wanted)
-    locked = {
-        name: {(found["name"], found["version"]) for found in LOCK.finditer(text)}
-        for name, text in locks.items()
-    }
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_each_lock_fits_its_requirements(repo_root, python):
+    files = {path.name: path.read_text("utf-8") for path in repo_root.glob("requirements*.txt")}
+    base = files.pop("requirements-base.txt")
+    locks = {path.name: path.read_text("utf-8") for path in (repo_root / "locks").iterdir()}
+    assert set(locks) == set(files)
     for name, text in locks.items():
+        wanted = pins(files[name], python)
+        if name in ("requirements.txt", "requirements-paddle3.txt"):
+            wanted |= pins(base, python)
         # What requirements-base.txt needs is left out of what is added to an environment.
-        missing = wanted[name] - locked[name] - locked["requirements.txt"]
+        missing = wanted - pins(text, python) - pins(locks["requirements.txt"], python)
         assert not missing, f"locks/{name} is old: run bash shell/lock.sh"
-        assert text.count("--hash=sha256:") >= len(LOCK.findall(text)) > 0
+        assert text.count("--hash=sha256:") >= len(PIN.findall(text)) > 0
         assert "://" not in text
 
 
