@@ -4,8 +4,8 @@ Example:
     python tools/quickstart.py --data_dir data/SST-2 --model_name_or_path convbert-base
 
 The chain: fine-tune, evaluate, export, predict, infer, compare. It starts from the bundled model
-and uses the small review data set of this repository; a checkout without that model trains a tiny
-one from scratch. --full downloads SST-2 and convbert-base instead.
+and uses the small review data set of this repository. --full downloads SST-2 and convbert-base
+instead.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from convbert.command.start import run_main
 from convbert.inference.engines import installed
 from convbert.inference.engines.onnx_runtime import convert
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.hub import DEFAULT_MODEL, bundled_model
+from paddlenlp.utils.hub import DEFAULT_MODEL
 from paddlenlp.utils.log import get_logger
 
 REVIEWS = ROOT / "data" / "reviews"
@@ -44,10 +44,6 @@ FROM_SCRATCH = shlex.split(
 FROM_BUNDLED = shlex.split(
     "--group_by_length --batch_size 16 --learning_rate 5e-5 --num_train_epochs 1 --save_steps 10 "
     "--logging_steps 10"
-)
-# From scratch, the review sentences are few: many passes; the real SST-2 is large: one pass.
-FROM_SCRATCH_REVIEWS = shlex.split(
-    "--batch_size 16 --learning_rate 2e-3 --num_train_epochs 20 --save_steps 60 --logging_steps 60"
 )
 FROM_SCRATCH_REAL = shlex.split(
     "--batch_size 64 --learning_rate 1e-3 --num_train_epochs 1 --save_steps 500 --logging_steps 250"
@@ -76,11 +72,8 @@ def main(argv=None) -> None:
     best = checkpoint / "best.pdparams"
     device = ["--device", args.device] if args.device else []
 
-    if bundled_model(stand_in=False):
-        python("tools/predict.py", "--output_npy", output / "bundled.npy", *device)
-        print(f"answered by the bundled model after {time.perf_counter() - started:.0f} s")
-    else:
-        print(f"models/{DEFAULT_MODEL} is missing: continuing without it")
+    python("tools/predict.py", "--output_npy", output / "bundled.npy", *device)
+    print(f"answered by the bundled model after {time.perf_counter() - started:.0f} s")
     python("train.py", *training_flags(args), *device, "--output_dir", str(checkpoint))
     python("tools/export_model.py", "--model_path", best, "--save_inference_dir", exported)
     answers = {"dygraph": predict(output, best, device)}
@@ -137,16 +130,8 @@ def training_flags(args: argparse.Namespace) -> list[str]:
     real = str(REVIEWS) not in data
     if real and args.vocab_file:
         return [*data, "--vocab_file", args.vocab_file, *FROM_SCRATCH, *FROM_SCRATCH_REAL]
-    if bundled_model(stand_in=False):
-        limit = ["--max_steps", str(CPU_STEPS)] if real else []
-        return [*data, "--model_name_or_path", DEFAULT_MODEL, *FROM_BUNDLED, *limit]
-    if real:
-        raise UserError(
-            "command-line", "--data_dir also needs --model_name_or_path or --vocab_file"
-        )
-    print("continuing with a tiny ConvBERT from scratch on the review sentences in data/reviews")
-    vocabulary = ["--vocab_file", str(REVIEWS / "vocab.txt")]
-    return [*data, *vocabulary, *FROM_SCRATCH, *FROM_SCRATCH_REVIEWS]
+    limit = ["--max_steps", str(CPU_STEPS)] if real else []
+    return [*data, "--model_name_or_path", DEFAULT_MODEL, *FROM_BUNDLED, *limit]
 
 
 def reachable(kind: str, name: str, fetch):

@@ -31,8 +31,8 @@ def default_checkpoint() -> str:
     if directory is None:
         raise UserError(
             "file-missing",
-            f"no model given, and models/{DEFAULT_MODEL} is missing: give a directory, or make a "
-            "small model with bash shell/quickstart.sh",
+            f"no model given, and models/{DEFAULT_MODEL} is missing: give a directory, or restore "
+            "it with git checkout models",
         )
     get_logger().info("no model given: using %s", directory)
     return str(directory)

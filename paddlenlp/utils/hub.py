@@ -14,8 +14,6 @@ _ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_MODEL = "convbert-mini-sst2"  # a classifier: what the commands use when no model is given
 # Each is a checkpoint directory models/<name>.
 BUNDLED_MODELS = (DEFAULT_MODEL, "convbert-mini")
-# What shell/quickstart.sh trains; it stands for the default model where that is not bundled.
-_STAND_IN = _ROOT / "quickstart_outputs" / "checkpoint" / "best.pdparams"
 
 # name -> folder below <hub>/paddlenlp/models/transformers
 PRETRAINED_MODELS = {
@@ -28,16 +26,14 @@ PRETRAINED_MODELS = {
 MAX_BYTES = {"model_state.pdparams": 1 << 30, "vocab.txt": 1 << 20}
 
 
-def bundled_model(name: str = DEFAULT_MODEL, stand_in: bool = True) -> Path | None:
+def bundled_model(name: str = DEFAULT_MODEL) -> Path | None:
     """Return the directory of a bundled model; None where this checkout does not have it.
 
     Args:
         name: one of `BUNDLED_MODELS`; with another name the result is None.
-        stand_in: for the default model also accept the small one of shell/quickstart.sh.
     """
-    places = [_ROOT / "models" / name] if name in BUNDLED_MODELS else []
-    places += [_STAND_IN] if stand_in and name == DEFAULT_MODEL else []
-    return next((place for place in places if place.is_dir()), None)
+    directory = _ROOT / "models" / name
+    return directory if name in BUNDLED_MODELS and directory.is_dir() else None
 
 
 def local_model(name_or_dir: PathLike) -> Path | None:

@@ -26,6 +26,7 @@ from pathlib import Path
 from convbert.command.flags import add_bool_flag, make_parser
 from convbert.command.machine import set_cpu_environment
 from convbert.command.start import exit_on_sigterm
+from convbert.inference.default_model import default_checkpoint
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.hub import DEFAULT_MODEL, bundled_model, pretrained_file
 from paddlenlp.utils.products import product_directory, read_manifest, sha256, verify
@@ -106,8 +107,6 @@ def main(argv=None) -> int:
         parts += ["bundled"] if f"{PREPARED.name}/{name}/bundled" in _infer_models(config) else []
     if distills:
         parts += ["bundled", "teacher"]
-    if "bundled" in parts and "trained" not in parts and not bundled_model(stand_in=False):
-        parts.insert(parts.index("bundled"), "trained")
     Preparation(name, args).run(parts)
     return 0
 
@@ -149,9 +148,9 @@ class Preparation:
         trained = f"trained on {data}, size {size}, {recipe.training}"
         if args.trained_dir:
             trained = f"copy of {args.trained_dir}"
-        bundled, directory = f"copy of {trained}", bundled_model(stand_in=False)
+        bundled, directory = DEFAULT_MODEL, bundled_model()
         if directory:
-            bundled = f"{DEFAULT_MODEL}, sha256 {sha256(directory / WEIGHTS_FILE)[:12]}"
+            bundled += f", sha256 {sha256(directory / WEIGHTS_FILE)[:12]}"
         return {
             "lite": (data, lambda work: write_data(self.splits, work, LITE_ROWS)),
             "whole": (data, lambda work: write_data(self.splits, work, {})),
@@ -228,8 +227,7 @@ class Preparation:
         _python("tools/export_model.py", f"--model_path={best}", f"--save_inference_dir={target}")
 
     def _copy_bundled(self, work: Path) -> None:
-        bundled = bundled_model(stand_in=False)
-        _copy_checkpoint(str(bundled or self.folder / "trained" / "best.pdparams"), work)
+        _copy_checkpoint(default_checkpoint(), work)
 
     def _make_teacher(self, work: Path) -> None:
         files = {

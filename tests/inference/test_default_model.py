@@ -36,7 +36,6 @@ def bundled(tiny_checkpoint, tmp_path_factory):
 def root(bundled, monkeypatch, tmp_path):
     """`bundled` in the place of this checkout."""
     monkeypatch.setattr(hub, "_ROOT", bundled)
-    monkeypatch.setattr(hub, "_STAND_IN", tmp_path / "none")
     monkeypatch.setenv("PPNLP_HOME", str(tmp_path / "home"))
     return bundled
 
@@ -96,9 +95,6 @@ def test_names_of_bundled_models(root, monkeypatch):
     monkeypatch.setattr(hub, "_ROOT", root / "elsewhere")
     with raises_code("file-missing"):
         default_checkpoint()
-    monkeypatch.setattr(hub, "_STAND_IN", folder)
-    assert default_checkpoint() == str(folder)
-    assert hub.bundled_model(stand_in=False) is None
 
 
 def test_the_export_is_made_once(root, monkeypatch):

@@ -109,7 +109,8 @@ def test_a_given_checkpoint_is_copied(make, tiny_checkpoint):
 
 
 def test_the_bundled_model_is_copied(make, tiny_checkpoint, monkeypatch):
-    monkeypatch.setattr(prepare, "bundled_model", lambda stand_in: tiny_checkpoint)
+    monkeypatch.setattr(prepare, "bundled_model", lambda: tiny_checkpoint)
+    monkeypatch.setattr(prepare, "default_checkpoint", lambda: str(tiny_checkpoint))
     assert "bundled: made (convbert-mini-sst2" in make("bundled")
     verify(make.folder / "bundled")
     weights = "model_state.pdparams"
