@@ -25,7 +25,7 @@ from convbert.command.flags import float_in, int_at_least, make_parser
 from convbert.command.start import run_main
 from distill.data import read_rows, whole_sentences
 from paddlenlp.transformers import checkpoint
-from paddlenlp.utils.files import atomic_directory
+from paddlenlp.utils.products import product_directory
 
 WORD_TABLE = "embeddings.word_embeddings.weight"
 
@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if text not in seen:
             seen.add(text)
             lines.append(f"{text}\t{rows.labels[row]}\n")
-    with atomic_directory(args.output_dir) as work:
+    with product_directory(args.output_dir, "SST-2 split", [args.data_dir]) as work:
         content = (Path(args.data_dir) / "train.tsv").read_text(encoding="utf-8")
         (work / "train.tsv").write_text(content + "".join(lines), encoding="utf-8")
         shutil.copy(Path(args.data_dir) / "dev.tsv", work)

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from convbert.command.flags import make_parser
 from convbert.command.start import run_main
 from distill.data import hold_out, read_rows
-from paddlenlp.utils.files import atomic_directory
+from paddlenlp.utils.products import product_directory
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     rows = read_rows(Path(args.data_dir) / "train.tsv")
     held_out, training = hold_out(rows.texts)
-    with atomic_directory(args.output_dir) as work:
+    with product_directory(args.output_dir, "SST-2 split", [args.data_dir]) as work:
         for name, chosen in (("train.tsv", training), ("dev.tsv", held_out)):
             lines = [f"{rows.texts[row]}\t{rows.labels[row]}" for row in chosen]
             content = "\n".join(["sentence\tlabel", *lines]) + "\n"

