@@ -34,9 +34,9 @@ TABLES = {
         b'001\ta " fine film\t1\tgo,od\t0.5\n2\tb\xc3\xa4d\t0\tbad\t0.25\n3\tdull\t0\tbad\t0.25\n',
     ),
     "in.jsonl": (
-        b'{"text": "fine", "x": 1.10, "y": 1e400}\n\n'
+        b'{"text": "fine", "x": 1.10, "y": 1E2}\n\n'
         b' {"text":"b\\u00e4d"} \n{"text": "dull", "x": []}\n',
-        b'{"text": "fine", "x": 1.10, "y": 1e400, "predicted_label_id": 1, "predicted_label": '
+        b'{"text": "fine", "x": 1.10, "y": 1E2, "predicted_label_id": 1, "predicted_label": '
         b'"go,od", "predicted_prob": 0.5}\n'
         b'{"text":"b\\u00e4d", "predicted_label_id": 0, "predicted_label": "bad", '
         b'"predicted_prob": 0.25}\n'

@@ -152,7 +152,7 @@ def with_another_word(model_dir, folder):
         ("dag.is_thread_op=false service.max_seq_len=65", 2, "sequence-length"),
         ("vocabulary", 2, "vocabulary"),
         ("damaged", 2, "file-damaged"),
-        ("service.start_timeout_s=1", 1, "service"),
+        ("op.convbert.local_service_conf.engine=paddle service.start_timeout_s=1", 1, "service"),
     ],
 )
 def test_what_only_the_pipeline_finds_ends_the_start_in_one_line(
