@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -249,7 +250,7 @@ def test_a_full_disk_is_named(tmp_path, number, monkeypatch):
     assert names(tmp_path) == []
     monkeypatch.setattr(files, "_is_full", lambda directory: False)  # it was another disk
     if number == errno.ENOSPC:
-        with pytest.raises(OSError):
+        with pytest.raises(OSError, match=re.escape(f"[Errno {number}]")):
             write()
 
 
