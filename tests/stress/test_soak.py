@@ -58,7 +58,7 @@ class Client(threading.Thread):
 
 def same(values: list[str], expected: list[str]) -> bool:
     """Whether an answer has the label, and the probability up to rounding in another batch."""
-    (label, prob), (label_wanted, prob_wanted) = values, expected
+    (label, prob, *_), (label_wanted, prob_wanted, *_) = values, expected
     (prob,), (prob_wanted,) = json.loads(prob), json.loads(prob_wanted)
     return label == label_wanted and abs(prob - prob_wanted) < 1e-4
 
