@@ -16,7 +16,7 @@ from convbert.inference.flags import DefaultPath
 from convbert.text.processing import Prediction, TextProcessor, length_sorted_batches
 from convbert.text.reading import Row, with_label_ids
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import atomic_write, json_text
+from paddlenlp.utils.files import atomic_write, json_text, naming
 from paddlenlp.utils.log import get_logger
 
 # Batches whose texts are sorted by length together; bounds memory on endless input.
@@ -147,7 +147,8 @@ def classify_and_report(
         jsonl = files.enter_context(atomic_write(args.output_file)) if args.output_file else None
         for row, prediction in classify(rows, processor, run, args.batch_size, timings):
             report.add(row, prediction)
-            print(line(row, prediction))
+            with naming("standard output"):  # the files that are open around it are not the cause
+                print(line(row, prediction))
             if jsonl:
                 jsonl.write(json_text(_as_json(row, prediction), ensure_ascii=False) + "\n")
         if npy:

@@ -185,12 +185,11 @@ def naming(path: PathLike) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # of Paddle too, which does not say why it could not write
-        number = error.errno if isinstance(error, OSError) else errno.ENOSPC
-        # The block may also write elsewhere, such as to standard output on another full disk.
-        here = number != errno.ENOSPC or _is_full(Path(path).parent)
-        if number in FULL and here:
-            reason = os.strerror(number)
-            raise UserError("not-writable", f"cannot write {path}: {reason}; free space") from error
+        full = isinstance(error, OSError) and error.errno in FULL
+        if full or _is_full(Path(path).parent):
+            reason = os.strerror(error.errno if full else errno.ENOSPC)
+            message = f"cannot write {path}: {reason}; free space, or write elsewhere"
+            raise UserError("not-writable", message) from error
         raise
 
 
