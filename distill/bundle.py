@@ -25,14 +25,13 @@ import numpy as np
 
 from convbert.command.flags import make_parser
 from convbert.command.start import run_main, start_paddle
+from convbert.inference import evaluation
 from convbert.text.reading import read_rows, with_label_ids
 from convbert.training.run_folder import ARGS_FILE, BEST_DIR, SUMMARY_FILE
 from convbert.training.settings import RUN_SETTINGS
 from paddlenlp.transformers.checkpoint import CONFIG_FILE, WEIGHTS_FILE, read_json, read_weights
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.products import product_directory, read_manifest, sha256
-
-BATCH_SIZE = 32
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -108,7 +107,6 @@ def recipe(run: Path) -> dict:
 
 def compare(args: argparse.Namespace, source: Path, work: Path) -> str:
     """Compare the answers in float32 and in float16 weights on ``--dev_file``; one line."""
-    from convbert.inference.classify import classify
     from convbert.inference.dygraph import dygraph_runner, load_classifier
 
     answers = []
@@ -116,14 +114,13 @@ def compare(args: argparse.Namespace, source: Path, work: Path) -> str:
         model, processor = load_classifier(str(directory))
         rows = read_rows(args.dev_file, [args.input_column], args.label_column, "--dev_file")
         labelled = with_label_ids(rows, processor.label_names, processor.num_classes)
-        answers.append(list(classify(labelled, processor, dygraph_runner(model), BATCH_SIZE)))
-    total = len(answers[0])
-    same = sum(a.label_id == b.label_id for (_, a), (_, b) in zip(*answers))
-    right = [sum(row.label_id == a.label_id for row, a in rows) for rows in answers]
-    change = max(abs(a.prob - b.prob) for (_, a), (_, b) in zip(*answers))
+        answers.append(evaluation.answer(list(labelled), processor, dygraph_runner(model)))
+    found = evaluation.agreement(*answers)
+    total, full = found["texts"], int(answers[0].right.sum())
+    change = found["largest_change_of_a_probability"]
     return (
-        f"same label: {same} of {total}; right: {right[0]} in float32, {right[1]} in float16; "
-        f"largest change of a probability {change:.1e}"
+        f"same label: {round(found['same_label'] * total)} of {total}; right: {full} in float32, "
+        f"{found['right']} in float16; largest change of a probability {change:.1e}"
     )
 
 

@@ -23,10 +23,11 @@ from convbert.command.start import run_main, start_paddle
 from convbert.inference.default_model import default_checkpoint
 from convbert.inference.evaluation import answer
 from convbert.text.reading import Row
-from convbert.text.tables import cell_text, read_table
+from convbert.text.tables import read_table, row_text
 from convbert.training.own_data import text_columns
-from convbert.training.teacher_logits import file_sha256, write_teacher_logits
+from convbert.training.teacher_logits import write_teacher_logits
 from paddlenlp.transformers.checkpoint import WEIGHTS_FILE
+from paddlenlp.utils.products import sha256
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -51,15 +52,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     columns = text_columns(table, args)
     rows = []
     for place, row in zip(table.places, table.rows):
-        parts = [cell_text(row, column, place) for column in columns]
-        rows.append(Row(parts[0] if len(parts) == 1 else tuple(parts), where=place))
+        rows.append(Row(row_text(row, columns, place), where=place))
     checkpoint = args.model_path or default_checkpoint()
     model, processor = load_classifier(checkpoint)
     logits = answer(rows, processor, dygraph_runner(model), args.batch_size).logits
     made_from = {
-        "input_sha256": file_sha256(args.input_file),
+        "input_sha256": sha256(args.input_file),
         "input_rows": len(rows),
-        "teacher_sha256": file_sha256(Path(checkpoint) / WEIGHTS_FILE),
+        "teacher_sha256": sha256(Path(checkpoint) / WEIGHTS_FILE),
     }
     write_teacher_logits(args.output_file, [row.text for row in rows], logits, made_from)
     print(f"wrote the logits of {len(rows)} texts into {args.output_file}")

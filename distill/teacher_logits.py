@@ -22,12 +22,13 @@ import torch
 
 from convbert.command.flags import int_at_least, make_parser
 from convbert.command.start import run_main
-from convbert.training.teacher_logits import file_sha256, write_teacher_logits
+from convbert.training.teacher_logits import write_teacher_logits
 from distill.data import Rows, read_rows
 from distill.torch_classifier import Encoder, accuracy, load_classifier, predict_logits
 from paddlenlp.transformers.checkpoint import read_json
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_write
+from paddlenlp.utils.products import sha256
 
 TEACHER_SETTINGS = ("learning_rate", "batch_size", "steps", "frozen_layers", "seed")
 
@@ -98,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     logits = predict_in_parts(model, encoder, texts, part_file, args.rows_at_once)
     inputs, first = [], 0
     for path, rows in files:
-        inputs.append({"sha256": file_sha256(path), "new_texts": len(rows)})
+        inputs.append({"sha256": sha256(path), "new_texts": len(rows)})
         labelled = [row for row, label in enumerate(rows.labels) if label >= 0]
         if labelled:
             own = logits[first : first + len(rows)]
@@ -108,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         first += len(rows)
     made_from = {
         "inputs": inputs,
-        "teacher_sha256": file_sha256(Path(args.teacher) / "model.safetensors"),
+        "teacher_sha256": sha256(Path(args.teacher) / "model.safetensors"),
         "teacher": teacher_facts(Path(args.teacher) / "metrics.json"),
     }
     write_teacher_logits(args.output_file, texts, logits, made_from)

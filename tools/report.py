@@ -10,7 +10,6 @@ model. The page needs no other file. --json writes the same numbers, as a model 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -27,7 +26,14 @@ from convbert.text.reading import Row, with_label_ids
 from convbert.text.tables import read_table
 from convbert.training.own_data import read_columns
 from convbert.training.records import confusion, draw_curve
-from convbert.training.run_folder import ARGS_FILE, BEST_DIR, LOG_FILE, REPORT_FILE
+from convbert.training.run_folder import (
+    ARGS_FILE,
+    BEST_DIR,
+    LOG_FILE,
+    REPORT_FILE,
+    SUMMARY_FILE,
+    read_records,
+)
 from paddlenlp.transformers.checkpoint import read_json
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_write, output_json
@@ -152,10 +158,9 @@ def training_section(run: Path | None) -> list[tuple[str, str]]:
     if log is None or not log.is_file():
         return []
     try:
-        records = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-        selection = read_json(str(run / "metrics.json"))["selection"]
-        picture = draw_curve(records, selection)
-    except (ValueError, KeyError, TypeError):
+        selection = read_json(str(run / SUMMARY_FILE))["selection"]
+        picture = draw_curve(read_records(log), selection)
+    except (KeyError, TypeError):
         message = f"{log} is damaged: move it away to leave out the curves"
         raise UserError("file-damaged", message) from None
     return [("Training", html.image("png", picture, "loss and metric over the steps"))]

@@ -24,7 +24,7 @@ from convbert.command.flags import add_bool_flag, int_at_least, make_parser
 from convbert.command.machine import default_threads
 from convbert.command.start import run_main, start_paddle
 from convbert.inference.default_model import default_export
-from convbert.inference.flags import add_engine_flags, engine_options
+from convbert.inference.flags import add_batch_flags, add_engine_flags, engine_options
 from convbert.inference.score import (
     Answer,
     Scorer,
@@ -55,12 +55,7 @@ def parse_args(argv=None) -> argparse.Namespace:
         default=4096,
         help="rows that are kept in memory, and that a killed job loses at most (%(default)s)",
     )
-    add("--batch_size", type=int_at_least(1), default=32, help="texts run together (%(default)s)")
-    add(
-        "--max_seq_len",
-        type=int_at_least(3),
-        help="longest sequence in tokens; longer texts are cut (128, or less if the model is)",
-    )
+    add_batch_flags(parser, batch_size=32)
     add(
         "--engine_cluster",
         choices=("ray",),

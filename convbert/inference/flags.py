@@ -39,7 +39,14 @@ def add_text_flags(parser: argparse.ArgumentParser, npy: str) -> None:
         default=DefaultPath(npy),
         help="reprod_log file of label_id and prob (%(default)s)",
     )
-    add("--batch_size", type=int_at_least(1), default=1, help="texts run together (%(default)s)")
+    add_batch_flags(parser, batch_size=1)
+
+
+def add_batch_flags(parser: argparse.ArgumentParser, batch_size: int) -> None:
+    """Add --batch_size with this default, and --max_seq_len."""
+    add = parser.add_argument
+    help = "texts run together (%(default)s)"
+    add("--batch_size", type=int_at_least(1), default=batch_size, help=help)
     add(
         "--max_seq_len",
         type=int_at_least(3),

@@ -170,6 +170,15 @@ def non_finite_tensors(path: str) -> int:
     return found
 
 
+def check_finite(path: str) -> None:
+    """Raise `UserError` where an inference.pdiparams has NaN or infinity."""
+    bad = non_finite_tensors(path)
+    if bad:
+        raise UserError(
+            "not-finite", f"{path} has NaN or infinity in {bad} tensors: export the model again"
+        )
+
+
 def _proto_variable(variable) -> Variable:
     lod_tensor = variable.type.lod_tensor
     dtype = _PROTO_DTYPES.get(lod_tensor.tensor.data_type, "")

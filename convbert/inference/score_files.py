@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from convbert.text.processing import Prediction
 from convbert.text.reading import Row
-from convbert.text.tables import TextTable, cell_text, check_columns, open_parquet, table_format
+from convbert.text.tables import TextTable, check_columns, open_parquet, row_text, table_format
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_path, atomic_write
 
@@ -95,11 +95,6 @@ def _check(path: str, columns: Sequence[str], wanted: Sequence[str], new: Sequen
             )
 
 
-def _row(cells: dict[str, Any], columns: Sequence[str], place: str) -> Row:
-    texts = tuple(cell_text(cells, column, place) for column in columns)
-    return Row(texts[0] if len(texts) == 1 else texts, where=place)
-
-
 def _chunk(number: int, rows: list[Row], content: Any, data: bytes) -> Chunk:
     digest = hashlib.sha256(data).hexdigest()[:16]
     return Chunk(f"{number:08d}-{digest}", rows, content, len(data))
@@ -124,7 +119,8 @@ class TextScoreFile:
         while True:
             rows, lines = [], []
             for record in islice(records, size):
-                rows.append(_row(record.cells, self._columns, record.place))
+                text = row_text(record.cells, self._columns, record.place)
+                rows.append(Row(text, where=record.place))
                 if self._suffix == ".jsonl":
                     _check(record.place, list(record.cells), self._columns, self._answers)
                 lines.append(record.raw)
@@ -182,10 +178,10 @@ class ParquetScoreFile:
         with open_parquet(self._path) as file:
             for number, batch in enumerate(file.iter_batches(batch_size=size)):
                 texts = batch.select(list(self._columns)).to_pylist()
-                rows = [
-                    _row(cells, self._columns, f"{self._path}, row {first + place}")
-                    for place, cells in enumerate(texts)
-                ]
+                rows = []
+                for number_in_file, cells in enumerate(texts, start=first):
+                    place = f"{self._path}, row {number_in_file}"
+                    rows.append(Row(row_text(cells, self._columns, place), where=place))
                 first += len(rows)
                 yield _chunk(number, rows, batch, batch.serialize())
 

@@ -18,7 +18,7 @@ from convbert.inference.default_model import cached_product, default_export
 from convbert.inference.engines import INPUTS
 from convbert.inference.engines.openvino import MODEL_FILES
 from convbert.inference.engines.paddle_inference import find_program
-from convbert.inference.program import ProgramInfo, Variable, non_finite_tensors, read_program
+from convbert.inference.program import ProgramInfo, Variable, check_finite, read_program
 from convbert.inference.protobuf import Field, build_messages
 from paddlenlp.transformers.checkpoint import CONFIG_FILE, read_json
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
@@ -113,8 +113,7 @@ def convert(
     """
     program, params = _model_files(dirname, model_filename, params_filename)
     verify(dirname)
-    if non_finite_tensors(params):
-        raise UserError("not-finite", f"{params} has NaN or infinity: export the model again")
+    check_finite(params)
     tokenizer = [os.path.join(dirname, name) for name in TOKENIZER_FILES]
     _require_files(dirname, tokenizer, "export it again")
     config = model_config(_read_program(program))

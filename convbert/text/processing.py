@@ -193,8 +193,13 @@ class TextProcessor:
         """Turn logits [B, C] float into answers: argmax and its softmax probability.
 
         One column (C = 1) is a regression score and is passed through.
+
+        Raises:
+            UserError: "not-finite": NaN or infinity is not an answer.
         """
         logits = np.asarray(logits, dtype=np.float64)
+        if not np.isfinite(logits).all():
+            raise UserError("not-finite", "the model's logits are not finite: check its weights")
         classes = predicted_classes(logits)
         if logits.shape[1] == 1:
             return [Prediction(0, float(score)) for score in logits[:, 0]]

@@ -8,12 +8,13 @@ as in `paddlenlp.utils.lines`.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from paddlenlp.transformers.tokenizer_utils import Text
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.lines import read_lines
 from paddlenlp.utils.parsing import parse_json
@@ -209,6 +210,12 @@ def cell_text(row: dict[str, Any], column: str, place: str) -> str:
     if not isinstance(value, str) or is_blank(value):
         raise UserError("text", f"{place}: column '{column}' is empty or not a text")
     return value
+
+
+def row_text(row: dict[str, Any], columns: Sequence[str], place: str) -> Text:
+    """Return the text in one column of a row, or the pair in two; see `cell_text`."""
+    parts = tuple(cell_text(row, column, place) for column in columns)
+    return parts[0] if len(parts) == 1 else parts
 
 
 def cell_label(row: dict[str, Any], column: str, place: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from convbert.text.tables import Table, cell_label, cell_text, read_table
+from convbert.text.tables import Table, cell_label, read_table, row_text
 from convbert.training.settings import TrainConfig
 from convbert.training.tasks import Examples, Task
 from paddlenlp.utils.errors import UserError
@@ -60,10 +60,10 @@ def read_columns(table: Table, config: Any) -> tuple[list, list[str]]:
     label_column = table.require(config.label_column)
     texts, labels = [], []
     for place, row in zip(table.places, table.rows):
-        parts = [cell_text(row, column, place) for column in columns]
-        texts.append(parts[0] if len(parts) == 1 else tuple(parts))
+        texts.append(row_text(row, columns, place))
         labels.append(cell_label(row, label_column, place))
-        if [*parts, labels[-1]] == [*columns, label_column]:  # files put one after the other
+        cells = [texts[-1]] if len(columns) == 1 else texts[-1]
+        if [*cells, labels[-1]] == [*columns, label_column]:  # files put one after the other
             raise UserError("row", f"{place} repeats the header: remove it")
     return texts, labels
 

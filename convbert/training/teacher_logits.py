@@ -21,6 +21,7 @@ from convbert.training.tasks import Examples, Task
 from paddlenlp.transformers.checkpoint import read_json
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import PathLike, atomic_write, write_json
+from paddlenlp.utils.products import sha256
 
 KEY_BYTES = 8
 MANIFEST = ".json"  # after the name of the file
@@ -54,13 +55,8 @@ def write_teacher_logits(
     keys, first = np.unique(text_keys(texts), return_index=True)
     with atomic_write(path, "wb") as file:
         np.savez(file, keys=keys, logits=logits[first].astype(np.float16))
-    counts = {"texts": len(keys), "classes": logits.shape[1], "sha256": file_sha256(path)}
+    counts = {"texts": len(keys), "classes": logits.shape[1], "sha256": sha256(path)}
     write_json(f"{path}{MANIFEST}", {**counts, **made_from})
-
-
-def file_sha256(path: PathLike) -> str:
-    """Checksum of a file's content."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def teacher_logits_of(path: str | None, examples: Examples, task: Task) -> np.ndarray | None:
@@ -98,7 +94,7 @@ class TeacherLogits:
         if not Path(path).is_file():
             raise UserError("file-missing", f"--teacher_logits {path} does not exist")
         self.manifest = read_json(f"{path}{MANIFEST}")
-        if self.manifest.get("sha256") != file_sha256(path):
+        if self.manifest.get("sha256") != sha256(path):
             raise UserError(
                 "file-damaged",
                 f"{path} is not the file that {path}{MANIFEST} describes: make both again",

@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 from convbert.command.flags import int_at_least, make_parser
 from convbert.command.start import run_main
+from deploy.web_demo import models
 from paddlenlp.utils.errors import UserError
 
 LOOPBACK, PORT = "127.0.0.1", 7860
@@ -29,22 +30,13 @@ LARGEST_REQUEST = "4mb"  # as max_body_bytes of the service's config.yml
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = make_parser(__doc__)
+    models.add_model_flags(parser)
     add = parser.add_argument
-    add("--model_path", help="checkpoint directory (default: the bundled model)")
-    add("--model_dir", help="exported directory (convbert_infer)")
-    add("--url", help="a running service instead of a model: labels and probabilities only")
     add("--host", default=LOOPBACK, help="address to listen on (%(default)s)")
     add("--port", type=int_at_least(1, 65535), default=PORT, help="port (%(default)s)")
     args = parser.parse_args(argv)
-    if len(model_flags(args)) > 1:
-        parser.error("give one of --model_path, --model_dir and --url")
+    models.model_flags(args)  # before Gradio is imported
     return args
-
-
-def model_flags(args: argparse.Namespace) -> list[str]:
-    """The flags of worker.py that name the model; none: the bundled one."""
-    names = ("model_path", "model_dir", "url")
-    return [f"--{name}={getattr(args, name)}" for name in names if getattr(args, name)]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -57,9 +49,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     except ModuleNotFoundError:
         message = "the page needs Gradio, which has an environment of its own: run shell/demo.sh"
         raise UserError("package-missing", message) from None
-    from deploy.web_demo import models, page
+    from deploy.web_demo import page
 
-    model = models.Model(model_flags(args), models.project_python(ROOT), page.LIMITS)
+    model = models.Model(models.model_flags(args), models.project_python(ROOT), page.LIMITS)
     try:
         show(page.build(model), args.host, args.port)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -13,6 +14,26 @@ from typing import Any, NamedTuple
 from paddlenlp.utils.errors import UserError
 
 WORKER = Path(__file__).resolve().with_name("worker.py")
+# Flags of app.py and of worker.py: one of them names what answers; without one, the bundled model.
+MODEL_FLAGS = {
+    "model_path": "checkpoint directory (default: the bundled model)",
+    "model_dir": "exported directory (convbert_infer)",
+    "url": "a running service instead of a model: labels and probabilities only",
+}
+
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the `MODEL_FLAGS`."""
+    for name, help in MODEL_FLAGS.items():
+        parser.add_argument(f"--{name}", help=help)
+
+
+def model_flags(args: argparse.Namespace) -> list[str]:
+    """Return the given one of the `MODEL_FLAGS`, in a list; raise `UserError` for several."""
+    given = [f"--{name}={getattr(args, name)}" for name in MODEL_FLAGS if getattr(args, name)]
+    if len(given) > 1:
+        raise UserError("command-line", f"give one of {', '.join(f'--{n}' for n in MODEL_FLAGS)}")
+    return given
 
 
 class Answer(NamedTuple):

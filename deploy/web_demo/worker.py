@@ -28,6 +28,7 @@ from convbert.inference.default_model import default_checkpoint
 from convbert.serving.clients import CallError, answer_of
 from convbert.serving.protocol import TEXT_KEY, RequestError, texts_of
 from convbert.text.reading import Row
+from deploy.web_demo.models import add_model_flags, model_flags
 from paddlenlp.utils.errors import UserError
 
 BATCH_SIZE = 8
@@ -37,11 +38,10 @@ TIMEOUT_S = 30.0  # of an answer of the service
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = make_parser(__doc__)
-    kind = parser.add_mutually_exclusive_group()
-    kind.add_argument("--model_path", help="checkpoint directory (default: the bundled model)")
-    kind.add_argument("--model_dir", help="exported directory (convbert_infer)")
-    kind.add_argument("--url", help="a running service")
-    return parser.parse_args(argv)
+    add_model_flags(parser)
+    args = parser.parse_args(argv)
+    model_flags(args)
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> None:

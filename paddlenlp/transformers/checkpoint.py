@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from paddlenlp.utils import pickled_arrays
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.parsing import read_json_file
-from paddlenlp.utils.pickled_arrays import load_file
 
 CONFIG_FILE = "model_config.json"
 WEIGHTS_FILE = "model_state.pdparams"
@@ -127,7 +127,7 @@ def read_weights(path: str) -> dict[str, np.ndarray]:
     Raises:
         UserError: the file is missing, truncated, or not a file of weights.
     """
-    read = _READERS.get(os.path.splitext(path)[1], load_file)
+    read = _READERS.get(os.path.splitext(path)[1], pickled_arrays.load_file)
     try:
         content = read(path)
     except UserError:

@@ -4,7 +4,7 @@ lite/, whole/   train.tsv, dev.tsv in the format of GLUE SST-2, texts.txt (sente
 init/           the checkpoint that training starts from
 reference/      a checkpoint with fixed weights, the same on every machine: its answers are recorded
 trained/        a fine-tuned checkpoint, and its export in convbert_infer/
-bundled/        the model that the commands use when none is given; without it, the trained one
+bundled/        the model that the commands use when none is given
 teacher/        logits.npz: what the bundled part answers to the training data, for distillation
 
 The manifest.json in each of them names its source and the SHA-256 of each file.

@@ -151,11 +151,10 @@ from types import SimpleNamespace
 import numpy as np
 
 from convbert.serving.pipeline.steps import ConvBertOp
-from convbert.text.processing import Prediction
+from convbert.text.processing import TextProcessor
 
 op = object.__new__(ConvBertOp)
-decode = lambda logits: [Prediction(0, 0.5, "0")]
-op._own = SimpleNamespace(runner=SimpleNamespace(processor=SimpleNamespace(decode=decode)))
+op._own = SimpleNamespace(runner=SimpleNamespace(processor=TextProcessor(None)))
 for logit in (0.0, float("nan"), float("inf")):
     print(op.postprocess({}, np.array([[logit, 1.0]], np.float32))[1])
 """

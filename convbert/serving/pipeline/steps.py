@@ -99,10 +99,11 @@ class ConvBertOp(Op):
         """Return label ids, probabilities and label names of logits [B, C], as text."""
         if isinstance(fetch_data, Exception):
             raise fetch_data  # Paddle Serving logs it, and answers with an error
-        if not np.isfinite(fetch_data).all():
-            get_logger().error("request %s: the logits are not finite", log_id)
+        try:
+            predictions = self._own.runner.processor.decode(fetch_data)
+        except UserError as error:
+            get_logger().error("request %s: %s", log_id, error)
             return {}, int(ErrNo.INTERNAL), "the model's answer is not a finite number"
-        predictions = self._own.runner.processor.decode(fetch_data)
         return pack_predictions(predictions), None, ""
 
     def start_with_process(self):
