@@ -54,3 +54,8 @@ def test_every_code_is_used(code_base):
 def test_the_page_of_errors_lists_every_code(repo_root: Path):
     page = (repo_root / "docs" / "errors.md").read_text(encoding="utf-8")
     assert dict(re.findall(r"^\| `([\w-]+)` \| ([^|]+) \|", page, re.M)) == CODES
+
+
+def test_the_chinese_page_lists_the_same_codes(repo_root: Path):
+    page = (repo_root / "docs" / "errors_cn.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `([\w-]+)` \|", page, re.M) == list(CODES)
