@@ -89,6 +89,15 @@ def pages(request) -> tuple[Path, Path]:
     return chinese.with_name(chinese.name.replace("_cn.md", ".md")), chinese
 
 
+@pytest.mark.parametrize("name", TRANSLATED)
+def test_a_chinese_page_links_to_chinese_pages(name: str):
+    path = REPO_ROOT / name
+    links = {link.partition("#")[0] for link in LINK.findall(path.read_text(encoding="utf-8"))}
+    links.remove(path.name.replace("_cn.md", ".md"))  # to the English page itself
+    pages = [path.parent / link for link in links if link.endswith(".md")]
+    assert [page for page in pages if page.with_name(f"{page.stem}_cn.md").exists()] == []
+
+
 def test_the_readme_is_translated():
     assert "README_cn.md" in TRANSLATED
 
