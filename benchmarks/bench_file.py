@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 
-from benchmarks.bench_inference import INT8, SIDES, open_sides
+from benchmarks.bench_inference import BF16, INT8, open_sides, usable_sides
 from benchmarks.models import MODELS, REVIEWS
 from benchmarks.report_inference import LABELS
 from benchmarks.result_file import write_result
@@ -47,7 +47,7 @@ TURN = 20  # batches
 # bounds of convbert-base
 BOUNDS = {"paddle": (20.0, 1.5), "openvino": (math.inf, 2.0)}
 # torch.compile would compile each of some hundred shapes; the products have no logits.
-NAMES = [name for name in SIDES if name in LABELS and name != "torch_compile"]
+NAMES = [name for name in usable_sides() if name in LABELS and name != "torch_compile"]
 
 
 def parse_args(argv=None):
@@ -76,7 +76,7 @@ def main(argv=None) -> int:
     needed = weights + activations_mb(config, args.batch_size)
     for row in rows:
         row["sentences_per_second"] = round(args.sentences / row.pop("seconds"), 1)
-        if row["before_mb"] and row["side"] != INT8:
+        if row["before_mb"] and row["side"] not in (BF16, INT8):
             row["peak_times"] = round((row["peak_mb"] - row["before_mb"]) / needed, 2)
     record = {**provenance(**versions), "model": args.model, "sentences": args.sentences}
     record.update(

@@ -30,7 +30,7 @@ from benchmarks.report_inference import write_report
 from benchmarks.sides import Side, run_step
 from convbert.command.flags import int_at_least, make_parser
 from convbert.command.machine import default_threads
-from convbert.command.provenance import provenance
+from convbert.command.provenance import processor, provenance
 from convbert.command.start import run_main
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.utils.errors import UserError
@@ -48,6 +48,7 @@ OURS, PEERS = ".venv", ".venv-peers"
 SIDES: dict[str, tuple[str, str, str]] = {
     "paddle": (OURS, "infer_ours.py", "paddle"),
     "openvino": (OURS, "infer_ours.py", "openvino"),
+    "openvino_bf16": (OURS, "infer_ours.py", "bf16"),
     "openvino_int8": (OURS, "infer_ours.py", "int8"),
     "torch": (PEERS, "infer_peers.py", "torch"),
     "torch_compile": (PEERS, "infer_peers.py", "compiled"),
@@ -56,7 +57,7 @@ SIDES: dict[str, tuple[str, str, str]] = {
     "products_torch": (PEERS, "products.py", "torch"),
     "products_onednn": (PEERS, "products.py", "onednn"),
 }
-INT8 = "openvino_int8"  # its logits differ
+BF16, INT8 = "openvino_bf16", "openvino_int8"  # their logits differ
 PRODUCTS = "products"  # prefix of the sides without logits; the faster of them counts
 
 
@@ -67,9 +68,14 @@ def parse_args(argv=None):
     add("--model", choices=tuple(MODELS), default="convbert-base", help="size (%(default)s)")
     add("--rounds", type=int_at_least(1), default=7, help="turns of each side (%(default)s)")
     add("--shapes", nargs="+", type=shape, default=SHAPES, metavar="BxL", help="(all of the table)")
-    add("--sides", nargs="+", choices=tuple(SIDES), default=list(SIDES), help="(all)")
+    add("--sides", nargs="+", choices=tuple(SIDES), default=usable_sides(), help="(all)")
     add("--output", help="JSON file (results/inference-MODEL.json beside this script)")
     return parser.parse_args(argv)
+
+
+def usable_sides() -> list[str]:
+    """Return the sides that this processor can compute."""
+    return [name for name in SIDES if name != BF16 or processor()["features"]["bf16"]]
 
 
 def shape(text: str) -> tuple[int, int]:
@@ -140,7 +146,7 @@ def measure(
         if not name.startswith(PRODUCTS)
     }
     for name, difference in differences.items():
-        if name != INT8 and not difference <= TOLERANCE:  # also catches nan
+        if name not in (BF16, INT8) and not difference <= TOLERANCE:  # also catches nan
             raise UserError(
                 "outputs-differ",
                 f"the logits of {name} differ by {difference:.1e} at {shape}: nothing was timed",

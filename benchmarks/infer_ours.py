@@ -1,7 +1,7 @@
 """Our sides of the inference benchmarks: the exported model on each engine.
 
-infer_ours.py prepare WORK CONFIG_JSON             write the weights of all sides, and our models
-infer_ours.py paddle|openvino|int8 WORK CONFIG_JSON   answer requests
+infer_ours.py prepare WORK CONFIG_JSON     write the weights of all sides, and our models
+infer_ours.py SIDE WORK CONFIG_JSON        paddle, openvino, bf16 or int8: answer requests
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 SIDES = {
     "paddle": ("float", "paddle", "fp32"),
     "openvino": ("float", "openvino", "fp32"),
+    "bf16": ("float", "openvino", "bf16"),
     "int8": ("int8", "openvino", "int8"),
 }
 CALIBRATION_TEXTS = 100

@@ -20,7 +20,15 @@ TINY = {  # tries the command
     "intermediate_size": 64,
     "vocab_size": 2000,
 }
-MODELS = {**PRESETS, "tiny": TINY}
+# The size of models/convbert-mini-sst2.
+MINI = {
+    "num_hidden_layers": 6,
+    "hidden_size": 384,
+    "embedding_size": 128,
+    "num_attention_heads": 12,
+    "intermediate_size": 1536,
+}
+MODELS = {**PRESETS, "convbert-mini": MINI, "tiny": TINY}
 
 
 def random_classifier(config: ConvBertConfig, weights: Path):

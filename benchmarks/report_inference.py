@@ -27,6 +27,7 @@ PRODUCTS = "products"
 LABELS = {
     "paddle": ("ours, Paddle Inference", "tab:red", "o--"),
     "openvino": ("ours, OpenVINO", "tab:red", "o-"),
+    "openvino_bf16": ("ours, OpenVINO bf16", "tab:olive", "o-"),
     "openvino_int8": ("ours, OpenVINO int8", "tab:pink", "o-"),
     "torch": ("torch eager", "tab:blue", "o-"),
     "torch_compile": ("torch.compile", "tab:cyan", "o-"),
@@ -34,7 +35,8 @@ LABELS = {
     "openvino_peer": ("OpenVINO on transformers' ONNX", "tab:purple", "o-"),
     PRODUCTS: ("matrix products alone", "black", ":"),
 }
-OURS, INT8 = ("paddle", "openvino"), "openvino_int8"
+OURS = ("paddle", "openvino")
+BF16, INT8 = "openvino_bf16", "openvino_int8"
 PEERS = ("torch", "torch_compile", "onnxruntime", "openvino_peer")
 # (batch, length) -> how many times as fast as torch eager our fastest engine in float32 must be
 BOUNDS: dict[Shape, float] = {
@@ -77,23 +79,27 @@ def times(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def ratios(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield how many times as fast as each peer our fastest engine in float32 is, and int8.
+    """Yield how many times as fast as each peer our fastest engine in float32 is, bf16 and int8.
 
     A ratio below 1 is bold. The last column is the largest difference of the float32 logits.
     """
     peers = [name for name in (*PEERS, PRODUCTS) if any(name in row["ms"] for row in rows)]
     names = " | ".join(LABELS[name][0] for name in peers)
-    yield f"| times as fast as | {names} | bound | int8: torch eager | bound | logits differ by |"
-    yield "|---|" + "---|" * (len(peers) + 4)
+    yield (
+        f"| times as fast as | {names} | bound | bf16: torch eager | int8: torch eager | bound "
+        "| logits differ by |"
+    )
+    yield "|---|" + "---|" * (len(peers) + 5)
     for row in rows:
         ms, shape = row["ms"], tuple(row["shape"])
         ours = min(ms[name] for name in OURS if name in ms)
         values = {name: ms[name] / ours for name in peers if name in ms}
         cells = [bold_below_1(name, values) for name in peers]
         cells.append(bound(values["torch"], BOUNDS.get(shape)))
+        cells.append(f"{ms['torch'] / ms[BF16]:.2f}" if BF16 in ms else "")
         int8 = ms["torch"] / ms[INT8] if INT8 in ms else None
         cells += [f"{int8:.2f}", bound(int8, INT8_BOUNDS.get(shape))] if int8 else ["", ""]
-        worst = max(value for name, value in row["difference"].items() if name != INT8)
+        worst = max(value for name, value in row["difference"].items() if name not in (BF16, INT8))
         yield f"| {shape_name(shape)} | {' | '.join(cells)} | {worst:.0e} |"
 
 

@@ -71,17 +71,18 @@ def test_a_bound_is_reached_or_not():
         "torch": 100.0,
         "paddle": 60.0,
         "openvino": 40.0,
+        "openvino_bf16": 25.0,
         "openvino_int8": 20.0,
         "onnxruntime": 30.0,
     }
-    differences = {"openvino": 2e-7, "openvino_int8": 0.1}
+    differences = {"openvino": 2e-7, "openvino_bf16": 0.01, "openvino_int8": 0.1}
     rows = [
         {"shape": [1, 32], "ms": ms, "difference": differences},
         {"shape": [8, 32], "ms": {**ms, "torch": 50.0}, "difference": differences},
     ]
     first, second = list(report_inference.ratios(rows))[2:]
-    assert first == "| 1 x 32 | 2.50 | **0.75** | 2.0 reached | 5.00 | 4.0 reached | 2e-07 |"
-    missed = "1.35 **not reached** | 2.50 | 3.5 **not reached** | 2e-07 |"
+    assert first == "| 1 x 32 | 2.50 | **0.75** | 2.0 reached | 4.00 | 5.00 | 4.0 reached | 2e-07 |"
+    missed = "1.35 **not reached** | 2.00 | 2.50 | 3.5 **not reached** | 2e-07 |"
     assert second == f"| 8 x 32 | 1.25 | **0.75** | {missed}"
 
 
