@@ -44,12 +44,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--output_file", required=True, help="the .npz file to write")
     parser.add_argument("--rows_at_once", type=int_at_least(1), default=2048, help="between saves")
+    parser.add_argument("--bf16", action="store_true", help="as teacher.py's")
     parser.add_argument("--threads", type=int_at_least(1), default=2)
     return parser.parse_args(argv)
 
 
 def predict_in_parts(
-    model, encoder: Encoder, texts: list[str], part_file: Path, rows_at_once: int
+    model, encoder: Encoder, texts: list[str], part_file: Path, rows_at_once: int, bf16: bool
 ) -> np.ndarray:
     """Logits [T, C] of texts, in parts of ``rows_at_once``; finished parts are in ``part_file``."""
     done = np.zeros([0, model.config.num_labels], np.float32)
@@ -58,7 +59,7 @@ def predict_in_parts(
             done = saved["logits"]
     while len(done) < len(texts):
         part = texts[len(done) : len(done) + rows_at_once]
-        done = np.concatenate([done, predict_logits(model, encoder, encoder(part))])
+        done = np.concatenate([done, predict_logits(model, encoder, encoder(part), bf16)])
         with atomic_write(part_file, "wb") as file:
             np.savez(file, logits=done)
         print(f"{len(done)} of {len(texts)} texts", flush=True)
@@ -96,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     texts = [text for _, rows in files for text in rows.texts]
     model, encoder = load_classifier(args.teacher), Encoder(args.teacher)
     part_file = Path(f"{args.output_file}.part.npz")
-    logits = predict_in_parts(model, encoder, texts, part_file, args.rows_at_once)
+    logits = predict_in_parts(model, encoder, texts, part_file, args.rows_at_once, args.bf16)
     inputs, first = [], 0
     for path, rows in files:
         inputs.append({"sha256": sha256(path), "new_texts": len(rows)})

@@ -40,17 +40,18 @@ class Encoder:
 
 
 def predict_logits(
-    model: PreTrainedModel, encoder: Encoder, ids: Sequence[Sequence[int]]
+    model: PreTrainedModel, encoder: Encoder, ids: Sequence[Sequence[int]], bf16: bool = False
 ) -> np.ndarray:
     """Logits, float32 [rows, 2], in the order of ``ids``; the model's mode is put back after."""
     was_training = model.training
     model.eval()
     logits = np.zeros((len(ids), model.config.num_labels), dtype=np.float32)
-    with torch.inference_mode():
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         order = sorted(range(len(ids)), key=lambda row: -len(ids[row]))
         for start in range(0, len(order), READ_BATCH):
             batch = order[start : start + READ_BATCH]
-            logits[batch] = model(**encoder.pad([ids[row] for row in batch])).logits.numpy()
+            found = model(**encoder.pad([ids[row] for row in batch])).logits
+            logits[batch] = found.float().numpy()
     model.train(was_training)
     return logits
 

