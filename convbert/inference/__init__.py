@@ -7,5 +7,6 @@
 ``classify``  answers many texts in batches and writes the answers; ``flags``: its command line
 ``default_model``  the bundled model, for commands that get no other
 ``evaluation``  numbers about a classifier on labelled texts; ``report_page``: an HTML page of them
+``finite``    finds NaN and infinity in the weights of a program
 ``program``   reads inputs and sizes of a program file; ``protobuf``: the format of such files
 """

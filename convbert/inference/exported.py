@@ -7,13 +7,9 @@ import os
 import numpy as np
 
 from convbert.inference.engines import Engine, EngineOptions, open_engine
-from convbert.inference.program import (
-    PARAMS_FILE,
-    ProgramInfo,
-    check_finite,
-    find_programs,
-    read_program,
-)
+from convbert.inference.engines.openvino import MODEL_FILES
+from convbert.inference.finite import check_finite
+from convbert.inference.program import ProgramInfo, find_programs, read_program
 from convbert.text.processing import PAD_MULTIPLE, TextProcessor
 from paddlenlp.transformers.checkpoint import CONFIG_FILE
 from paddlenlp.transformers.tokenizer_settings import CONFIG_FILE as TOKENIZER_CONFIG_FILE
@@ -37,11 +33,9 @@ def open_exported(
         UserError: files are missing, damaged or do not fit together, weights are not finite, or the
             engine cannot run the model.
     """
-    digests = verify(model_dir) if os.path.isdir(model_dir) else {}
-    weights = os.path.join(model_dir, PARAMS_FILE)
-    # With a manifest it was checked when written; the first run below shows other files of weights.
-    if not digests and os.path.isfile(weights):
-        check_finite(weights)
+    digests = check_files(model_dir)
+    if options and options.onnx_file and os.path.isfile(options.onnx_file):
+        check_finite(options.onnx_file, ".onnx")
     engine = open_engine(model_dir, options, digests)
     processor = open_processor(model_dir, max_seq_len)
     ids = np.array([[processor.tokenizer.unk_token_id] * 3], dtype=np.int64)
@@ -50,6 +44,23 @@ def open_exported(
             "not-finite", f"the model in '{model_dir}' answers NaN or infinity: export it again"
         )
     return engine, processor
+
+
+def check_files(model_dir: str) -> dict[str, str]:
+    """Check the files of an exported directory before an engine reads them.
+
+    Returns:
+        The SHA-256 of each file by its name; nothing without a manifest.
+
+    Raises:
+        UserError: a file differs from the manifest, or weights are not finite.
+    """
+    digests = verify(model_dir) if os.path.isdir(model_dir) else {}
+    for _, weights in MODEL_FILES:
+        path = os.path.join(model_dir, weights)
+        if os.path.isfile(path):
+            check_finite(path)
+    return digests
 
 
 def open_processor(

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-import struct
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 
-import numpy as np
-
 from paddlenlp.utils.errors import UserError
 
-_LONGEST_DESC = 1 << 16  # bytes
 PARAMS_FILE = "inference.pdiparams"
 PROGRAM_FILES = ("inference.pdmodel", "inference.json")  # written by Paddle 2.x, by 3.x
 # Protobuf type number (framework.proto) and type name of a json program -> NumPy name.
-_PROTO_DTYPES = {
+PROTO_DTYPES = {
     0: "bool",
     1: "int16",
     2: "int32",
@@ -143,45 +137,9 @@ def _read_protobuf(data: bytes) -> ProgramInfo:
     return ProgramInfo(_in_order(feeds), _in_order(fetches), vocab_size, quantized)
 
 
-def non_finite_tensors(path: str) -> int:
-    """Count the tensors of an inference.pdiparams that hold NaN or infinity.
-
-    Each tensor is a version, its levels, a version, a TensorDesc and the numbers, as
-    ``save_combine`` writes them (paddle/fluid/framework/lod_tensor.cc). What does not have this
-    form is left to the engine, which refuses it.
-    """
-    found = 0
-    with open(path, "rb") as file, suppress(Exception):  # protobuf and NumPy raise several types
-        left = os.path.getsize(path)
-        while left:
-            _, levels = struct.unpack("<IQ", file.read(12))
-            for _ in range(levels):
-                file.seek(*struct.unpack("<Q", file.read(8)), os.SEEK_CUR)
-            _, size = struct.unpack("<II", file.read(8))
-            tensor = _messages()["TensorDesc"].FromString(file.read(min(size, _LONGEST_DESC)))
-            dtype, count = np.dtype(_PROTO_DTYPES[tensor.data_type]), math.prod(tensor.dims)
-            left = os.path.getsize(path) - file.tell() - count * dtype.itemsize
-            if left < 0 or count < 0:
-                break
-            if dtype.kind == "f":
-                found += not np.isfinite(np.fromfile(file, dtype, count)).all()
-            else:
-                file.seek(count * dtype.itemsize, os.SEEK_CUR)
-    return found
-
-
-def check_finite(path: str) -> None:
-    """Raise `UserError` where an inference.pdiparams has NaN or infinity."""
-    bad = non_finite_tensors(path)
-    if bad:
-        raise UserError(
-            "not-finite", f"{path} has NaN or infinity in {bad} tensors: export the model again"
-        )
-
-
 def _proto_variable(variable) -> Variable:
     lod_tensor = variable.type.lod_tensor
-    dtype = _PROTO_DTYPES.get(lod_tensor.tensor.data_type, "")
+    dtype = PROTO_DTYPES.get(lod_tensor.tensor.data_type, "")
     return Variable(variable.name, dtype, tuple(lod_tensor.tensor.dims), lod_tensor.lod_level)
 
 

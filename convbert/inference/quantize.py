@@ -29,7 +29,7 @@ from convbert.inference.engines.openvino import (
     require_openvino,
 )
 from convbert.inference.engines.options import INPUTS, EngineOptions
-from convbert.inference.exported import open_processor
+from convbert.inference.exported import check_files, open_processor
 from convbert.text.processing import TextProcessor
 from convbert.text.reading import Row
 from paddlenlp.transformers.checkpoint import CONFIG_FILE
@@ -132,6 +132,7 @@ def _float_model(model_dir: str):
     Raises:
         UserError: files are missing or damaged, or it is quantized already.
     """
+    check_files(model_dir)  # what is written gets a manifest of its own
     model = read_model(require_openvino().Core(), find_model(model_dir)[0])
     if is_quantized(model):
         raise UserError("precision", f"'{model_dir}' is quantized already: give the float model")

@@ -18,7 +18,8 @@ from convbert.inference.default_model import cached_product, default_export
 from convbert.inference.engines import INPUTS
 from convbert.inference.engines.openvino import MODEL_FILES
 from convbert.inference.engines.paddle_inference import find_program
-from convbert.inference.program import ProgramInfo, Variable, check_finite, read_program
+from convbert.inference.finite import check_finite
+from convbert.inference.program import ProgramInfo, Variable, read_program
 from convbert.inference.protobuf import Field, build_messages
 from paddlenlp.transformers.checkpoint import CONFIG_FILE, read_json
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig

@@ -24,7 +24,7 @@ CODES = {
     "label": "a label is not one of the allowed ones",
     "memory": "the machine or the GPU does not have enough memory",
     "model-name": "unknown model or architecture name",
-    "not-finite": "a loss or an answer is not a finite number",
+    "not-finite": "a loss, a weight of a model or an answer is not a finite number",
     "not-writable": "an output directory or file cannot be written",
     "occupied": "an output directory holds something that this command did not write",
     "outputs-differ": "two results that should be equal differ",

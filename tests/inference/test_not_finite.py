@@ -11,11 +11,13 @@ import pytest
 
 from convbert.inference import exported
 from convbert.inference.dygraph import load_classifier
-from convbert.inference.engines import EngineOptions
+from convbert.inference.engines import EngineOptions, onnx_runtime
 from convbert.inference.exported import open_exported
-from convbert.inference.program import non_finite_tensors
+from convbert.inference.finite import non_finite_tensors
+from convbert.inference.protobuf import Field, build_messages
 from paddlenlp.transformers.checkpoint import read_weights
 from tests.helpers.errors import raises_code
+from tests.helpers.weights import fill_row
 
 PARAMS = "inference.pdiparams"
 
@@ -31,29 +33,111 @@ def test_a_checkpoint(tiny_checkpoint, tmp_path, value):
         load_classifier(str(copy))
 
 
+WORD = "story"  # not in the text of the first run
+
+
 @pytest.fixture
-def damaged_export(tiny_export, tmp_path):
-    """An exported model whose last number is NaN."""
+def damaged_export(tiny_export, tiny_checkpoint, tmp_path):
+    """An exported model with NaN in a row that only some texts use."""
     copy = shutil.copytree(tiny_export, tmp_path / "export")
-    content = (copy / PARAMS).read_bytes()
-    (copy / PARAMS).write_bytes(content[:-4] + np.float32(np.nan).tobytes())
+    fill_row(copy / PARAMS, tiny_checkpoint, WORD, np.nan)
     return copy
 
 
 def test_the_tensors_of_an_export_are_read(tiny_export, damaged_export, tmp_path):
     assert non_finite_tensors(str(tiny_export / PARAMS)) == 0
     assert non_finite_tensors(str(damaged_export / PARAMS)) == 1
-    for content in (b"", b"x" * 100, (damaged_export / PARAMS).read_bytes()[:-5]):
+    whole = (tiny_export / PARAMS).read_bytes()
+    (tmp_path / "x").write_bytes(whole[:-4] + np.float32(np.inf).tobytes())
+    assert non_finite_tensors(str(tmp_path / "x")) == 1
+    for content in (b"", b"x" * 100, b"\xff" * 100, whole[:-5]):
         (tmp_path / "x").write_bytes(content)  # left to the engine
         assert non_finite_tensors(str(tmp_path / "x")) == 0
 
 
-@pytest.mark.parametrize("engine", ["paddle", "openvino"])
-def test_an_export(damaged_export, engine):
+def as_pdiparams(export, folder):
+    """The weights that Paddle Inference reads, and OpenVINO too."""
+    return export / PARAMS
+
+
+def as_ir(export, folder):
+    """The model in OpenVINO's own format; return its weights."""
+    openvino = pytest.importorskip("openvino")
+    model = openvino.Core().read_model(export / "inference.pdmodel")
+    openvino.save_model(model, export / "inference.xml", compress_to_fp16=False)
+    return export / "inference.bin"
+
+
+def as_onnx(export, folder):
+    """The model in one ONNX file."""
+    pytest.importorskip("paddle2onnx")
+    onnx_runtime.convert(str(export), str(folder / "model.onnx"))
+    return folder / "model.onnx"
+
+
+@pytest.mark.parametrize(
+    ("engine", "write"),
+    [
+        ("paddle", as_pdiparams),
+        ("openvino", as_pdiparams),
+        ("openvino", as_ir),
+        ("onnxruntime", as_onnx),
+    ],
+)
+def test_an_export(tiny_export, tiny_checkpoint, tmp_path, engine, write):
     if not importlib.util.find_spec(engine):
         pytest.skip(f"{engine} is not installed")
-    with raises_code("not-finite", PARAMS):
-        open_exported(str(damaged_export), EngineOptions(engine=engine))
+    if engine != "paddle" and not (tiny_export / "inference.pdmodel").is_file():
+        pytest.skip("this Paddle writes no .pdmodel")
+    export = shutil.copytree(tiny_export, tmp_path / "export")
+    weights = write(export, tmp_path)
+    named = str(tmp_path / "model.onnx" if engine == "onnxruntime" else weights)
+    options = EngineOptions(engine=engine, onnx_file=named if engine == "onnxruntime" else None)
+    open_exported(str(export), options)
+    fill_row(weights, tiny_checkpoint, WORD, np.nan)
+    with raises_code("not-finite", named):
+        open_exported(str(export), options)
+
+
+# A part of onnx.proto.
+_ONNX = {
+    "Model": {"graph": Field(7, "Graph")},
+    "Graph": {"initializer": Field(5, "Tensor", True)},
+    "Tensor": {
+        "data_type": Field(2, "int32"),
+        "float_data": Field(4, "float", True),
+        "raw_data": Field(9, "bytes"),
+        "external_data": Field(13, "Pair", True),
+    },
+    "Pair": {"key": Field(1, "string"), "value": Field(2, "string")},
+}
+
+
+def test_the_forms_of_a_tensor_in_an_onnx_file(tmp_path):
+    good = np.array([1.0, -2.0, 3e38], np.float32)
+    bad = np.array([1.0, -2.0, -np.inf], np.float32)
+    (tmp_path / "beside").write_bytes(good.tobytes() + bad.tobytes())
+
+    def beside(offset):
+        places = {"location": "beside", "offset": offset, "length": good.nbytes}
+        return [{"key": key, "value": str(value)} for key, value in places.items()]
+
+    def upper_half(array):
+        return (array.view(np.uint32) >> 16).astype(np.uint16).tobytes()
+
+    model, path = build_messages("onnx", "proto2", _ONNX)["Model"], tmp_path / "model.onnx"
+    for finite, infinite in (
+        ({"data_type": 1, "raw_data": good.tobytes()}, {"raw_data": bad.tobytes()}),
+        ({"data_type": 1, "float_data": good}, {"float_data": bad}),
+        ({"data_type": 1, "external_data": beside(0)}, {"external_data": beside(good.nbytes)}),
+        ({"data_type": 16, "raw_data": upper_half(good)}, {"raw_data": upper_half(bad)}),
+        ({"data_type": 11, "raw_data": bytes(8)}, {"raw_data": bad.astype("<f8").tobytes()}),
+        ({"data_type": 10, "raw_data": bytes(2)}, {"raw_data": bad.astype("<f2").tobytes()}),
+    ):
+        tensors = [finite, {**finite, **infinite}, finite]
+        for initializer, count in ((tensors[::2], 0), (tensors, 1)):
+            path.write_bytes(model(graph={"initializer": initializer}).SerializeToString())
+            assert non_finite_tensors(str(path)) == count
 
 
 def test_a_conversion_for_serving(damaged_export, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from convbert.inference import quantize
 from convbert.inference.engines import EngineOptions, open_engine
 from convbert.inference.exported import open_exported, open_processor
 from convbert.text.reading import Row
-from tests.conftest import TINY_WORDS
+from tests.conftest import TINY_WORDS, without_manifest
 from tests.helpers.errors import assert_refused, raises_code
+from tests.helpers.weights import fill_row
 
 if find_spec("nncf") is None or find_spec("openvino") is None:
     pytest.skip("needs requirements-openvino.txt", allow_module_level=True)
@@ -130,6 +132,20 @@ def test_calibration_has_one_length(exported):
     items = quantize.calibration_items(open_processor(str(exported)), rows)
     assert {item["input_ids"].shape for item in items} == {(1, 16)}
     assert items[3]["input_ids"][0, 3:].sum() == 0
+
+
+def test_numbers_that_are_not_finite(int8, exported, dev, tiny_checkpoint, tmp_path):
+    """A scale of the int8 model; a row of the float model, which would be hidden in a new file."""
+    copy = without_manifest(Path(shutil.copytree(int8[0], tmp_path / "int8")))
+    weights = copy / "inference.bin"
+    weights.write_bytes(weights.read_bytes()[:-4] + np.float32(np.nan).tobytes())
+    with raises_code("not-finite", weights):
+        open_exported(str(copy), INT8)
+    broken = shutil.copytree(exported, tmp_path / "float")
+    fill_row(broken / "inference.pdiparams", tiny_checkpoint, "story", np.nan)
+    with raises_code("not-finite", broken):
+        quantize.quantize_export(str(broken), str(tmp_path / "new"), CALIBRATION, dev)
+    assert not (tmp_path / "new").exists()
 
 
 def test_what_cannot_be_quantized(int8, exported, dev, tmp_path):
