@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -25,6 +26,7 @@ from convbert.inference.protobuf import Field, build_messages
 from convbert.serving.config import load_settings
 from convbert.serving.pipeline.runner import Runner, batch_sizes
 from convbert.serving.rpc import INFERENCE_METHOD, Request, Response, request_message, unary_call
+from convbert.serving.served_model import convert
 from tests.conftest import TINY_WORDS
 from tests.helpers.errors import raises_code
 from tests.helpers.serving import (
@@ -35,6 +37,7 @@ from tests.helpers.serving import (
     free_port,
     listening,
 )
+from tests.helpers.weights import fill_row
 
 INFER = "deploy/inference_python/infer.py"
 TEXTS = ["a good film .", "the script is bad", "it was a very dull story , not good !", "fine"]
@@ -347,6 +350,32 @@ def test_errors_show_no_path_and_no_text(service):
 
 def test_both_ports_listen_on_loopback_only(service):
     assert listening(service.port) == listening(service.rpc_port) == {"127.0.0.1"}
+
+
+def test_weights_that_overflow_for_one_word(tiny_export, tiny_checkpoint, tmp_path):
+    """They are finite, so that only a text with that word shows it: it gets an error, no label."""
+    export = shutil.copytree(tiny_export, tmp_path / "export")
+    fill_row(export / "inference.pdiparams", tiny_checkpoint, "story", 3e38)
+    convert(str(export), str(tmp_path / "server"), str(tmp_path / "client"))
+    with Served(tmp_path / "server", tmp_path / "run") as served:
+        label, prob = values(served.ask("fine")[1])
+        for texts in (["story"], ["fine", "a dull story"]):
+            status, answer = served.ask(*texts)
+            assert answer.pop("err_msg")
+            # Nothing else is in the body, so no NaN, which JSON does not have.
+            assert answer == {"err_no": 10000, "key": [], "value": [], "tensors": []}
+            assert status == 500
+        with ThreadPoolExecutor(8) as threads:  # in one batch with the texts of others
+            found = list(threads.map(served.ask, ["fine", "story"] * 20))
+        assert [values(answer)[0] for _, answer in found[::2]] == [label] * 20
+        probs = [values(answer)[1] for _, answer in found[::2]]
+        np.testing.assert_allclose(probs, [prob] * 20, atol=1e-5)
+        assert {(status, answer["err_no"]) for status, answer in found[1::2]} == {(500, 10000)}
+        assert counted(served, "10000") == 22
+        health = served.health()
+        assert (health["status"], health["restarts"]) == ("ready", 0)  # for the other texts
+        with grpc.insecure_channel(served.address) as channel:
+            assert unary_call(channel)(request_message(["text"], ["story"])).err_no == 10000
 
 
 def test_health_and_metrics(service):
