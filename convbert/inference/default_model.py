@@ -15,7 +15,7 @@ from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import ensure_writable_dir
 from paddlenlp.utils.hub import DEFAULT_MODEL, bundled_model
 from paddlenlp.utils.log import get_logger
-from paddlenlp.utils.products import sha256
+from paddlenlp.utils.products import MANIFEST_FILE, read_manifest
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PADDLE_PACKAGES = ("paddlepaddle", "paddlepaddle-gpu")
@@ -58,12 +58,12 @@ def cached_product(kind: str, source: str, script: str, *flags: str) -> str:
 
     Args:
         kind: first part of the name in the cache.
-        source: the directory that the script reads.
+        source: the directory that the script reads; it has a manifest.
         script: a script of this repository.
         flags: its flags, of which the last one names the directory to write.
     """
     cache = ppnlp_home() / "default_model"
-    target = cache / f"{kind}-{_digest(Path(source))}"
+    target = cache / f"{kind}-{_digest(source)}"
     if target.is_dir():
         return str(target)
     ensure_writable_dir(cache)
@@ -76,11 +76,13 @@ def cached_product(kind: str, source: str, script: str, *flags: str) -> str:
     return str(target)
 
 
-def _digest(directory: Path) -> str:
-    digest = hashlib.sha256(_paddle_version().encode())
-    for file in sorted(path for path in directory.iterdir() if path.is_file()):
-        digest.update(f"{file.name} {sha256(file)}\n".encode())
-    return digest.hexdigest()[:16]
+def _digest(directory: str) -> str:
+    """Stands for a directory's files by its manifest; the script compares them with it."""
+    manifest = read_manifest(directory)
+    if manifest is None:
+        raise UserError("file-missing", f"{directory} has no {MANIFEST_FILE}: write it again")
+    facts = (_paddle_version(), sorted(manifest["files"].items()))
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
 def _paddle_version() -> str:

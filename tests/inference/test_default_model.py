@@ -17,7 +17,7 @@ from paddlenlp.transformers import ConvBertTokenizer
 from paddlenlp.transformers.checkpoint import WEIGHTS_FILE, read_weights
 from paddlenlp.transformers.convbert.conversion import convert
 from paddlenlp.utils import hub
-from paddlenlp.utils.products import MANIFEST_FILE, verify
+from paddlenlp.utils.products import MANIFEST_FILE, add_to_manifest, verify
 from tests.helpers.errors import raises_code
 
 IDS = np.array([[2, 8, 9, 10, 3]])
@@ -109,6 +109,12 @@ def test_the_export_is_made_once(root, monkeypatch):
 
     monkeypatch.setattr(default_model.subprocess, "run", fail)
     assert default_export() == exported
-    (root / "models" / hub.DEFAULT_MODEL / "note.md").write_text("another model")
+    folder = root / "models" / hub.DEFAULT_MODEL
+    with open(folder / "vocab.txt", "a") as file:
+        file.write("oneword\n")
+    add_to_manifest(folder, "checkpoint", ["vocab.txt"])  # another model
     with raises_code("step-failed"):
+        default_export()
+    (folder / MANIFEST_FILE).unlink()
+    with raises_code("file-missing", folder):
         default_export()
