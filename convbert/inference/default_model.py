@@ -8,8 +8,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import filelock
-
+from paddlenlp.utils.download import file_lock
 from paddlenlp.utils.env import ppnlp_home
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import ensure_writable_dir
@@ -61,13 +60,16 @@ def cached_product(kind: str, source: str, script: str, *flags: str) -> str:
         source: the directory that the script reads; it has a manifest.
         script: a script of this repository.
         flags: its flags, of which the last one names the directory to write.
+
+    Raises:
+        UserError: as `default_export`, or another process has been at it for too long.
     """
     cache = ppnlp_home() / "default_model"
     target = cache / f"{kind}-{_digest(source)}"
     if target.is_dir():
         return str(target)
     ensure_writable_dir(cache)
-    with filelock.FileLock(str(target.with_suffix(".lock"))):
+    with file_lock(target):
         if not target.is_dir():
             get_logger().info("preparing it once: %s", target)
             command = [sys.executable, str(_ROOT / script), *flags, str(target)]

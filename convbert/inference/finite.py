@@ -12,7 +12,6 @@ import os
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
-from xml.etree import ElementTree
 
 import numpy as np
 
@@ -105,6 +104,8 @@ def _paddle_tensors(path: str) -> Iterator[Tensor]:
 
 def _openvino_tensors(path: str) -> Iterator[Tensor]:
     """Read an inference.bin; the constants in the .xml say where each tensor lies in it."""
+    from xml.etree import ElementTree  # for the models that need it only
+
     data = _map(path)
     for _, element in ElementTree.iterparse(os.path.splitext(path)[0] + ".xml"):
         place = element.attrib
