@@ -27,7 +27,7 @@ from convbert.inference.score_files import Chunk, ScoreFile
 from convbert.text.processing import Prediction
 from convbert.text.reading import Row
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import ensure_writable_dir, write_json
+from paddlenlp.utils.files import UNFINISHED, ensure_writable_dir, write_json
 from paddlenlp.utils.log import get_logger
 from paddlenlp.utils.products import sha256
 
@@ -114,10 +114,11 @@ def parts_of(output: str, settings: dict[str, Any]) -> Iterator[Path]:
     except filelock.Timeout:
         raise UserError("busy", f"another process is scoring to {output}: wait for it") from None
     try:
+        for left in folder.glob(".*"):
+            if left.suffix in UNFINISHED:  # of a killed call
+                left.unlink()
         if known.is_file():
             _compare(known, settings)
-            for left in folder.glob(".*.tmp"):  # of a killed call
-                left.unlink()
         else:
             write_json(known, settings)
         yield folder
@@ -126,7 +127,8 @@ def parts_of(output: str, settings: dict[str, Any]) -> Iterator[Path]:
 
 
 def _foreign(folder: Path) -> bool:
-    return any(path.name != LOCK_FILE and path.suffix != ".tmp" for path in folder.iterdir())
+    begun = (path for path in folder.iterdir() if path.suffix not in UNFINISHED)
+    return any(path.name != LOCK_FILE for path in begun)
 
 
 def _compare(known: Path, settings: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ _AT_FDCWD = -100  # linux/fcntl.h
 _RENAME_EXCHANGE = 2  # linux/fs.h
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a disk, a quota, the largest file size
 _OLD_S = 24 * 3600.0
+UNFINISHED = (".new", ".tmp")  # suffixes of what is being written, before and after it is locked
 
 
 def ensure_writable_dir(path: PathLike) -> Path:
@@ -229,7 +230,7 @@ def remove_unfinished(path: PathLike) -> None:
     """
     target = Path(os.path.realpath(path))
     for left in target.parent.glob(f".{glob.escape(target.name)}.*"):
-        if left.suffix not in (".new", ".tmp"):
+        if left.suffix not in UNFINISHED:
             continue
         with suppress(OSError):  # removed by another process
             status = left.lstat()

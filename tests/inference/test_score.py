@@ -11,9 +11,10 @@ import pytest
 
 from convbert.inference.engines import installed
 from convbert.inference.exported import open_exported
-from convbert.inference.score import check_output, parts_of, score
+from convbert.inference.score import SETTINGS_FILE, check_output, parts_of, score
 from convbert.inference.score_files import open_score_file
 from convbert.text.processing import Prediction
+from paddlenlp.utils.files import UNFINISHED
 from tests.conftest import REPO_ROOT
 from tests.helpers.errors import raises_code
 
@@ -115,12 +116,23 @@ def test_a_later_call_answers_only_what_is_missing(tmp_path, name):
     with pytest.raises(RuntimeError):
         run(tmp_path / name, output, stop_after(2), size=1)
     assert not output.exists()
-    left = tmp_path / f"out.{name}.parts" / ".00000002-0123456789abcdef.1.tmp"
-    left.write_text("half a li")
+    parts = tmp_path / f"out.{name}.parts"
+    for suffix in UNFINISHED:
+        (parts / f".00000002-0123456789abcdef.1{suffix}").write_text("half a li")
     progress = run(tmp_path / name, output, size=1)
     assert (progress.rows, progress.earlier) == (3, 2)
     assert output.read_bytes() == TABLES[name][1]
-    assert not left.parent.exists()
+    assert not parts.exists()
+
+
+@pytest.mark.parametrize("suffix", UNFINISHED)
+def test_a_call_killed_at_its_very_beginning(tmp_path, suffix):
+    parts = tmp_path / "out.tsv.parts"
+    parts.mkdir()
+    (parts / f".{SETTINGS_FILE}.1{suffix}").write_text("{")
+    (tmp_path / "in.tsv").write_text("text\nfine 1\n")
+    assert run(tmp_path / "in.tsv", tmp_path / "out.tsv").rows == 1
+    assert not parts.exists()
 
 
 def test_changed_rows_are_answered_again(tmp_path):
