@@ -1,7 +1,7 @@
-"""Text to features and logits to answers: the one place, for training, inference and serving.
+"""Text to features and logits to answers, in one place for training, inference and serving.
 
-NumPy and the tokenizer only: this module never imports Paddle, so that an HTTP worker and the other
-engines can use it without.
+This module needs only NumPy and the tokenizer. It never imports Paddle, so that the HTTP front and
+the other engines work without it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from paddlenlp.utils.text import is_blank
 
 DEFAULT_MAX_SEQ_LEN = 128
 # Batches are padded to a multiple of this length. Engines keep kernels and buffers for each input
-# shape, so few distinct lengths keep their memory small, and the tensor cores of a GPU want
-# multiples of 8. Training on a CPU has neither reason and pads to the longest text.
+# shape, so fewer distinct lengths need less memory, and the tensor cores of a GPU work best with
+# multiples of 8. Neither applies to training on a CPU, which pads to the longest text.
 PAD_MULTIPLE = 8
 
 
@@ -109,8 +109,8 @@ class TextProcessor:
         """Check that no id and no position can fall outside the model's tables.
 
         Raises:
-            UserError: the vocabulary has another size or another padding word, or sequences could
-                be too long.
+            UserError: the vocabulary has a different size or padding token, or sequences could be
+                too long.
         """
         self.check_vocabulary(config.vocab_size, source)
         if self.label_names:
@@ -120,7 +120,7 @@ class TextProcessor:
         if padding != config.pad_token_id:
             raise UserError(
                 "vocabulary",
-                f"the vocabulary of '{source}' has [PAD] as word {padding} but the model's "
+                f"the vocabulary of '{source}' has [PAD] at id {padding} but the model's "
                 f"pad_token_id is {config.pad_token_id}: use the vocab.txt it was trained with",
             )
         if self.max_seq_len > positions:
@@ -131,9 +131,9 @@ class TextProcessor:
             )
 
     def check_vocabulary(self, rows: int | None, source: str) -> None:
-        """Check that the model's table of words has a row for each word; None: not known.
+        """Check that the embedding table has a row for each word; ``rows`` None: not known.
 
-        A table may be larger: some trainers round its size up.
+        The table may be larger: some trainers round its size up.
 
         Raises:
             UserError: the vocabulary is larger than the table.
@@ -160,7 +160,7 @@ class TextProcessor:
             places: where each text comes from, for error messages; None: "text 1", "text 2", ...
 
         Raises:
-            UserError: a text is not a string, or nothing of it is left after normalisation.
+            UserError: a text is not a string, or it has no words after normalisation.
         """
         places = places or [f"text {number}" for number in range(1, len(texts) + 1)]
         for place, text in zip(places, texts):
@@ -180,7 +180,7 @@ class TextProcessor:
         """Pad to the longest text. Returns ``input_ids, token_type_ids``, each [B, L] int64."""
         longest = max(len(feature.input_ids) for feature in features)
         length = -(-longest // self.pad_multiple) * self.pad_multiple
-        # Rounding up must not leave the position table (or the user's bound) behind.
+        # Rounding up must not exceed the position table or the user's limit.
         length = max(longest, min(length, self.max_seq_len))
         input_ids = np.full((len(features), length), self.tokenizer.pad_token_id, dtype=np.int64)
         token_type_ids = np.zeros_like(input_ids)
@@ -192,10 +192,10 @@ class TextProcessor:
     def decode(self, logits: np.ndarray) -> list[Prediction]:
         """Turn logits [B, C] float into answers: argmax and its softmax probability.
 
-        One column (C = 1) is a regression score and is passed through.
+        One column (C = 1) is a regression score, which is returned unchanged.
 
         Raises:
-            UserError: "not-finite": NaN or infinity is not an answer.
+            UserError: a logit is NaN or infinite.
         """
         logits = np.asarray(logits, dtype=np.float64)
         if not np.isfinite(logits).all():
@@ -212,10 +212,11 @@ class TextProcessor:
 
 
 def _without_words(feature: Features, single: bool) -> bool:
-    """Whether only special tokens are left of a text, or of either sentence of a pair.
+    """Whether a text, or either sentence of a pair, has only special tokens.
 
-    The tokenizer removes control characters, zero-width characters and lone accents, so white space
-    is not the only text without words. A pair that was cut may have lost a sentence by that.
+    The tokenizer removes control characters, zero-width characters and lone accents, so a text
+    without words is not always white space. A truncated pair may have lost a whole sentence, which
+    is allowed.
     """
     tokens = len(feature.input_ids)
     if single:

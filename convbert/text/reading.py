@@ -1,6 +1,6 @@
 """Reading files of texts: one text per line, or tab-separated columns below a header.
 
-Lines are those of `paddlenlp.utils.lines`; columns are separated by tabs alone, and quotation marks
+Lines are those of `paddlenlp.utils.lines`; columns are separated only by tabs, and quotation marks
 are ordinary characters.
 """
 
@@ -17,9 +17,9 @@ from paddlenlp.utils.log import get_logger
 
 @dataclass(frozen=True)
 class Row:
-    """One text, its place for error messages, and its true label where there is one.
+    """One text, its place for error messages, and its true label if there is one.
 
-    ``gold`` is the label as the file spells it, ``label_id`` what `with_label_ids` made of it.
+    ``gold`` is the label as written in the file, ``label_id`` the id that `with_label_ids` adds.
     """
 
     text: Text
@@ -43,7 +43,8 @@ def read_rows(
         flag: the flag that named the file, for error messages.
 
     Raises:
-        UserError: unreadable, not UTF-8, no rows, a missing column, or a row of another width.
+        UserError: unreadable, not UTF-8, no rows, a missing column, or a row with too few or too
+            many cells.
     """
     lines = read_lines(path, flag)
     if columns:
@@ -74,7 +75,7 @@ def _read_columns(
         empty = False
         yield Row(texts[0] if len(texts) == 1 else (texts[0], texts[1]), gold, row_where)
     if empty:
-        raise UserError("empty-input", f"{where} is a header without rows below it: add some")
+        raise UserError("empty-input", f"{where} has no rows below the header: add some")
 
 
 def with_label_ids(
@@ -82,16 +83,16 @@ def with_label_ids(
 ) -> Iterator[Row]:
     """Yield ``rows`` with the ids of their true labels.
 
-    A column holds names or ids, never both. The first row decides, which is logged: its label is a
-    name where the model has that name, else an id.
+    A column contains either names or ids. The first row decides: if its label is one of the model's
+    names, all labels are names, otherwise ids. The choice is logged.
 
     Args:
         rows: texts with true labels.
-        names: the model's class names by label id; None where it has none.
-        classes: C, their number; None: as many as names.
+        names: the model's class names by label id; None if it has none.
+        classes: C, the number of classes; None: the number of names.
 
     Raises:
-        UserError: a regression model, or a label that is not one of the model's (with the row).
+        UserError: a regression model, or a label that the model does not have (with the row).
     """
     if classes == 1:
         raise UserError(

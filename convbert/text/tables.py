@@ -21,7 +21,7 @@ from paddlenlp.utils.parsing import parse_json
 from paddlenlp.utils.text import is_blank
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
-LONGEST_CELL = 1 << 26  # characters; a quotation mark that is never closed ends here
+LONGEST_CELL = 1 << 26  # characters; limits a cell whose quotation mark is never closed
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Table:
         path: the file.
         columns: the names of the columns, all different.
         rows: cells by column name; a missing JSON value is None.
-        places: for messages, where each row stands: "FILE, line N".
+        places: the place of each row for messages: "FILE, line N".
     """
 
     path: str
@@ -41,7 +41,7 @@ class Table:
     places: list[str]
 
     def require(self, name: str) -> str:
-        """Return ``name``; raise `UserError` where there is no such column."""
+        """Return ``name``; raise `UserError` if there is no such column."""
         if name not in self.columns:
             columns = ", ".join(f"'{column}'" for column in self.columns)
             raise UserError("column", f"{self.path} has no column '{name}', only {columns}")
@@ -49,8 +49,8 @@ class Table:
 
 
 class Record(NamedTuple):
-    """One row of a text file: its cells by column, its place for messages, and its characters as
-    they stand in the file, without the last line end."""
+    """One row of a text file: its cells by column, its place for messages, and its text exactly as
+    in the file, without the final line end."""
 
     cells: dict[str, Any]
     place: str
@@ -58,12 +58,12 @@ class Record(NamedTuple):
 
 
 class TextTable:
-    """A CSV, TSV or JSON lines file whose records are read one after the other; iterate once.
+    """A CSV, TSV or JSON lines file that is read record by record; iterate only once.
 
     Attributes:
         path: the file.
         columns: the names in the header; [] for JSON lines, where each line has its own.
-        header: the header as it stands in the file; "" for JSON lines.
+        header: the header exactly as in the file; "" for JSON lines.
 
     Raises:
         UserError: unreadable, not UTF-8, empty, a repeated column name; while iterating, a row with
@@ -101,10 +101,10 @@ class TextTable:
 
 
 def read_table(path: str) -> Table:
-    """Read a file by its name: .csv, .tsv, .jsonl or .parquet.
+    """Read a .csv, .tsv, .jsonl or .parquet file; the suffix gives the format.
 
     Raises:
-        UserError: unreadable, another format, not UTF-8, no rows, a repeated column name, a row
+        UserError: unreadable, an unknown suffix, not UTF-8, no rows, a repeated column name, a row
             with too few or too many cells (with its line).
     """
     if table_format(path) == ".parquet":
@@ -123,7 +123,7 @@ def read_table(path: str) -> Table:
 
 
 def table_format(path: str) -> str:
-    """The suffix of a table's name, in lower case; raise `UserError` for another one."""
+    """Return a table's suffix in lower case; raise `UserError` if it is not in `FORMATS`."""
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
         raise UserError("file-damaged", f"{path}: the name must end in one of {', '.join(FORMATS)}")
@@ -140,7 +140,7 @@ def check_columns(path: str, columns: list[str]) -> None:
 def _read_cells(
     path: str, lines: Iterator[tuple[str, str]], quoting: dict[str, Any]
 ) -> Iterator[tuple[list[str], str, str]]:
-    """Yield cells, place and characters of each record; a quoted cell may span lines."""
+    """Yield cells, place and original text of each record; a quoted cell may span lines."""
     taken: list[str] = []
 
     def feed() -> Iterator[str]:
@@ -179,7 +179,7 @@ def _read_parquet(path: str) -> tuple[list[str], list[dict[str, Any]]]:
 
 @contextmanager
 def open_parquet(path: str) -> Iterator[Any]:
-    """Open a Parquet file as a ``pyarrow.parquet.ParquetFile``, which the block reads.
+    """Open a Parquet file as a ``pyarrow.parquet.ParquetFile`` for the block.
 
     Raises:
         UserError: pyarrow is not installed, or the file is unreadable or damaged.
@@ -201,14 +201,14 @@ def open_parquet(path: str) -> Iterator[Any]:
 
 
 def cell_text(row: dict[str, Any], column: str, place: str) -> str:
-    """Return a cell that must be a string with something to be seen.
+    """Return a cell that must be a string with visible characters.
 
     Raises:
         UserError: it is missing, of another type, or blank.
     """
     value = row.get(column)
     if not isinstance(value, str) or is_blank(value):
-        raise UserError("text", f"{place}: column '{column}' is empty or not a text")
+        raise UserError("text", f"{place}: column '{column}' is empty or not a string")
     return value
 
 
