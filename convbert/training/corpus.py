@@ -1,4 +1,4 @@
-"""What pretraining reads: token sequences of a text file, and masks over them."""
+"""Pretraining data: the token sequences of a text file, and their masks."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from paddlenlp.transformers import ConvBertTokenizer
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.lines import read_lines
 
-IGNORED = -100  # label of a position that the generator does not have to guess
-MASK_TOKEN_SHARE = 0.85  # of the chosen positions; the rest keep their word, as in ELECTRA's code
+IGNORED = -100  # label of the positions that the generator does not predict
+MASK_TOKEN_SHARE = 0.85  # of the chosen positions; the others keep their word, as in ELECTRA's code
 
 
 def read_sequences(config: PretrainConfig, tokenizer: ConvBertTokenizer) -> list[np.ndarray]:
@@ -42,13 +42,13 @@ def read_sequences(config: PretrainConfig, tokenizer: ConvBertTokenizer) -> list
 def mask_tokens(
     ids: np.ndarray, tokenizer: ConvBertTokenizer, probability: float, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Choose the words that the generator must guess: a share of each row, at least one.
+    """Choose the words that the generator must predict: a share of each row, at least one.
 
     Args:
         ids: [B, L] int64.
-        tokenizer: knows the special tokens, which are never chosen.
-        probability: the share.
-        random: decides.
+        tokenizer: gives the special tokens, which are never chosen.
+        probability: the share to choose.
+        random: source of random numbers.
 
     Returns:
         The masked ids and the labels, -100 where not chosen, both [B, L] int64.

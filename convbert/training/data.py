@@ -11,8 +11,8 @@ from convbert.text.processing import Features, TextProcessor
 from convbert.training.tasks import Examples
 from paddlenlp.utils.log import get_logger
 
-# Lengths are compared inside pools of this many batches, so that an epoch stays a random order of
-# the data on a large scale.
+# Texts are sorted by length only inside pools of this many batches, so that the order of an epoch
+# stays random on a large scale.
 POOL_BATCHES = 128
 ENCODE_AT_ONCE = 8192  # texts; bounds the memory of the tokenizer's Python lists
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -67,7 +67,7 @@ def encode_split(
     texts, labels = examples
     ids, types, lengths, truncated = [], [], [0], 0
     for start in range(0, len(texts), ENCODE_AT_ONCE):
-        # A few official examples (qqp) have an empty sentence; for training they are data.
+        # A few official examples (qqp) have an empty sentence; they are valid training data.
         encoded = processor.encode(texts[start : start + ENCODE_AT_ONCE], allow_empty=True)
         ids.append(np.concatenate([np.asarray(f.input_ids, np.int32) for f in encoded]))
         types.append(np.concatenate([np.asarray(f.token_type_ids, np.int8) for f in encoded]))
@@ -94,7 +94,7 @@ class BatchSampler:
     Args:
         num_examples: size of the split.
         batch_size: examples per batch and rank.
-        seed: with the epoch number it fixes the order.
+        seed: determines the order, together with the epoch number.
         lengths: tokens per example [num_examples] to group batches by; None: random order.
         rank, world_size: this process among those that share an epoch.
     """
@@ -118,8 +118,9 @@ class BatchSampler:
     def epoch(self, number: int) -> Iterator[list[int]]:
         """Yield the index lists of epoch ``number`` (from 0) for this rank.
 
-        A last batch that the ranks cannot share equally is filled up with examples from the
-        start of the order: all ranks see batches of one size, and so equal weights in the mean.
+        If the ranks cannot share the last batch equally, it is filled with examples from the start
+        of the order. So the batches of all ranks have the same size and the same weight in the
+        mean.
         """
         random = np.random.default_rng([self.seed, number])
         order = random.permutation(self.num_examples)

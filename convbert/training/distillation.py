@@ -29,7 +29,7 @@ def soft_loss(
 
 
 def mixed_loss(hard: paddle.Tensor, soft: paddle.Tensor, teacher_weight: float) -> paddle.Tensor:
-    """``teacher_weight`` of the soft loss and the rest of the loss on the labels."""
+    """Weighted mean of the soft loss and, with the remaining weight, the loss on the labels."""
     return teacher_weight * soft + (1.0 - teacher_weight) * hard
 
 
@@ -43,7 +43,7 @@ def hidden_loss(
         mask: [B, L] float, 1 at real tokens and 0 at padding.
     """
     if len(states) != len(teacher_states):
-        raise ValueError(f"{len(states)} states of the student, {len(teacher_states)} wanted")
+        raise ValueError(f"{len(states)} states of the student, expected {len(teacher_states)}")
     share = (mask / mask.sum()).unsqueeze(-1)  # [B, L, 1]
     errors = [
         (((ours - theirs) ** 2).mean(axis=-1, keepdim=True) * share).sum()

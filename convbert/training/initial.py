@@ -1,4 +1,4 @@
-"""What a fine-tuning run starts from: the vocabulary and the model that the flags name."""
+"""Load what fine-tuning starts from: the vocabulary and the model that the flags name."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def open_tokenizer(config: TrainConfig, label_names: tuple[str, ...] | None) -> 
 def initial_model(
     config: TrainConfig, num_classes: int, processor: TextProcessor
 ) -> ConvBertForSequenceClassification:
-    """Load the named weights, or with ``--from_scratch`` make random ones of that size.
+    """Load the named model, or with ``--from_scratch`` make one of that size with random weights.
 
     Raises:
-        UserError: the model is unknown, or it fits neither its weights, the vocabulary nor
+        UserError: the model is unknown, or it does not fit its weights, the vocabulary or
             ``--max_seq_length``.
     """
     tokenizer, source = processor.tokenizer, config.model_name_or_path

@@ -11,8 +11,8 @@ from paddlenlp.transformers.optimization import CosineDecayWithWarmup, LinearDec
 
 SCHEDULERS = {"linear": LinearDecayWithWarmup, "cosine": CosineDecayWithWarmup}
 
-# Depth of a parameter by the start of its name: n layers, layer i of them. The full stops matter:
-# "layers.1." must not match "layers.10.".
+# The start of a parameter's name gives its depth. The dots matter: "layers.1." must not match
+# "layers.10.".
 EMBEDDINGS = re.compile(r"convbert\.embeddings(_project)?\.")
 LAYER = re.compile(r"convbert\.encoder\.layers\.(\d+)\.")
 HEAD = re.compile(r"((classifier|pooler|\w+_predictions)\.|generator_lm_head_bias$)")
@@ -40,9 +40,9 @@ def parameter_depth(name: str, num_layers: int) -> int:
 
 
 def lr_factor(name: str, num_layers: int, layer_lr_decay: float) -> float:
-    """What the learning rate is multiplied with for this parameter: 1 at the head, less below."""
+    """Factor of the learning rate for this parameter: 1 at the head, smaller below."""
     if layer_lr_decay == 1:
-        return 1.0  # off: also for models that are no stack under one head
+        return 1.0  # off; also for models that are not a stack of layers below one head
     return layer_lr_decay ** (num_layers + 2 - parameter_depth(name, num_layers))
 
 

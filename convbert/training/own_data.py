@@ -12,12 +12,12 @@ from convbert.training.settings import TrainConfig
 from convbert.training.tasks import Examples, Task
 from paddlenlp.utils.errors import UserError
 
-TEXT_COLUMNS = ("text", "sentence")  # taken when --text_column is not given
-OWN_DATA = "own data"  # what the records call the task
+TEXT_COLUMNS = ("text", "sentence")  # the first that exists is used if --text_column is not given
+OWN_DATA = "own data"  # name of the task in the records
 
 
 def open_own_data(config: TrainConfig) -> tuple[Task, dict[str, Examples]]:
-    """Read ``--train_file`` and ``--dev_file``; without the latter hold out a part of the first.
+    """Read ``--train_file`` and ``--dev_file``, or hold out a part of the training file.
 
     Returns:
         The task, whose labels are those of the training file in sorted order, and its examples
@@ -47,7 +47,7 @@ def open_own_data(config: TrainConfig) -> tuple[Task, dict[str, Examples]]:
 
 
 def read_columns(table: Table, config: Any) -> tuple[list, list[str]]:
-    """Return the texts (or pairs) and the labels, as texts, of a table.
+    """Return the texts (or pairs) and the labels of a table; labels are strings.
 
     Args:
         table: the table.
@@ -63,13 +63,13 @@ def read_columns(table: Table, config: Any) -> tuple[list, list[str]]:
         texts.append(row_text(row, columns, place))
         labels.append(cell_label(row, label_column, place))
         cells = [texts[-1]] if len(columns) == 1 else texts[-1]
-        if [*cells, labels[-1]] == [*columns, label_column]:  # files put one after the other
+        if [*cells, labels[-1]] == [*columns, label_column]:  # concatenated files
             raise UserError("row", f"{place} repeats the header: remove it")
     return texts, labels
 
 
 def text_columns(table: Table, config: Any) -> list[str]:
-    """Return the column of the texts, and of the second texts of pairs; see `read_columns`."""
+    """Return the column of the texts and, for pairs, of the second texts; see `read_columns`."""
     first = config.text_column or next(
         (name for name in TEXT_COLUMNS if name in table.columns), TEXT_COLUMNS[0]
     )
@@ -91,7 +91,7 @@ def _label_ids(task: Task, labels: list[str], table: Table) -> list:
         if label not in ids:
             allowed = ", ".join(f"'{name}'" for name in task.label_names)
             raise UserError(
-                "label", f"{place}: label '{label}' is not in the training file, only {allowed}"
+                "label", f"{place}: label '{label}' is not one of the training file's: {allowed}"
             )
     return [ids[label] for label in labels]
 
@@ -107,7 +107,7 @@ def _score(text: str, place: str) -> float:
 
 
 def _hold_out(examples: Examples, task: Task, config: TrainConfig) -> tuple[Examples, Examples]:
-    """Split off ``--dev_share`` of the rows, of each label alike; the seed decides which."""
+    """Split off ``--dev_share`` of the rows of each label; the seed decides which."""
     from sklearn.model_selection import train_test_split
 
     texts, labels = examples

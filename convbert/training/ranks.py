@@ -1,6 +1,6 @@
-"""What the processes of one run do together.
+"""What the processes of a distributed run do together.
 
-Several processes are started by ``python -m paddle.distributed.launch``; a plain run is one.
+``python -m paddle.distributed.launch`` starts several processes; otherwise a run is one process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from paddle import distributed, nn
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those of the run. ``rank`` 0 writes; all compute the same decisions."""
+    """This process among those of the run. Rank 0 writes; all ranks make the same decisions."""
 
     rank: int = 0
     size: int = 1
@@ -33,7 +33,7 @@ class Ranks:
 
     @contextmanager
     def local_gradients(self, model: nn.Layer, local: bool) -> Iterator[None]:
-        """Keep the gradients of this block on the rank where ``local``; the next block averages."""
+        """If ``local``, do not average the gradients of this block; the next block averages all."""
         if local and self.size > 1:
             with model.no_sync():
                 yield
@@ -50,7 +50,7 @@ class Ranks:
 
 
 def join_ranks(device: str) -> Ranks:
-    """Meet the other processes of ``paddle.distributed.launch``; alone there is nothing to do."""
+    """Connect to the other processes of ``paddle.distributed.launch``, if there are any."""
     if int(os.environ.get("PADDLE_TRAINERS_NUM") or 1) < 2:
         return Ranks()
     if device == "cpu":

@@ -1,4 +1,4 @@
-"""What a fine-tuning run prints and writes: lines in upstream's format, metrics, a curve."""
+"""The output of a fine-tuning run: lines in upstream's format, metrics, a curve."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Recorder:
 
     Args:
         run: the ``train.Run`` to record.
-        progress: where it starts; ``seconds`` is kept up to date.
+        progress: the state it starts from; its ``seconds`` are updated.
     """
 
     def __init__(self, run, progress: Progress):
@@ -54,13 +54,13 @@ class Recorder:
         self._examples = 0  # of this process since the start
         self._first_step, self._first_seconds = progress.step, progress.seconds
         self._resumed_at = time.perf_counter() - progress.seconds
-        self._line = (progress.step, 0, progress.seconds)  # steps, examples, seconds at that line
+        self._line = (progress.step, 0, progress.seconds)  # step, examples, seconds then
         self._curves = _visualdl(run.config.visualdl_dir) if self.active else None
         if progress.best:
             self._summarize()
 
     def bar(self, updates: Iterable) -> Iterator:
-        """Yield the updates; with a progress bar on a terminal, silently into a log file."""
+        """Yield the updates; show a progress bar if stderr is a terminal."""
         quiet = not (self.active and sys.stderr.isatty())
         options = {"unit": "step", "disable": quiet, "leave": False, "initial": self.progress.step}
         for update in tqdm(updates, total=self.run.total_steps, **options):
@@ -198,7 +198,7 @@ class Recorder:
 
 
 def _visualdl(directory: str | None):
-    """A writer of curves into the folder, or None without one."""
+    """Return a VisualDL writer for the folder; None without a folder."""
     if directory is None:
         return None
     from visualdl import LogWriter
@@ -211,7 +211,7 @@ def _metrics(values: dict[str, float]) -> list[str]:
 
 
 def confusion(labels: np.ndarray, answers: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
-    """Count what was answered for which label.
+    """Count the answers for each label.
 
     Args:
         labels, answers: [examples] int64 class ids.

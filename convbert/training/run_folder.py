@@ -1,11 +1,11 @@
-"""The output directory of a training run: one run at a time, and nothing good is overwritten.
+"""The output directory of a training run: one run at a time; better models are not overwritten.
 
 args.json          the settings
 metrics.jsonl      one JSON object per printed line, appended while training
 metrics.json       the best evaluation and totals
 confusion.json     confusion matrix, precision, recall and F1 per class, of the best evaluation
 curve.png          loss and metric over the steps
-report.html        what tools/report.py wrote about the best checkpoint
+report.html        report on the best checkpoint, written by tools/report.py
 best.pdparams/     checkpoint directory with the best metric; replaced as a whole
 states/step-N/     everything needed to resume an unfinished run; removed when it has finished
 previous/1, 2...   the records of earlier runs into the same directory (not their weights)
@@ -53,11 +53,11 @@ RECORDS = (ARGS_FILE, LOG_FILE, SUMMARY_FILE, CURVE_FILE, CONFUSION_FILE, REPORT
 
 @dataclass
 class Progress:
-    """How far a run is; with weights and optimizer it is the whole state.
+    """The progress of a run; with weights and optimizer it is the full state.
 
     Attributes:
         step: optimizer steps done.
-        logged, evaluated: the last step with a printed line, with an evaluation.
+        logged, evaluated: the last step with a printed line, and the last with an evaluation.
         best: ``{"step", "epoch", "dev": results}`` of the best evaluation; None before the first.
         losses: training losses since the last printed line.
         seconds: training time so far, without evaluations and saving.
@@ -73,7 +73,7 @@ class Progress:
 
 @contextmanager
 def locked(path: str) -> Iterator[Path]:
-    """Hold a run's directory for the block: make it, lock it, remove what a killed run left.
+    """Make and lock a run's directory for the block; remove unfinished files of a killed run.
 
     Raises:
         UserError: not writable, or another run is writing there.
@@ -99,11 +99,11 @@ def prepare(run) -> Progress:
     """Start a run in its directory, or with ``--resume`` continue the one that is there.
 
     Args:
-        run: a ``train.Run``; its weights and optimizer are filled on ``--resume``.
+        run: a ``train.Run``; its weights and optimizer are restored on ``--resume``.
 
     Raises:
-        UserError: an unfinished run, or the best model of another task or data set, is in the way;
-            with ``--resume`` there is nothing to continue or it had other settings.
+        UserError: the directory has an unfinished run, or the best model of another task or data
+            set; with ``--resume``: there is nothing to continue, or the settings differ.
     """
     config, directory = run.config, Path(run.config.output_dir)
     if config.resume:
@@ -155,7 +155,7 @@ def save_state(run, progress: Progress) -> None:
 
 
 def remove_states(run) -> None:
-    """Remove the states of this directory's run: it has finished, or is overwritten."""
+    """Remove the states of this directory's run, which has finished or is overwritten."""
     if run.ranks.is_main:
         shutil.rmtree(Path(run.config.output_dir) / STATES_DIR, ignore_errors=True)
 
@@ -197,7 +197,7 @@ def _resume(run, directory: Path) -> Progress:
 
 
 def _identity(run) -> dict[str, Any]:
-    """What a resumed run must share with its beginning."""
+    """The settings and data that must be the same when a run is resumed."""
     return {
         **run.config.identity(),
         "processes": run.ranks.size,
@@ -249,7 +249,7 @@ def _refuse_unfinished(directory: Path) -> None:
 
 
 def _earlier_best(run, directory: Path) -> dict[str, Any] | None:
-    """The best evaluation of an earlier run, which this run has to reach before it replaces it."""
+    """The best evaluation of an earlier run; this run must reach it to replace that model."""
     if not (directory / BEST_DIR).exists():
         return None
     summary = directory / SUMMARY_FILE
@@ -264,8 +264,8 @@ def _earlier_best(run, directory: Path) -> dict[str, Any] | None:
         )
     value = next(iter(best["dev"].values()))[run.task.selection]
     get_logger().info(
-        "%s of an earlier run has %s %s: it stays until this run is as good (--overwrite: until "
-        "the first evaluation)",
+        "%s of an earlier run has %s %s; an equal or better result of this run replaces it "
+        "(--overwrite: the first result)",
         directory / BEST_DIR,
         run.task.selection,
         value,

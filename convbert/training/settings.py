@@ -32,7 +32,7 @@ def flag(default: Any, help: str, **options: Any) -> Any:
 class TrainConfig:
     """Every setting of a run, checked.
 
-    Precedence: the defaults below, then the task's (`tasks`), then what the user gave.
+    The user's flags override the task's defaults (`tasks`), which override those below.
 
     Raises:
         UserError: settings that contradict each other.
@@ -58,14 +58,14 @@ class TrainConfig:
     label_column: str = flag("label", "column of the labels", metavar="NAME")
     regression: bool = flag(False, "with --train_file: the labels are numbers to predict")
     dev_share: float = flag(
-        0.1, "share of --train_file to hold out where there is no --dev_file", type=float_in(0, 0.9)
+        0.1, "share of --train_file to hold out if there is no --dev_file", type=float_in(0, 0.9)
     )
     max_seq_length: int = flag(128, "tokens kept of a text or pair", type=int_at_least(3))
     group_by_length: bool = flag(False, "batch texts of similar length: less padding, faster")
     # teacher
     teacher_logits: str | None = flag(
         None,
-        "logits of a teacher for the training texts, an .npz of distill/teacher_logits.py",
+        "a teacher's logits for the training texts: an .npz from distill/teacher_logits.py",
         metavar="FILE",
     )
     teacher_weight: float = flag(
@@ -74,7 +74,7 @@ class TrainConfig:
         type=float_in(0, 1),
     )
     temperature: float = flag(
-        2.0, "with --teacher_logits: softens both answers", type=float_in(0.01, 1000)
+        2.0, "with --teacher_logits: softens both distributions", type=float_in(0.01, 1000)
     )
     # model
     model_type: str = flag("convbert", "family of the model", choices=["convbert"])
@@ -113,7 +113,9 @@ class TrainConfig:
     warmup_steps: int = flag(0, "warm-up in steps; 0: by share", type=int_at_least(0))
     warmup_proportion: float = flag(0.1, "warm-up as a share of all steps", type=float_in(0, 1))
     layer_lr_decay: float = flag(
-        0.8, "learning rate of a layer over that of the one above; 1: off", type=float_in(1e-6, 1)
+        0.8,
+        "learning rate of a layer as a share of the next higher one's; 1: off",
+        type=float_in(1e-6, 1),
     )
     weight_decay: float = flag(0.01, "decoupled weight decay", type=float_in(0, HUGE))
     adam_epsilon: float = flag(1e-6, "epsilon of AdamW", type=float_in(1e-30, 1))
@@ -130,7 +132,7 @@ class TrainConfig:
     output_dir: str = flag("./convbert_base_outputs", "where the results go", metavar="DIR")
     resume: bool = flag(False, "continue the unfinished run in --output_dir from its last state")
     overwrite: bool = flag(
-        False, "replace the unfinished run or the better model of an earlier run in --output_dir"
+        False, "replace an unfinished run, or an earlier run's better model, in --output_dir"
     )
     keep_states: int = flag(
         1,
@@ -144,10 +146,10 @@ class TrainConfig:
     save_steps: int = flag(400, "steps between two evaluations", type=int_at_least(1))
     seed: int = flag(42, "fixes weights, order and dropout", type=int_at_least(0))
     device: str | None = flag(
-        None, "gpu or cpu (default: gpu where Paddle sees one, else cpu)", choices=["gpu", "cpu"]
+        None, "gpu or cpu (default: gpu if Paddle sees one, else cpu)", choices=["gpu", "cpu"]
     )
     cpu_threads: int | None = flag(
-        None, "threads per process (default: the cores at hand)", type=int_at_least(1)
+        None, "threads per process (default: one per available core)", type=int_at_least(1)
     )
     use_amp: bool = flag(False, "mixed precision on a GPU; on a CPU it has no effect")
     amp_dtype: str = flag("float16", "type of --use_amp", choices=["float16", "bfloat16"])
@@ -157,15 +159,15 @@ class TrainConfig:
         if given and not self.from_scratch:
             raise UserError(
                 "command-line",
-                f"{given[0]} only goes with --from_scratch: a checkpoint has its own",
+                f"{given[0]} is only for --from_scratch: a checkpoint has its own",
             )
         own = [f"--{name}" for name in OWN_DATA_FLAGS if getattr(self, name)]
         if own and not self.train_file:
-            raise UserError("command-line", f"{own[0]} only goes with --train_file")
+            raise UserError("command-line", f"{own[0]} is only for --train_file")
         if self.train_file and self.data_dir:
-            raise UserError("command-line", "--train_file and --data_dir exclude each other")
+            raise UserError("command-line", "give either --train_file or --data_dir, not both")
         if self.resume and self.overwrite:
-            raise UserError("command-line", "--resume and --overwrite exclude each other: give one")
+            raise UserError("command-line", "give either --resume or --overwrite, not both")
         if self.visualdl_dir and find_spec("visualdl") is None:
             install = "pip install -r requirements-visualdl.txt"
             raise UserError("package-missing", f"--visualdl_dir needs VisualDL: {install}")
@@ -191,19 +193,19 @@ class TrainConfig:
             given = {**_saved_settings(cls, given), **given}
         if "train_file" in given:
             if "task_name" in given and not given.get("resume"):
-                raise UserError("command-line", "--train_file and --task_name exclude each other")
+                raise UserError("command-line", "give either --train_file or --task_name, not both")
             return cls(**given)
         task_name = given.get("task_name", cls.task_name)
         return cls(**{**TASKS[task_name].defaults, **given})
 
     @property
     def warmup(self):
-        """Warm-up as the schedules take it: an int of steps, or a float share of all steps."""
+        """Warm-up as the schedules expect it: an int of steps, or a float share of all steps."""
         return self.warmup_steps if self.warmup_steps > 0 else float(self.warmup_proportion)
 
     @property
     def model_overrides(self) -> dict[str, Any]:
-        """The fields of the model's configuration that the user replaced."""
+        """The fields of the model's configuration that the flags override."""
         return {
             k: getattr(self, k) for k in SIZE_FLAGS + DROPOUT_FLAGS if getattr(self, k) is not None
         }
@@ -229,7 +231,7 @@ DROPOUT_FLAGS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 
 
 def build_parser(settings: type, description: str) -> argparse.ArgumentParser:
-    """Make the parser out of a dataclass of flags; its result holds only the flags given."""
+    """Make a parser from a dataclass of flags; its result contains only the flags given."""
     parser = make_parser(description, heading="training")
     for field in dataclasses.fields(settings):
         name, help = f"--{field.name}", field.metadata["help"].replace("%", "%%")
@@ -247,20 +249,20 @@ def build_parser(settings: type, description: str) -> argparse.ArgumentParser:
 class PretrainConfig:
     """Every setting of a pretraining run.
 
-    The defaults are those of ELECTRA-Small (arXiv 2003.10555, appendix A), smaller where a small
-    machine needs it.
+    The defaults are those of ELECTRA-Small (arXiv 2003.10555, appendix A), some reduced for small
+    machines.
     """
 
     # data
     input_file: str | None = flag(
-        None, "UTF-8 text, one sentence per line (default: the embedded reviews)", metavar="FILE"
+        None, "UTF-8 text, one sentence per line (default: data/reviews)", metavar="FILE"
     )
     vocab_file: str = flag(str(REVIEWS / "vocab.txt"), "WordPiece vocabulary", metavar="FILE")
     max_seq_length: int = flag(
         128, "tokens of a sequence; longer lines are cut into several", type=int_at_least(3)
     )
     mask_probability: float = flag(
-        0.15, "share of the words the generator guesses", type=float_in(0.01, 0.5)
+        0.15, "share of the words that the generator predicts", type=float_in(0.01, 0.5)
     )
     # model
     model_size: str = flag("convbert-small", "size of the discriminator", choices=list(PRESETS))
@@ -285,15 +287,15 @@ class PretrainConfig:
     max_steps: int = flag(1000, "optimizer steps of the whole run", type=int_at_least(1))
     # run
     output_dir: str = flag("./pretrain_outputs", "where the results go", metavar="DIR")
-    resume: bool = flag(False, "go on where the run in --output_dir was saved last")
+    resume: bool = flag(False, "continue the run in --output_dir from its last state")
     logging_steps: int = flag(20, "steps between two printed lines", type=int_at_least(1))
     save_steps: int = flag(200, "steps between two saved states", type=int_at_least(1))
     seed: int = flag(42, "fixes weights, order, masks, samples, dropout", type=int_at_least(0))
     device: str | None = flag(
-        None, "gpu or cpu (default: gpu where Paddle sees one, else cpu)", choices=["gpu", "cpu"]
+        None, "gpu or cpu (default: gpu if Paddle sees one, else cpu)", choices=["gpu", "cpu"]
     )
     cpu_threads: int | None = flag(
-        None, "threads (default: the cores at hand)", type=int_at_least(1)
+        None, "threads (default: one per available core)", type=int_at_least(1)
     )
 
     @classmethod
@@ -325,8 +327,8 @@ class PretrainConfig:
         return _identity(self)
 
 
-# What may differ between the beginning of a run and its continuation. The files may have moved: a
-# state knows their content.
+# These settings may change when a run is resumed. Files may move: the state has a checksum of their
+# content.
 RUN_SETTINGS = (
     "data_dir",
     "train_file",
@@ -352,7 +354,7 @@ def _identity(settings) -> dict[str, Any]:
 
 
 def _saved_settings(settings: type, given: dict[str, Any]) -> dict[str, Any]:
-    """The settings of the run that ``--resume`` continues; {} where there is no run."""
+    """The settings of the run that ``--resume`` continues; {} if there is no run."""
     path = Path(given.get("output_dir", settings.output_dir)) / "args.json"
     saved = read_json(str(path)) if path.is_file() else {}
     names = {field.name for field in dataclasses.fields(settings)} - {"output_dir", "overwrite"}

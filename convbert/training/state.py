@@ -1,8 +1,8 @@
 """The full state of a training run, from which it continues as if it had never stopped.
 
-Order, masks and dropout of step n are functions of the seed and n. So the state is the weights,
-the optimizer, and a small JSON file: the number of steps, what belongs to them, and the settings
-that the continuation must share with the beginning.
+Order, masks and dropout of step n are functions of the seed and n. So the state is the weights, the
+optimizer, and a small JSON file with the progress and the settings that a resumed run must have
+too.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ PROGRESS_FILE = "progress.json"
 def write_state(
     directory: Path, parts: dict[str, Any], model, tokenizer, optimizer, progress: dict[str, Any]
 ) -> None:
-    """Write a state; it appears whole or not at all.
+    """Write a state atomically.
 
     Args:
         directory: replaced as a whole.
-        parts: folder name to model; each is written as a checkpoint of its own.
+        parts: folder name to model; each is written as a separate checkpoint.
         model: the model whose parameters the optimizer changes.
         tokenizer: saved beside each part.
         optimizer: its moments are saved.
-        progress: anything JSON can hold, with the number of optimizer steps as "step".
+        progress: JSON values, including the number of optimizer steps as "step".
     """
     with product_directory(directory, "training state") as work:
         for name, part in parts.items():
@@ -47,21 +47,21 @@ def write_state(
 def read_state(
     directory: Path, parts: dict[str, Any], model, optimizer, schedule, expected: dict[str, Any]
 ) -> dict[str, Any]:
-    """Put a state back into models, optimizer and schedule; return its progress.
+    """Restore models, optimizer and schedule from a state; return its progress.
 
     Args:
         directory, parts, model, optimizer: as in `write_state`.
         schedule: the optimizer's learning-rate schedule.
-        expected: what the progress must contain.
+        expected: values that the saved progress must equal.
 
     Raises:
-        UserError: the state is missing or damaged, or belongs to other settings (named).
+        UserError: the state is missing or damaged, or a setting differs (named).
     """
     verify(directory)
     require_files(str(directory), [PROGRESS_FILE, OPTIMIZER_FILE], "saved state")
     progress = read_json(str(directory / PROGRESS_FILE))
     if type(progress.get("step")) is not int:
-        raise UserError("resume", f"{directory / PROGRESS_FILE} gives no step: delete this state")
+        raise UserError("resume", f"{directory / PROGRESS_FILE} has no step: delete this state")
     for name, value in expected.items():
         if progress.get(name) != value:
             raise UserError(
@@ -92,7 +92,7 @@ def optimizer_arrays(optimizer, model) -> dict[str, np.ndarray]:
 
 
 def set_optimizer_arrays(optimizer, schedule, model, arrays: dict[str, np.ndarray]) -> None:
-    """Put back what `optimizer_arrays` returned; ``schedule`` already stands at its step.
+    """Restore what `optimizer_arrays` returned; ``schedule`` is already at the right step.
 
     Raises:
         UserError: moments are missing or left over.

@@ -1,4 +1,4 @@
-"""The GLUE tasks as one table: what fine-tuning must know about each.
+"""The GLUE tasks as one table, with what fine-tuning needs to know about each.
 
 Files, columns and labels of a task are rows of ``paddlenlp.datasets.GLUE_TASKS``; this table adds
 the metrics and settings.
@@ -24,10 +24,10 @@ class Examples(NamedTuple):
 
 @dataclass(frozen=True)
 class Task:
-    """What is learned: which outputs the model has and how they are judged.
+    """A task: the outputs of the model and how they are evaluated.
 
     Attributes:
-        name: for the records; of a GLUE task the key of ``GLUE_TASKS``.
+        name: the name in the records; for GLUE the key in ``GLUE_TASKS``.
         label_names: by class id; None for regression, which has one output.
         metric: class name in ``paddlenlp.metrics``.
         selection: the result of that metric by which the best checkpoint is chosen; for GLUE the
@@ -91,7 +91,7 @@ def glue_examples(name: str, split: str, data_dir: str | None = None) -> Example
     """Read one split of a GLUE task.
 
     Raises:
-        UserError: the files are missing, damaged, or hold no example.
+        UserError: the files are missing, damaged, or contain no examples.
     """
     keys = ("sentence1", "sentence2") if GLUE_TASKS[name].pair else ("sentence",)
     examples = load_dataset("glue", name, splits=split, data_dir=data_dir)
@@ -101,7 +101,7 @@ def glue_examples(name: str, split: str, data_dir: str | None = None) -> Example
 
 
 def report_data(task: Task, splits: dict[str, Examples]) -> None:
-    """Log class balance, duplicates and overlap: what often explains a surprising result.
+    """Log class balance, duplicates and overlap, which often explain a surprising result.
 
     Args:
         task: what the labels mean.

@@ -1,12 +1,13 @@
-"""A teacher's logits as a file: half-precision numbers found by the text that they belong to.
+"""A teacher's logits in a file, in half precision, looked up by text.
 
-NumPy only. Rows are found by text and not by number, so one file serves the whole training data, a
-part of it, and several files put together. The file is an ``.npz`` with
+This module needs only NumPy. Because the key of a row is its text and not its number, one file
+works for the whole training data, for a part of it and for several files together. It is an
+``.npz`` with
 
     keys    [T] uint64: the start of the SHA-256 of each text, sorted
     logits  [T, C] float16
 
-and ``FILE.json`` beside it says what it was made from.
+and ``FILE.json`` beside it describes its origin.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ SHOWN_CHARACTERS = 60
 
 
 def text_key(text: str | tuple[str, str]) -> int:
-    """The key of one text or pair; spaces at the ends do not count."""
+    """The key of one text or pair, without leading and trailing spaces."""
     parts = (text,) if isinstance(text, str) else text
     joined = "\t".join(part.strip() for part in parts)
     digest = hashlib.sha256(joined.encode("utf-8", "surrogatepass")).digest()
@@ -44,13 +45,13 @@ def text_keys(texts: Sequence[str]) -> np.ndarray:
 def write_teacher_logits(
     path: PathLike, texts: Sequence[str], logits: np.ndarray, made_from: dict
 ) -> None:
-    """Write the logits [T, C] of texts and the manifest; of equal texts the first counts.
+    """Write the logits [T, C] of texts and the manifest; for equal texts the first row counts.
 
     Args:
         path: the ``.npz`` file.
         texts: T texts.
         logits: [T, C] float; stored in half precision.
-        made_from: what the manifest says beside counts and checksum.
+        made_from: origin, for the manifest, in addition to counts and checksum.
     """
     keys, first = np.unique(text_keys(texts), return_index=True)
     with atomic_write(path, "wb") as file:
@@ -63,8 +64,8 @@ def teacher_logits_of(path: str | None, examples: Examples, task: Task) -> np.nd
     """The logits of a teacher for a split, [examples, C] float32; None without a teacher.
 
     Raises:
-        UserError: the file is missing or damaged, its classes are not those of the task, or it has
-            no logits for a text (shown).
+        UserError: the file is missing or damaged, its number of classes differs from the task's, or
+            it has no logits for a text (shown).
     """
     if path is None:
         return None
@@ -97,7 +98,7 @@ class TeacherLogits:
         if self.manifest.get("sha256") != sha256(path):
             raise UserError(
                 "file-damaged",
-                f"{path} is not the file that {path}{MANIFEST} describes: make both again",
+                f"{path} does not match its manifest {path}{MANIFEST}: make both again",
             )
         with np.load(path, allow_pickle=False) as arrays:
             self.keys, self.logits = arrays["keys"], arrays["logits"]

@@ -98,5 +98,5 @@ def test_hidden_loss_leaves_padding_out():
     real = mask.numpy().astype(bool)
     expected = sum(np.mean((a.numpy() - b.numpy())[real] ** 2) for a, b in zip(ours, theirs))
     assert float(hidden_loss(ours, theirs, mask)) == pytest.approx(expected, rel=1e-5)
-    with pytest.raises(ValueError, match="1 states of the student, 2 wanted"):
+    with pytest.raises(ValueError, match=r"\b1\b.*\b2\b"):
         hidden_loss(ours[:1], theirs, mask)
