@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from paddlenlp.utils.errors import UserError
 
-# The headings of --help, in order, and the flags below each. Flags that are not named here go below
-# the heading of their script (`make_parser`).
+# The headings of --help, in order, and the flags below each. Flags that are not listed here are
+# shown below the heading of their script (`make_parser`).
 HEADINGS = {
     "input": """text text_pair input_file input_dir input_column label_column text_column
         text_pair_column task_name data_dir train_file dev_file dev_column dev_share regression
@@ -57,9 +57,9 @@ def int_at_least(minimum: int, maximum: int = 2**63 - 1) -> Callable[[str], int]
         except ValueError:
             raise argparse.ArgumentTypeError(f"'{value}' is not an integer") from None
         if number < minimum:
-            raise argparse.ArgumentTypeError(f"{number} is too small: at least {minimum}")
+            raise argparse.ArgumentTypeError(f"{number} is too small: give at least {minimum}")
         if number > maximum:
-            raise argparse.ArgumentTypeError(f"{number} is too large: at most {maximum}")
+            raise argparse.ArgumentTypeError(f"{number} is too large: give at most {maximum}")
         return number
 
     return parse
@@ -102,7 +102,7 @@ class OneLineParser(argparse.ArgumentParser):
         return super().add_argument(*names, **options)
 
     def error(self, message: str):
-        """Refuse a command line; `run_main` prints the line and exits with 2."""
+        """Reject a command line; `run_main` prints the message and exits with status 2."""
         raise UserError("command-line", f"{message} (--help lists the flags)")
 
 
@@ -117,7 +117,7 @@ def make_parser(description: str, heading: str = "options") -> argparse.Argument
 
 
 def add_device_flag(parser: argparse.ArgumentParser) -> None:
-    """Add ``--device gpu|cpu``; without it the GPU is taken where Paddle sees one."""
+    """Add ``--device gpu|cpu``; the default is the GPU if Paddle sees one, else the CPU."""
     parser.add_argument(
-        "--device", choices=("gpu", "cpu"), help="default: gpu where Paddle sees one, else cpu"
+        "--device", choices=("gpu", "cpu"), help="default: gpu if Paddle sees one, else cpu"
     )

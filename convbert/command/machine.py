@@ -13,7 +13,7 @@ from paddlenlp.utils.errors import UserError
 
 
 def default_threads() -> int:
-    """Number of CPU cores for this process: those it may use, shared with its launch siblings."""
+    """CPU cores for this process: those it may use, divided by the processes of its launch."""
     allowed = hasattr(os, "sched_getaffinity")
     cores = len(os.sched_getaffinity(0)) if allowed else os.cpu_count() or 1
     siblings = int(os.environ.get("PADDLE_LOCAL_SIZE") or 1)  # set by paddle.distributed.launch
@@ -25,8 +25,9 @@ def set_cpu_environment(threads: int | None = None) -> None:
 
     Paddle pins ``OMP_NUM_THREADS`` to 1, which halves the GEMM rate on two cores; its strided CPU
     views copy about 30x too slowly up to 3.2; and the MKL it ships (2019) uses AVX2 or AVX-512 on
-    an AMD processor only when a variable says so: matrix products become about 2.5x and 4x as fast.
-    A value the user exported wins over the default, ``threads`` over both.
+    an AMD processor only if an environment variable says so, which makes matrix products about
+    2.5x and 4x as fast. Variables that the user exported override these defaults; ``threads``
+    overrides both.
     """
     if threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(threads)
@@ -44,7 +45,7 @@ def set_cpu_environment(threads: int | None = None) -> None:
 
 
 def cpu_fields() -> dict[str, str]:
-    """Return the fields of the first processor in /proc/cpuinfo; {} where it does not exist."""
+    """Return the fields of the first processor in /proc/cpuinfo; {} if it does not exist."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             lines = file.read().split("\n\n")[0].splitlines()
@@ -68,13 +69,13 @@ def keep_freed_memory() -> None:
     """Let glibc reuse freed blocks instead of returning them to the system; for training on a CPU.
 
     Every operator allocates and frees its tensors, and by default each block of more than 128 KB is
-    a new mapping whose pages the kernel must clear again: a third to two thirds of a training step
-    of a small model. The price is that memory once used is not given back before the process ends.
-    ``MALLOC_...`` variables that the user exported win.
+    a new mapping whose pages the kernel must clear again. For a small model this takes a third to
+    two thirds of a training step. The cost: used memory is not returned before the process ends. If
+    the user exported a ``MALLOC_...`` variable, nothing is changed.
     """
     _set_malloc(
         {
-            -4: 0,  # M_MMAP_MAX: no block has a mapping of its own
+            -4: 0,  # M_MMAP_MAX: no block gets its own mapping
             -1: -1,  # M_TRIM_THRESHOLD: never shrink the heap
             -2: 64 << 20,  # M_TOP_PAD: grow it in large steps
         }
@@ -84,17 +85,18 @@ def keep_freed_memory() -> None:
 def return_freed_memory() -> None:
     """Let glibc return large freed blocks to the system; for inference on a CPU.
 
-    By default it stops doing so once large blocks were freed, and batches of many lengths leave
-    holes in its heap. ``MALLOC_...`` variables that the user exported win.
+    By default glibc stops doing so after large blocks were freed, and batches of many different
+    lengths then fragment its heap. If the user exported a ``MALLOC_...`` variable, nothing is
+    changed.
     """
-    _set_malloc({-3: 1 << 20})  # M_MMAP_THRESHOLD: a mapping of its own from 1 MB on
+    _set_malloc({-3: 1 << 20})  # M_MMAP_THRESHOLD: blocks from 1 MB on get their own mapping
 
 
 def _set_malloc(options: dict[int, int]) -> None:
     if not sys.platform.startswith("linux") or any(k.startswith("MALLOC_") for k in os.environ):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:  # other C libraries have none
+    if mallopt is not None:  # other C libraries do not have it
         for option, value in options.items():
             mallopt(option, value)
 
@@ -103,13 +105,14 @@ def use_device(device: str | None) -> str:
     """Select the device for dygraph and return its name as Paddle gives it, ``cpu`` or ``gpu:0``.
 
     Raises:
-        UserError: a GPU is asked for where there is none.
+        UserError: a GPU is requested but there is none.
     """
     import paddle
 
     usable = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
     if device == "gpu" and not usable:
-        reason = "none is visible" if paddle.is_compiled_with_cuda() else "this Paddle has none"
+        cuda = paddle.is_compiled_with_cuda()
+        reason = "no GPU is visible" if cuda else "this Paddle has no GPU support"
         raise UserError(
             "device", f"--device gpu: {reason}; use --device cpu or install paddlepaddle-gpu"
         )

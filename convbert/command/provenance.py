@@ -10,7 +10,7 @@ from typing import Any
 
 from convbert.command.machine import cpu_fields, default_threads
 
-# What a table says of a processor -> its names in /proc/cpuinfo, any of them.
+# Name of a processor feature in our tables -> its names in /proc/cpuinfo (any of them).
 FEATURES = {
     "AVX2": ("avx2",),
     "AVX-512": ("avx512f",),

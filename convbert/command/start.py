@@ -22,7 +22,7 @@ def start_paddle(threads: int | None = None, training: bool = False) -> None:
     """Prepare the process for Paddle and import it; call this before anything else imports Paddle.
 
     Args:
-        threads: of the CPU kernels; None: one for each core this process may use.
+        threads: threads of the CPU kernels; None: one for each core this process may use.
         training: keep freed memory for the next step (see `machine.keep_freed_memory`) instead of
             returning it to the system.
     """
@@ -37,8 +37,8 @@ def start_paddle(threads: int | None = None, training: bool = False) -> None:
 def exit_on_sigterm() -> None:
     """Let SIGTERM unwind the program like Ctrl-C does, so that it leaves nothing half-written.
 
-    `run_main` calls it, and `start_paddle` again: importing Paddle installs a handler that prints a
-    stack and ends the process at once.
+    `run_main` calls it, and `start_paddle` calls it again: importing Paddle installs a handler that
+    prints a stack trace and ends the process immediately.
     """
 
     def terminate(signum, frame):
@@ -49,10 +49,10 @@ def exit_on_sigterm() -> None:
 
 @contextlib.contextmanager
 def hold_signals() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM wait until the block ends. Main thread only.
+    """Delay Ctrl-C and SIGTERM until the block ends. Main thread only.
 
-    Paddle calls hand-written gradients from C++ and turns an exception in them, a Ctrl-C too, into
-    an error of its own.
+    Paddle calls hand-written gradients from C++ and turns every exception in them, including
+    Ctrl-C, into its own error.
     """
     held: list[int] = []
     before = {
@@ -78,11 +78,11 @@ def run_main(main: Callable[[Sequence[str] | None], int | None]) -> None:
     _print_any_character()
     try:
         status = main(sys.argv[1:])
-        sys.stdout.flush()  # a full disk is reported here and not after the exit status
+        sys.stdout.flush()  # so that a full disk still changes the exit status
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         status = EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader of our output (head, a closed terminal) went away
+    except BrokenPipeError:  # the reader of our output (head, a terminal) has closed it
         status = EXIT_USER_ERROR
     except (UserError, MemoryError, OSError) as error:
         print(f"{program}: error: {_line(error)}", file=sys.stderr)
@@ -98,15 +98,15 @@ def _line(error: Exception) -> str:
         advice = "lower --batch_size or the sequence length, or use less data"
         error = UserError("memory", f"out of memory{': ' if reason else ''}{reason}; {advice}")
     elif isinstance(error, OSError) and error.errno in FULL:
-        where = error.filename or "standard output"  # files without a name are named by `naming`
+        where = error.filename or "standard output"  # `naming` adds a missing one
         reason = f"cannot write {where}: {error.strerror}"
         error = UserError("not-writable", f"{reason}; free space, or write elsewhere")
-    # Another OSError, such as a file taken away: the system's message is enough.
+    # For any other OSError, such as a deleted file, the system's message is enough.
     return f"{error} [{error.code}]" if isinstance(error, UserError) else str(error)
 
 
 def _flush_output() -> None:
-    """Write what is left to print; drop it where that fails, so that Python's exit does not."""
+    """Flush stdout; if that fails, discard the rest so that Python's own flush cannot fail."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -114,7 +114,7 @@ def _flush_output() -> None:
 
 
 def _print_any_character() -> None:
-    """Print characters that the encoding of the terminal or pipe cannot hold as escapes."""
+    """Print characters that the terminal's or pipe's encoding lacks as escape sequences."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
