@@ -1,8 +1,8 @@
 """What a trained classifier does with a text: kernels, attention, and the words that matter.
 
 ``maps``         dynamic kernels and attention weights of every layer, from the model's own forward
-``words``        how much each word moves the answer: integrated gradients, and occlusion
-``explanation``  both together for one text: `explanation.explain`
+``words``        the effect of each word on the answer: integrated gradients, and occlusion
+``explanation``  both for one text: `explanation.explain`
 ``pictures``     an explanation as PNG and as HTML
 
     model, processor = load_classifier("convbert_base_outputs/best.pdparams")
@@ -11,5 +11,5 @@
     pictures.words_html(found)           the text with colored words, a piece of HTML
     pictures.layer_png(found, layer=0)   kernels beside attention, bytes of a PNG file
 
-Where only an exported model is at hand, `words.occlude` works with any engine.
+`words.occlude` also works with an exported model, in any engine.
 """

@@ -21,7 +21,7 @@ from paddlenlp.transformers.tokenizer_utils import Text
 
 @dataclass(frozen=True)
 class WordEffect:
-    """How much a word moves the answer: see `convbert.explain.words`."""
+    """The effect of a word on the answer: see `convbert.explain.words`."""
 
     text: str
     gradients: float
@@ -36,7 +36,7 @@ class Explanation:
         tokens: [L] as the model sees them, with [CLS] and [SEP].
         prediction: the answer.
         words: [W] with their effects.
-        margin, pad_margin: of the text, and of the [PAD] text where the gradients start.
+        margin, pad_margin: margin of the text, and of the [PAD] text where the gradients start.
         kernels: [layers, N, L, K] float32, the taps at every token, each row with sum 1.
         attention: [layers, N, L, L] float32, each row with sum 1.
     """
@@ -51,14 +51,14 @@ class Explanation:
 
     @property
     def completeness_error(self) -> float:
-        """What the effects by integrated gradients sum up to, less the difference of margins."""
+        """Sum of the effects by integrated gradients, minus the difference of the margins."""
         return sum(word.gradients for word in self.words) - (self.margin - self.pad_margin)
 
 
 def explain(model, processor: TextProcessor, text: Text, steps: int = STEPS) -> Explanation:
     """Explain the answer to one text.
 
-    Gradients written by hand run inside, which Ctrl-C disturbs: a command wraps this in
+    This runs hand-written gradients, which Ctrl-C must not interrupt: wrap the call in
     `convbert.command.start.hold_signals`.
 
     Args:
@@ -67,7 +67,7 @@ def explain(model, processor: TextProcessor, text: Text, steps: int = STEPS) -> 
         steps: points of the integral; more of them give a smaller completeness error.
 
     Raises:
-        UserError: nothing of the text is left after normalisation, or the logits are not finite.
+        UserError: the text has no words after normalisation, or the logits are not finite.
     """
     features = processor.encode([text])
     ids, types = processor.collate(features)  # [1, L]

@@ -28,8 +28,8 @@ class Maps:
 def record_maps(body) -> Iterator[Maps]:
     """Record every forward pass of a body (`ConvBertModel`) during the block, with hooks.
 
-    The body may compute its last layer at the first token only; pass ``output_hidden_states=True``
-    to see all positions of it.
+    The body may compute its last layer only at the first token; pass ``output_hidden_states=True``
+    to record all positions.
     """
     maps, handles = Maps(), []
     for layer in body.encoder.layers:

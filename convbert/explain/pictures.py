@@ -1,4 +1,4 @@
-"""An explanation as pictures (PNG) and as a page (HTML) that needs nothing else."""
+"""An explanation as pictures (PNG) and as a self-contained page (HTML)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from convbert.explain.explanation import Explanation
 
 DPI = 80
-FOR, AGAINST = (0, 114, 178), (213, 94, 0)  # blue and orange, which color-blind readers can tell
+FOR, AGAINST = (0, 114, 178), (213, 94, 0)  # blue and orange, also for color-blind readers
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
 body {{ font-family: sans-serif; max-width: 75em; margin: 2em auto; padding: 0 1em; }}
@@ -23,9 +23,9 @@ td:first-child, th:first-child {{ text-align: left; }} img {{ max-width: 100%; }
 </style></head><body>
 <h1>{title}</h1>
 <p class="words">{words}</p>
-<p>Blue words speak for the answer, orange words against it (integrated gradients; completeness
-error {found.completeness_error:.2e}). The unit is the margin: the logit of the answer less the mean
-of the others. It is {found.margin:.4f} for this text and {found.pad_margin:.4f} for a text of
+<p>Blue words support the answer, orange words oppose it (integrated gradients; completeness error
+{found.completeness_error:.2e}). The unit is the margin: the logit of the answer minus the mean of
+the other logits. It is {found.margin:.4f} for this text and {found.pad_margin:.4f} for a text of
 [PAD], where the gradients start.</p>
 <table><tr><th>word</th><th>integrated gradients</th><th>occlusion</th></tr>
 {rows}
@@ -97,7 +97,7 @@ def answer(found: Explanation) -> str:
 
 
 def words_html(found: Explanation) -> str:
-    """The text as a piece of HTML: blue words speak for the answer, orange words against it."""
+    """The text as an HTML fragment: blue words support the answer, orange words oppose it."""
     strongest = max((abs(word.gradients) for word in found.words), default=0.0) or 1.0
     spans = []
     for word in found.words:
@@ -111,7 +111,7 @@ def words_html(found: Explanation) -> str:
 
 
 def page_html(found: Explanation) -> str:
-    """A page with the words, their table and the pictures of all layers; it loads nothing."""
+    """A self-contained page with the words, their table and the pictures of all layers."""
     rows = "\n".join(
         f"<tr><td>{html.escape(word.text)}</td><td>{word.gradients:+.4f}</td>"
         f"<td>{word.occlusion:+.4f}</td></tr>"

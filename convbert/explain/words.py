@@ -1,13 +1,13 @@
-"""How much each word moves the answer, measured in two independent ways.
+"""The effect of each word on the answer, measured in two independent ways.
 
-Both explain the margin: the logit of the predicted class less the mean of the others, or the score
-of a regression model. A positive effect speaks for the prediction, a negative one against it.
+Both explain the margin: the logit of the predicted class minus the mean of the other logits, or the
+score of a regression model. A positive effect supports the prediction, a negative one opposes it.
 
 - Integrated gradients (Sundararajan et al. 2017, arXiv 1703.01365): the gradient of the margin
-  along the straight line from a text of [PAD] embeddings to the text. The effects sum up to the
-  difference of the two margins; what is missing is the completeness error. They say nothing about
-  what the [PAD] text alone contributes.
-- Occlusion: the margin less the one without the word, which is hidden as padding is.
+  along the straight line from a text of [PAD] embeddings to the text. The effects add up to the
+  difference of the two margins, except for the completeness error. They do not explain the margin
+  of the [PAD] text itself.
+- Occlusion: the margin minus the margin with the word hidden like padding.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def word_spans(tokens: Sequence[str], special: Sequence[str]) -> list[Span]:
 
 
 def margin(logits, target: int):
-    """Logits [B, C] to the margin of class ``target``, [B]; NumPy and Paddle."""
+    """Return the margin [B] of class ``target`` from logits [B, C], NumPy or Paddle."""
     classes = logits.shape[1]
     if classes == 1:
         return logits[:, 0]
@@ -67,7 +67,7 @@ def occlude(
     """Hide each word in turn.
 
     Args:
-        run: two [B, L] int64 arrays to logits [B, C]: ``engine.run`` of an exported model, or
+        run: maps two [B, L] int64 arrays to logits [B, C]: ``engine.run`` of an exported model, or
             `convbert.inference.dygraph.dygraph_runner`.
         input_ids, token_type_ids: [1, L] int64, one text.
         spans: its words.
@@ -89,10 +89,10 @@ def occlude(
 
 
 def occlude_text(run: Run, processor: TextProcessor, text: Text) -> list[tuple[str, float]]:
-    """Each word of a text with its effect by occlusion, through any engine.
+    """Return each word of a text with its effect by occlusion, computed by any engine.
 
     Raises:
-        UserError: nothing of the text is left after normalisation.
+        UserError: the text has no words after normalisation.
     """
     input_ids, token_type_ids = processor.collate(processor.encode([text]))
     tokenizer = processor.tokenizer
