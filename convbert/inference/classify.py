@@ -21,7 +21,7 @@ from paddlenlp.utils.log import get_logger
 
 # Batches whose texts are sorted by length together; bounds memory on endless input.
 WINDOW_BATCHES = 64
-# Two [B, L] int64 arrays, input_ids and token_type_ids, to logits [B, C].
+# Maps two [B, L] int64 arrays, input_ids and token_type_ids, to logits [B, C].
 Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -42,14 +42,14 @@ def classify(
     batch_size: int = 1,
     timings: Timings | None = None,
 ) -> Iterator[tuple[Row, Prediction]]:
-    """Classify texts in their order, batching those of similar length.
+    """Classify texts and yield the answers in order; texts of similar length share a batch.
 
     Args:
         rows: texts, read lazily in windows of ``64 * batch_size``.
         processor: encodes texts and decodes logits.
-        run: two [B, L] int64 arrays to logits [B, C].
-        batch_size: most texts in one run.
-        timings: filled with the seconds of each stage where given.
+        run: maps two [B, L] int64 arrays to logits [B, C].
+        batch_size: largest number of texts in one run.
+        timings: if given, the seconds of each stage are added to it.
     """
     timings = timings or Timings()
     rows, warned = iter(rows), False
@@ -88,7 +88,7 @@ def _run_batch(features, processor, run, timings: Timings) -> list[Prediction]:
 
 @dataclass
 class Report:
-    """What is kept of a run: the answers, and how many matched the true labels."""
+    """The answers of a run, and how many of them matched the true labels."""
 
     label_ids: list[int] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
@@ -129,13 +129,13 @@ def classify_and_report(
 ) -> Report:
     """Classify, print each answer, write ``--output_file`` and ``--output_npy``, print accuracy.
 
-    The files are opened before the first text, and appear whole once every text was answered.
+    The files are opened before the first text, and appear only after the last one was classified.
 
     Args:
         rows: the texts.
         processor, run, timings: as in `classify`.
         args: the flags of `convbert.inference.flags.add_text_flags`.
-        line: what is printed for an answer.
+        line: formats the printed line of an answer.
     """
     report = Report()
     if args.label_column:
@@ -145,7 +145,7 @@ def classify_and_report(
         jsonl = files.enter_context(atomic_write(args.output_file)) if args.output_file else None
         for row, prediction in classify(rows, processor, run, args.batch_size, timings):
             report.add(row, prediction)
-            with naming("standard output"):  # the files that are open around it are not the cause
+            with naming("standard output"):  # not the output files, which are open too
                 print(line(row, prediction))
             if jsonl:
                 jsonl.write(json_text(_as_json(row, prediction), ensure_ascii=False) + "\n")
@@ -157,7 +157,7 @@ def classify_and_report(
 
 
 def _open_npy(files: ExitStack, path: str) -> IO[bytes] | None:
-    """Open ``--output_npy``; None where only the default cannot be written."""
+    """Open ``--output_npy``; None if the user did not set it and it cannot be written."""
     try:
         return files.enter_context(atomic_write(path, "wb"))
     except UserError as error:
@@ -168,7 +168,7 @@ def _open_npy(files: ExitStack, path: str) -> IO[bytes] | None:
 
 
 def answer_line(row: Row, prediction: Prediction) -> str:
-    """What the inference command prints for a text."""
+    """The line that the inference command prints for a text."""
     return f"text: {row.text}, {prediction}"
 
 

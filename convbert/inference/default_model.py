@@ -1,4 +1,4 @@
-"""The model that the commands use when none is given: the one bundled with this repository."""
+"""The model that the commands use if none is given: the one bundled with this repository."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def default_checkpoint() -> str:
 
 
 def default_export() -> str:
-    """Return the directory of the exported bundled classifier, which the first call makes.
+    """Return the directory of the exported bundled classifier; the first call exports it.
 
-    It is kept below ``$PPNLP_HOME``, under a name that changes with the checkpoint and with Paddle.
+    It is cached below ``$PPNLP_HOME``; its name depends on the checkpoint and Paddle's version.
 
     Raises:
         UserError: there is no bundled model, the cache cannot be written, or the export failed.
@@ -51,18 +51,18 @@ def default_export() -> str:
 
 
 def cached_product(kind: str, source: str, script: str, *flags: str) -> str:
-    """Return what a script makes of a directory, from the cache if it is there already.
+    """Return the cached output of a script for a directory; run the script if there is none.
 
-    The script runs in a process of its own: not every caller may import Paddle.
+    The script runs in a separate process, because not every caller may import Paddle.
 
     Args:
         kind: first part of the name in the cache.
         source: the directory that the script reads; it has a manifest.
         script: a script of this repository.
-        flags: its flags, of which the last one names the directory to write.
+        flags: its flags; the last one names the output directory, whose path is appended.
 
     Raises:
-        UserError: as `default_export`, or another process has been at it for too long.
+        UserError: as `default_export`, or another process holds the lock for too long.
     """
     cache = ppnlp_home() / "default_model"
     target = cache / f"{kind}-{_digest(source)}"
@@ -71,7 +71,7 @@ def cached_product(kind: str, source: str, script: str, *flags: str) -> str:
     ensure_writable_dir(cache)
     with file_lock(target):
         if not target.is_dir():
-            get_logger().info("preparing it once: %s", target)
+            get_logger().info("preparing %s (only once)", target)
             command = [sys.executable, str(_ROOT / script), *flags, str(target)]
             if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
                 raise UserError("step-failed", f"{script} failed: see the lines above")

@@ -18,7 +18,7 @@ def load_classifier(
 
     Args:
         checkpoint_dir: directory with the model and its tokenizer files.
-        max_seq_len: longest sequence in tokens; None: 128, or less if the model holds less.
+        max_seq_len: longest sequence in tokens; None: 128, or less if the model allows less.
 
     Raises:
         UserError: files are missing or do not fit together, or there is no trained head.
@@ -30,7 +30,7 @@ def load_classifier(
 
 
 def dygraph_runner(model) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Return ``run(input_ids, token_type_ids)``, [B, L] int64 each, to logits [B, C] float32."""
+    """Return a function of input_ids and token_type_ids, [B, L] int64, that gives logits [B, C]."""
 
     @paddle.no_grad()
     def run(input_ids: np.ndarray, token_type_ids: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How good a classifier is on labelled texts: groups, calibration, mistakes, agreement."""
+"""Quality of a classifier on labelled texts: accuracy, calibration, mistakes, agreement."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from convbert.text.reading import Row
 from paddlenlp.utils.logits import predicted_classes, softmax
 
 CONFIDENCE_BINS = 10
-# Words of a text: the first number of each group. The last group has no upper bound.
+# Groups of texts by number of words: the lower bounds. The last group has no upper bound.
 LENGTH_GROUPS = (1, 10, 20, 30)
-# English words that turn the meaning of a sentence; "n't" also inside a word, as in "don't".
+# English negations; "n't" also inside a word, as in "don't".
 NEGATION = re.compile(
     r"\b(not|no|never|nothing|nobody|none|neither|nor|nowhere|cannot|without|hardly|barely)\b|n't\b",
     re.IGNORECASE,
 )
-# Temperatures that are tried; beyond them a model is useless or always certain.
+# The temperatures to try; with values beyond them a model is useless or always certain.
 TEMPERATURES = np.geomspace(0.05, 20, 1201)
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a classifier answered to labelled texts.
+    """The logits of a classifier for labelled texts.
 
     Attributes:
         rows: T texts with ``label_id``.
@@ -43,7 +43,7 @@ class Answers:
 
     @property
     def classes(self) -> np.ndarray:
-        """The answered class ids, [T] int64."""
+        """The predicted class ids, [T] int64."""
         return predicted_classes(self.logits)
 
     @property
@@ -58,7 +58,7 @@ class Answers:
 
     @property
     def words(self) -> np.ndarray:
-        """Words of each text between spaces, of both parts of a pair, [T] int64."""
+        """Number of words (separated by spaces) of each text or pair, [T] int64."""
         return np.array([len(one_text(row).split()) for row in self.rows], np.int64)
 
 
@@ -73,8 +73,8 @@ def answer(
     Args:
         rows: the texts, with ``label_id``.
         processor: encodes texts.
-        run: two [B, L] int64 arrays to logits [B, C].
-        batch_size: most texts in one run.
+        run: maps two [B, L] int64 arrays to logits [B, C].
+        batch_size: largest number of texts in one run.
     """
     rows = list(rows)
     features = processor.encode([row.text for row in rows], places=[row.where for row in rows])
@@ -88,12 +88,12 @@ def answer(
 
 
 def one_text(row: Row) -> str:
-    """The text of a row; both parts of a pair with a bar between them."""
+    """The text of a row; the parts of a pair are joined with a bar."""
     return row.text if isinstance(row.text, str) else " | ".join(row.text)
 
 
 def accuracy_of(right: np.ndarray) -> dict:
-    """``{"texts": T, "right": R, "accuracy": R / T}``; the accuracy of no texts is None."""
+    """``{"texts": T, "right": R, "accuracy": R / T}``; the accuracy is None if T is 0."""
     total, good = len(right), int(right.sum())
     return {"texts": total, "right": good, "accuracy": good / total if total else None}
 
@@ -142,14 +142,14 @@ def reliability(confidence: np.ndarray, right: np.ndarray) -> list[dict]:
 
 
 def expected_calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
-    """Mean distance of confidence and accuracy (Guo et al., arXiv 1706.04599)."""
+    """Mean distance between confidence and accuracy (Guo et al., arXiv 1706.04599)."""
     rows = reliability(confidence, right)
     total = sum(row["texts"] for row in rows)
     return sum(row["texts"] * abs(row["confidence"] - row["accuracy"]) for row in rows) / total
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The number by which logits [T, C] are divided to make the labels [T] most likely."""
+    """The temperature that makes the labels [T] most likely; it divides the logits [T, C]."""
     losses = [negative_log_likelihood(logits / value, labels) for value in TEMPERATURES]
     return float(TEMPERATURES[int(np.argmin(losses))])
 
@@ -162,10 +162,10 @@ def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def calibration(answers: Answers) -> dict:
-    """Reliability and calibration error, as they are and after temperature scaling.
+    """Reliability and calibration error, before and after temperature scaling.
 
-    Each half of the texts is scaled with the temperature of the other half, so that the error
-    afterwards is not measured on the texts that chose the temperature.
+    Each half of the texts is scaled with the temperature fitted on the other half, so that the
+    error is not measured on the same texts.
     """
     logits, labels, right = answers.logits, answers.labels, answers.right
     scaled = np.array(logits)
@@ -200,7 +200,7 @@ def worst_mistakes(answers: Answers, names: Sequence[str], most: int) -> list[di
 
 
 def agreement(answers: Answers, other: Answers) -> dict:
-    """How far another form of the model, such as int8, gives the same answers to the same texts."""
+    """How often another form of the model, such as int8, gives the same answers."""
     change = np.abs(softmax(answers.logits) - softmax(other.logits)).max()
     return {
         **accuracy_of(other.right),

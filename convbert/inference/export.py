@@ -1,4 +1,4 @@
-"""Export of a trained classifier to a static program that is checked against it first."""
+"""Export of a trained classifier to a static program, which is compared with the model first."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHECK_SHAPES = ((1, 1), (1, 8), (2, 9), (3, 17), (8, 32), (1, 128), (2, 512))
 
 
 class _Program(nn.Layer):
-    """Two named inputs and the logits. Tracing this wrapper leaves the model itself dygraph."""
+    """Two named inputs and the logits. Tracing this wrapper leaves the model in dygraph mode."""
 
     def __init__(self, model):
         super().__init__()
@@ -31,7 +31,7 @@ class _Program(nn.Layer):
 
 
 def save_program(model, prefix: str) -> None:
-    """Trace ``model`` with free batch and length and write ``prefix``.pdmodel (.json on 3.x)."""
+    """Trace ``model`` with dynamic batch and length; write ``prefix``.pdmodel (.json on 3.x)."""
     spec = [
         paddle.static.InputSpec([None, None], "int64", name)
         for name in ("input_ids", "token_type_ids")
@@ -42,16 +42,16 @@ def save_program(model, prefix: str) -> None:
 
 
 def export_checkpoint(checkpoint_dir: str, export_dir: str) -> list[tuple[str, str, float]]:
-    """Export a checkpoint and check the program against the model it came from.
+    """Export a checkpoint and compare the program with the original model.
 
-    The directory appears whole, and only if the check passed.
+    The directory is written atomically, and only if the check passed.
 
     Returns:
         One row per engine and shape: engine name, shape, largest absolute difference of the logits.
 
     Raises:
-        UserError: the checkpoint cannot be used, the directory cannot be written or holds something
-            else, or the program's logits differ from the model's by more than 1e-5.
+        UserError: the checkpoint cannot be used, the directory cannot be written or contains other
+            files, or the program's logits differ from the model's by more than 1e-5.
     """
     model, processor = load_classifier(checkpoint_dir)
     with product_directory(export_dir, "exported model", [checkpoint_dir]) as work:

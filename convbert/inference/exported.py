@@ -20,14 +20,14 @@ from paddlenlp.utils.products import verify
 def open_exported(
     model_dir: str, options: EngineOptions | None = None, max_seq_len: int | None = None
 ) -> tuple[Engine, TextProcessor]:
-    """Open what ``tools/export_model.py`` or ``tools/quantize_model.py`` wrote.
+    """Open a directory written by ``tools/export_model.py`` or ``tools/quantize_model.py``.
 
-    The twin of `dygraph.load_classifier`.
+    The counterpart of `dygraph.load_classifier`.
 
     Args:
         model_dir: the directory.
         options: engine, device, threads, precision; None: Paddle Inference on the CPU.
-        max_seq_len: longest sequence in tokens; None: 128, or less if the model has less.
+        max_seq_len: longest sequence in tokens; None: 128, or less if the model allows less.
 
     Raises:
         UserError: files are missing, damaged or do not fit together, weights are not finite, or the
@@ -41,7 +41,7 @@ def open_exported(
     ids = np.array([[processor.tokenizer.unk_token_id] * 3], dtype=np.int64)
     if not np.isfinite(engine.run(ids, np.zeros_like(ids))).all():
         raise UserError(
-            "not-finite", f"the model in '{model_dir}' answers NaN or infinity: export it again"
+            "not-finite", f"the model in '{model_dir}' returns NaN or infinity: export it again"
         )
     return engine, processor
 
@@ -78,7 +78,7 @@ def open_processor(
     Raises:
         UserError: files are missing or damaged, or do not fit together.
     """
-    # It holds the label names.
+    # It contains the label names.
     if not os.path.isfile(os.path.join(model_dir, TOKENIZER_CONFIG_FILE)):
         raise UserError(
             "export",
@@ -87,7 +87,7 @@ def open_processor(
     processor = TextProcessor.from_dir(model_dir, max_seq_len, pad_multiple)
     if os.path.isfile(os.path.join(model_dir, CONFIG_FILE)):
         return processor
-    program = _read_program(model_dir)  # of another tool
+    program = _read_program(model_dir)  # written by another tool
     processor.check_vocabulary(program.vocab_size, model_dir)
     processor.num_classes = max(program.fetches[0].shape[-1:], default=0) or None
     return processor

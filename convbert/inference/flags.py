@@ -1,4 +1,4 @@
-"""The flags that the inference commands share: which texts, which outputs, which engine."""
+"""The flags that the inference commands share: texts, outputs and engine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from paddlenlp.utils.text import argument_text
 
 
 class DefaultPath(str):
-    """The path of a file that nobody asked for: where it cannot be written, it is left out."""
+    """A default output path: if it cannot be written, there is a warning instead of an error."""
 
 
 def add_text_flags(parser: argparse.ArgumentParser, npy: str) -> None:
@@ -50,12 +50,12 @@ def add_batch_flags(parser: argparse.ArgumentParser, batch_size: int) -> None:
     add(
         "--max_seq_len",
         type=int_at_least(3),
-        help="longest sequence in tokens; longer texts are cut (128, or less if the model is)",
+        help="longest sequence in tokens; longer texts are cut (128, or the model's limit)",
     )
 
 
 def check_text_flags(args: argparse.Namespace) -> None:
-    """Raise `UserError` for flags that contradict each other."""
+    """Raise `UserError` for flags that cannot be used together."""
     if args.input_file and (args.text is not None or args.text_pair is not None):
         raise UserError("command-line", "give either --input_file or --text, not both")
     if (args.input_column or args.label_column) and not args.input_file:
@@ -65,7 +65,7 @@ def check_text_flags(args: argparse.Namespace) -> None:
             "command-line", "--label_column needs --input_column, the column of the texts"
         )
     if args.input_column and args.input_column.count(",") > 1:
-        raise UserError("command-line", "--input_column takes one column, or two for a pair")
+        raise UserError("command-line", "--input_column: give one column, or two for a pair")
 
 
 def read_texts(args: argparse.Namespace) -> Iterator[Row]:
@@ -93,7 +93,7 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
     add(
         "--onnx_file",
         metavar="FILE",
-        help="what paddle2onnx wrote, for engine onnxruntime",
+        help="file written by paddle2onnx, for engine onnxruntime",
     )
     add_bool_flag(parser, "--use_gpu", False, "run on a GPU (%(default)s); engine paddle only")
     add("--gpu_id", type=int_at_least(0), default=0, help="which GPU (%(default)s)")
@@ -103,7 +103,7 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def engine_options(args: argparse.Namespace) -> EngineOptions:
-    """What the flags of `add_engine_flags` say.
+    """Return the options given by the flags of `add_engine_flags`.
 
     Raises:
         UserError: the engine does not support the device or the precision.

@@ -40,7 +40,7 @@ _PIR_DTYPES = {
 
 @dataclass(frozen=True)
 class Variable:
-    """An input or output; a free dimension is -1, ``dtype`` a NumPy name."""
+    """An input or output; a dynamic dimension is -1, ``dtype`` a NumPy name."""
 
     name: str
     dtype: str
@@ -51,7 +51,7 @@ class Variable:
 @dataclass(frozen=True)
 class ProgramInfo:
     """Inputs and outputs of a program, the rows of the table that ``input_ids`` indexes, and
-    whether it holds the scales of a quantization."""
+    whether it is quantized."""
 
     feeds: list[Variable]
     fetches: list[Variable]
@@ -60,7 +60,7 @@ class ProgramInfo:
 
 
 def find_programs(directory: str) -> list[str]:
-    """Return the program files in a directory; [] where there are none."""
+    """Return the program files in a directory; [] if there are none."""
     paths = [os.path.join(directory, name) for name in PROGRAM_FILES]
     return [path for path in paths if os.path.isfile(path)]
 
@@ -91,9 +91,9 @@ def read_program(path: str) -> ProgramInfo:
 
 @cache
 def _messages() -> dict[str, type]:
-    """Make the message classes of those fields of framework.proto that are read here.
+    """Make message classes with the fields of framework.proto that are read here.
 
-    Enumerations are their numbers. Made on first use, because importing protobuf is slow.
+    Enumerations are integers. Made at first use, because importing protobuf is slow.
     """
     from convbert.inference.protobuf import Field, build_messages
 

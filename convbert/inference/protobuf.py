@@ -1,7 +1,7 @@
 """Protobuf messages from tables of their fields.
 
-For Paddle's programs and Paddle Serving's messages. Their generated modules would import all of
-Paddle, or half a server and an old protobuf; the format is only the field numbers.
+For Paddle's programs and Paddle Serving's messages. The generated modules of these would import all
+of Paddle, or most of a server and an old protobuf; the format needs only the field numbers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Field(NamedTuple):
 def build_messages(
     package: str, syntax: str, tables: dict[str, dict[str, Field]]
 ) -> dict[str, type]:
-    """Return message classes by name, for any protobuf from 3.20 on, in a pool of their own.
+    """Return message classes by name, in a separate pool; for protobuf from 3.20 on.
 
     Args:
         package: the protobuf package.

@@ -1,7 +1,7 @@
 """Post-training quantization to int8 for OpenVINO, calibrated on real sentences, by NNCF.
 
-The quantized model is written only where it is about as accurate as the float one. SmoothQuant
-(arXiv 2211.10438), which moves the outliers of activations into the weights, is tried first.
+The quantized model is written only if it is about as accurate as the float one. SmoothQuant (arXiv
+2211.10438), which moves outliers from the activations to the weights, is tried first.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.products import MANIFEST_FILE, product_directory
 
 IR_FILES = MODEL_FILES[0]
-# The depthwise convolution stays in float: quantized, it fails at run time at some shapes.
+# The depthwise convolution stays in float: the quantized one fails at run time for some shapes.
 FLOAT_TYPES = ["GroupConvolution"]
 LATENCY_TEXTS = 200
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A model on the dev texts: label ids, accuracy, bytes of its weights, and median ms of a run
-    by the number of texts in it."""
+    """Results of a model on the dev texts: label ids, accuracy, bytes of its weights, and median ms
+    of a run by batch size."""
 
     label_ids: list[int]
     accuracy: float
@@ -53,7 +53,7 @@ class Measured:
     ms: dict[int, float]
 
     def as_dict(self) -> dict[str, Any]:
-        """What goes into the report."""
+        """The values for the report."""
         return {"accuracy": self.accuracy, "weight_bytes": self.weight_bytes, "ms": self.ms}
 
 
@@ -65,21 +65,22 @@ def quantize_export(
     max_drop: float = 0.5,
     threads: int | None = None,
 ) -> dict[str, Any]:
-    """Quantize an exported directory, unless that costs too much accuracy.
+    """Quantize an exported directory; write the result unless it loses too much accuracy.
 
     Args:
-        model_dir: what ``tools/export_model.py`` wrote under Paddle 2.6.
-        save_dir: directory to write, whole or not at all.
-        texts: sentences like those to come, for calibration; never those of ``dev``.
+        model_dir: directory written by ``tools/export_model.py`` under Paddle 2.6.
+        save_dir: directory to write; it is written atomically.
+        texts: calibration sentences similar to the later input; none of ``dev``.
         dev: sentences with the ids of their true labels.
         max_drop: the accuracy that may be lost, in points (hundredths).
-        threads: of the engine; None: all cores.
+        threads: threads of the engine; None: all cores.
 
     Returns:
-        What was done; accuracy, size and latency of both models; the share of equal labels.
+        The settings; accuracy, size and latency of both models; the share of equal labels.
 
     Raises:
-        UserError: a package is missing, the model or a text cannot be used, or the drop is larger.
+        UserError: a package is missing, the model or a text cannot be used, or the accuracy drops
+            more than ``max_drop``.
     """
     if not texts:
         raise UserError("calibration", "there are no sentences to calibrate with")
@@ -146,9 +147,9 @@ def _float_model(model_dir: str):
 def calibration_items(
     processor: TextProcessor, texts: Sequence[Row]
 ) -> list[dict[str, np.ndarray]]:
-    """Encode each text for itself, [1, L] int64 twice, all padded to the longest one.
+    """Encode each text separately, two [1, L] int64 arrays, all padded to the longest one.
 
-    NNCF joins the activations of all of them, which needs one length.
+    NNCF concatenates the activations of all texts, so their lengths must be equal.
     """
     features = processor.encode([row.text for row in texts], places=[row.where for row in texts])
     longest = processor.collate(features)[0].shape[1]
@@ -159,7 +160,7 @@ def calibration_items(
 def measure(
     model_dir: str, processor: TextProcessor, dev: Sequence[Row], options: EngineOptions
 ) -> Measured:
-    """Answer the dev texts, in batches for the accuracy and some of them one by one."""
+    """Classify some dev texts one by one, for the latency, and all in batches."""
     engine, ms = OpenvinoEngine(model_dir, options), {}
     for size, rows in ((1, islice(dev, LATENCY_TEXTS)), (8, dev)):
         timings = Timings()
@@ -184,7 +185,7 @@ def _quantize(nncf, model, items: list[dict[str, np.ndarray]], smooth: bool):
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 smooth_quant_alphas=alphas,
                 # Weights of 7 bits. With 8 the products overflow on processors without VNNI, and
-                # the accuracy measured on one processor would not hold on another.
+                # the accuracy would depend on the processor.
                 overflow_fix=nncf.OverflowFix.ENABLE,
             ),
         )
@@ -206,7 +207,7 @@ def copy_companions(model_dir: str, save_dir: str) -> None:
 
 
 def _require_nncf():
-    """Import NNCF, with its reports of usage turned off.
+    """Import NNCF with usage reports turned off.
 
     Raises:
         UserError: it is not installed.
@@ -224,7 +225,7 @@ def _require_nncf():
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Show NNCF's progress bars on a terminal only, and never on standard output."""
+    """Show NNCF's progress bars only on a terminal, and never on standard output."""
     target = sys.stderr if sys.stderr.isatty() else io.StringIO()
     with contextlib.redirect_stdout(target):
         yield

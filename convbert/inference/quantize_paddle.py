@@ -1,11 +1,11 @@
 """Post-training quantization for the int8 kernels of Paddle Inference, calibrated on sentences.
 
 The thresholds come from Paddle's `PostTrainingQuantization`. The result is a program with float
-inputs and logits. `Predictor` runs it with integer kernels (precision "int8"), or with the same
-roundings in float ("fp32"), which is what a CPU with VNNI computes.
+activations at its inputs and outputs. `Predictor` runs it with integer kernels (precision "int8"),
+or with the same rounding in float ("fp32"), which is what a CPU with VNNI computes.
 
 Without VNNI (AVX2, plain AVX-512) oneDNN's integer kernels add products in 16 bits and saturate:
-their answers are less exact than the roundings alone.
+their answers are less accurate than those with rounding in float.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.logits import predicted_classes
 from paddlenlp.utils.products import product_directory
 
-# The matrix products; the oneDNN engine runs those with a weight as int8 (see the predictor).
+# Matrix products; oneDNN runs those with a weight as int8 (see `INT8_OPERATORS`).
 QUANTIZED_OPS = ["matmul_v2"]
 Batch = tuple[np.ndarray, np.ndarray]  # input_ids, token_type_ids: [B, L] int64
 
@@ -40,22 +40,22 @@ Batch = tuple[np.ndarray, np.ndarray]  # input_ids, token_type_ids: [B, L] int64
 def quantize_export(
     model_dir: str, save_dir: str, texts: Sequence[str], algo: str = "KL", batch_size: int = 8
 ) -> dict:
-    """Quantize an exported directory and prove that the result runs.
+    """Quantize an exported directory and check that the result runs.
 
     Args:
-        model_dir: what ``tools/export_model.py`` wrote under Paddle 2.6.
-        save_dir: directory to write, whole or not at all.
-        texts: sentences like those to come, for calibration; never the ones it is judged on.
-        algo: how the range of an activation is chosen, "KL", "hist", "mse" or "abs_max".
+        model_dir: directory written by ``tools/export_model.py`` under Paddle 2.6.
+        save_dir: directory to write; it is written atomically.
+        texts: calibration sentences similar to the later input; none of the evaluation data.
+        algo: how the range of an activation is chosen: "KL", "hist", "mse" or "abs_max".
         batch_size: sentences per calibration run.
 
     Returns:
-        What was done: sentences, quantized operators, bytes of both programs' weights, whether the
-        CPU has VNNI, and the share of the calibration sentences whose label did not change, with
-        integer kernels (``agreement``) and with the roundings alone (``agreement_in_float``).
+        Sentences, quantized operators, bytes of both programs' weights, whether the CPU has VNNI,
+        and the share of the calibration sentences whose label did not change, with integer kernels
+        (``agreement``) and with rounding in float (``agreement_in_float``).
 
     Raises:
-        UserError: no program that can be quantized, no text, or a result that does not run.
+        UserError: there is no program that can be quantized, no text, or the result does not run.
     """
     program, params = find_program(model_dir)
     if not program.endswith(PROGRAM_FILES[0]):
@@ -63,7 +63,7 @@ def quantize_export(
             "precision", f"{program} cannot be quantized: export the model under Paddle 2.6 first"
         )
     if not texts:
-        raise UserError("calibration", "no sentence to calibrate with: give a file with some")
+        raise UserError("calibration", "there are no sentences to calibrate with")
     processor = open_processor(model_dir, pad_multiple=1)
     features = processor.encode(texts)
     starts = range(0, len(features), batch_size)
@@ -112,10 +112,10 @@ def _quantize(model_dir: str, save_dir: str, batches: list[Batch], algo: str) ->
             algo=algo,
             quantizable_op_type=list(QUANTIZED_OPS),
             skip_tensor_list=skipped,
-            # One scale per tensor: with one per channel the oneDNN engine of 2.6.2 scales square
-            # weights along the wrong axis (an error of a tenth of the output instead of 1 %).
+            # One scale per tensor: with one per channel, oneDNN in 2.6.2 scales square weights
+            # along the wrong axis (10 % error of the output instead of 1 %).
             weight_quantize_type="abs_max",
-            # The other form (quantize_linear) does not run in the oneDNN engine of 2.6.2.
+            # oneDNN in 2.6.2 does not run the other format (quantize_linear).
             onnx_format=False,
         )
         program = quantizer.quantize()
@@ -125,10 +125,10 @@ def _quantize(model_dir: str, save_dir: str, batches: list[Batch], algo: str) ->
 
 
 def _without_plain_weight(model_dir: str, executor) -> list[str]:
-    """Name the second factors of the matrix products that stay in float.
+    """Return the names of the second factors of the matrix products that stay in float.
 
-    Those are products of two activations, which have no int8 kernel here, and grouped linear
-    layers: Paddle scales their [G, in, out] weights along the wrong axis.
+    These are products of two activations, which have no int8 kernel here, and grouped linear
+    layers, whose [G, in, out] weights Paddle scales along the wrong axis.
     """
     import paddle
 
@@ -141,7 +141,7 @@ def _without_plain_weight(model_dir: str, executor) -> list[str]:
 
 
 def _loader(batches: list[Batch]):
-    """Wrap whole batches in the class that Paddle insists on."""
+    """Wrap complete batches in the class that Paddle requires."""
     import paddle
 
     class Batches(paddle.io.Dataset):
@@ -169,7 +169,7 @@ def _static_mode() -> Iterator[None]:
 
 @contextmanager
 def _fast_kl() -> Iterator[None]:
-    """Use `kl_threshold` for the search that takes Paddle some 2 seconds per tensor in Python."""
+    """Replace Paddle's threshold search, 2 seconds per tensor in Python, with `kl_threshold`."""
     from paddle.static.quantization import post_training_quantization as paddle_module
 
     original = getattr(paddle_module, "cal_kl_threshold", None)
@@ -182,7 +182,7 @@ def _fast_kl() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Paddle's progress bars out of a log file; on a terminal they are useful."""
+    """Show Paddle's progress bars only on a terminal."""
     if sys.stderr.isatty():
         yield
     else:
@@ -194,8 +194,8 @@ def kl_threshold(hist: np.ndarray, bin_width: float, bits: int) -> float:
     """Find where to clip an activation so that its histogram changes least when quantized.
 
     For every clipping point in the upper half, the histogram up to it (with everything beyond added
-    to its last bin) is compared with its version in ``2^(bits-1) - 1`` levels by the
-    Kullback-Leibler divergence; the least one wins (Migacz, "8-bit inference with TensorRT", 2017).
+    to its last bin) is compared with its version in ``2^(bits-1) - 1`` levels. The point with the
+    smallest Kullback-Leibler divergence is chosen (Migacz, "8-bit inference with TensorRT", 2017).
 
     Args:
         hist: [bins] counts of absolute values, from 0 on.
@@ -222,11 +222,11 @@ def kl_threshold(hist: np.ndarray, bin_width: float, bits: int) -> float:
 
 
 def _divergence(counts: np.ndarray, clip: int, levels: int) -> float:
-    """KL divergence of the clipped histogram from its own version in ``levels`` levels."""
+    """KL divergence of the clipped histogram from its version in ``levels`` levels."""
     clipped = counts[:clip].copy()
     clipped[-1] += counts[clip:].sum()
     occurs = clipped > 0
-    starts = np.arange(levels) * (clip // levels)  # the last level takes what is left over
+    starts = np.arange(levels) * (clip // levels)  # the last level takes the remaining bins
     widths = np.diff(np.append(starts, clip))
     merged = np.add.reduceat(counts[:clip], starts)
     share = merged / np.maximum(np.add.reduceat(occurs.astype(np.float64), starts), 1)

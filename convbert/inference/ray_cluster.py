@@ -1,9 +1,9 @@
-"""Chunks of a table answered by the engines of a Ray cluster, with Ray Data.
+"""Scoring the chunks of a table on a Ray cluster, with Ray Data.
 
-A task on the machine of the caller reads the file; every row of the Ray data set is one chunk. Each
-worker is a process with an engine of its own that runs `convbert.inference.score.Scorer`, which is
-what one machine runs too. The caller alone writes, so that a batch that is run twice, because a
-worker died, is written once. Texts and answers go through Ray, other columns do not.
+A task on the caller's machine reads the file; every row of the Ray data set is one chunk. Each
+worker is a process with its own engine, and runs the same `convbert.inference.score.Scorer` as a
+single machine. Only the caller writes, so a chunk that is answered twice, because a worker died, is
+written once. Only texts and answers go through Ray, not the other columns.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from convbert.text.processing import Prediction
 from paddlenlp.utils.errors import UserError
 
 STORE_BYTES = 200 << 20  # Ray's object store on a cluster of one machine
-RESTARTS = 3  # of a worker, and tries of a chunk after the first, before the job ends
+RESTARTS = 3  # of a worker; also retries of a chunk before the job fails
 READER_CPUS = 0  # workers may take all CPUs, and the reader must still start
 
 
 @dataclass(frozen=True)
 class Source:
-    """What the reading task opens: the arguments of `open_score_file`, and the rows in a chunk.
+    """The input of the reading task: the arguments of `open_score_file`, and the rows per chunk.
 
-    ``done`` are the names of the chunks that need no answer.
+    ``done``: names of the chunks that already have answers.
     """
 
     path: str
@@ -72,7 +72,7 @@ class _ChunkSource(Datasource):
 
 
 class _Worker:
-    """An engine in a process of its own."""
+    """An engine in a separate process."""
 
     def __init__(self, settings: ScorerSettings):
         if settings.options.engine == "paddle":
@@ -81,7 +81,7 @@ class _Worker:
         self._scorer = Scorer(settings)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Answer chunks; a `UserError` is an answer too, Ray would wrap it in its own error."""
+        """Answer chunks; a `UserError` is returned, because Ray would wrap it in its own error."""
         answers = []
         for rows in batch["rows"]:
             try:
@@ -97,9 +97,9 @@ def _plain(answer: list[Prediction] | UserError) -> Any:
 
 
 def connect() -> None:
-    """Join the cluster that ``RAY_ADDRESS`` names, or start one on this machine.
+    """Connect to the cluster at ``RAY_ADDRESS``, or start one on this machine.
 
-    The code travels: a worker needs the packages of requirements-ray.txt and of its engine only.
+    Ray sends the code to the workers, which need only requirements-ray.txt and their engine.
     """
     if ray.is_initialized():
         return
@@ -116,12 +116,12 @@ def connect() -> None:
 def answer_on_ray(
     source: Source, settings: ScorerSettings, workers: int, chunks: Iterator[Chunk]
 ) -> Iterator[tuple[Chunk, list[Prediction]]]:
-    """Answer chunks in their order; with its first three arguments given, an `Answer`.
+    """Answer chunks in order. With the first three arguments bound, this is an `Answer`.
 
     Args:
         source: the file of the chunks.
-        settings: of every engine; the model's directory must exist on all machines.
-        workers: engines.
+        settings: settings of every engine; the model's directory must exist on all machines.
+        workers: number of engines.
         chunks: the chunks without an answer, in the order of the file.
 
     Raises:

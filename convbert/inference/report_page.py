@@ -116,7 +116,7 @@ def reliability_chart(before: list[dict], after: list[dict]) -> str:
 
     def draw(axes) -> None:
         axes.plot([0, 1], [0, 1], color="0.7", linestyle="--", label="perfect")
-        for rows, name, marker in ((before, "as it is", "o"), (after, "after temperature", "s")):
+        for rows, name, marker in ((before, "before", "o"), (after, "after temperature", "s")):
             points = [(row["confidence"], row["accuracy"]) for row in rows]
             axes.plot(*zip(*points), marker=marker, label=name, alpha=0.8)
         axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
@@ -127,7 +127,7 @@ def reliability_chart(before: list[dict], after: list[dict]) -> str:
 
 
 def length_chart(words: np.ndarray, right: np.ndarray) -> str:
-    """How many texts have which number of words, right and wrong answers apart."""
+    """Histogram of the number of words, for right and wrong answers."""
 
     def draw(axes) -> None:
         width = max(1, -(-int(words.max()) // 30))

@@ -1,8 +1,8 @@
-"""Scoring a table of any size: bounded memory, and a killed job goes on where it was.
+"""Scoring a table of any size with bounded memory; a killed job can be continued.
 
-Each chunk of rows becomes a part in the folder OUTPUT.parts. A part appears whole or not at all,
-and its name holds a hash of its rows; a later call with the same settings skips the parts that are
-there. The output is made of the parts in the end.
+Each chunk of rows becomes a part in the folder OUTPUT.parts. Parts are written atomically, and
+their names contain a hash of their rows; a later call with the same settings skips existing parts.
+At the end the parts are joined into the output.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from paddlenlp.utils.products import sha256
 SETTINGS_FILE = "settings.json"
 LOCK_FILE = "lock"
 PART = re.compile(r"\d{8}-[0-9a-f]{16}")
-# Chunks to chunks with their answers, in the same order.
+# Maps chunks to chunks with their answers, in the same order.
 Answer = Callable[[Iterator[Chunk]], Iterable[tuple[Chunk, Sequence[Prediction]]]]
 
 
 @dataclass(frozen=True)
 class ScorerSettings:
-    """What an engine is opened with, here or on another machine."""
+    """The settings of an engine, on this or another machine."""
 
     model_dir: str
     options: EngineOptions = field(default_factory=EngineOptions)
@@ -49,7 +49,7 @@ class ScorerSettings:
 
 
 class Scorer:
-    """Rows to answers with one engine: the function that every worker runs."""
+    """Answers rows with one engine; every worker runs it."""
 
     def __init__(self, settings: ScorerSettings):
         self._engine, self._processor = open_exported(
@@ -65,14 +65,14 @@ class Scorer:
         return [prediction for _, prediction in answered]
 
     def answer(self, chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, list[Prediction]]]:
-        """Answer chunks one after the other; an `Answer`."""
+        """Answer chunks one by one; this is an `Answer`."""
         for chunk in chunks:
             yield chunk, self(chunk.rows)
 
 
 @dataclass
 class Progress:
-    """Rows of all parts, and how many of them an earlier call had answered; seconds of this one."""
+    """Rows of all parts, rows answered by earlier calls, and seconds of this call."""
 
     rows: int = 0
     earlier: int = 0
@@ -80,12 +80,12 @@ class Progress:
 
     @property
     def rows_per_second(self) -> float:
-        """Of the rows that this call answered."""
+        """Speed for the rows that this call answered."""
         return (self.rows - self.earlier) / self.seconds if self.seconds else 0.0
 
 
 def model_files(model_dir: str, options: EngineOptions) -> dict[str, str]:
-    """The SHA-256 of every file that decides the answers."""
+    """The SHA-256 of every file that affects the answers."""
     paths = [Path(options.onnx_file)] if options.onnx_file else []
     folder = Path(model_dir)
     paths += sorted(folder.iterdir()) if folder.is_dir() else []
@@ -94,14 +94,15 @@ def model_files(model_dir: str, options: EngineOptions) -> dict[str, str]:
 
 @contextmanager
 def parts_of(output: str, settings: dict[str, Any]) -> Iterator[Path]:
-    """Yield the locked folder of the parts of ``output``, made where missing.
+    """Yield the folder of the parts of ``output``, locked; make it if it is missing.
 
     Args:
-        output: the file that will be made of the parts.
-        settings: all that decides the content of a part, as JSON; the same in every call.
+        output: the file into which the parts will be joined.
+        settings: JSON values that determine the content of a part; the same in every call.
 
     Raises:
-        UserError: another process uses it, it belongs to other settings or is something else.
+        UserError: another process uses it, it belongs to other settings, or it is not a folder of
+            parts.
     """
     folder = Path(f"{output}.parts")
     known = folder / SETTINGS_FILE
@@ -140,8 +141,8 @@ def _compare(known: Path, settings: dict[str, Any]) -> None:
     if changed:
         raise UserError(
             "resume",
-            f"{known.parent} was begun with another {', '.join(changed)}: give the same, or remove "
-            "that folder to begin again",
+            f"{known.parent} was started with a different {', '.join(changed)}: use the same, or "
+            "remove that folder to start again",
         )
 
 
@@ -156,7 +157,7 @@ def score(file: ScoreFile, answer: Answer, folder: Path, output: str, chunk_rows
         chunk_rows: rows in a part.
 
     Raises:
-        UserError: a row cannot be read or answered; the parts before it stay.
+        UserError: a row cannot be read or answered; the parts before it are kept.
     """
     progress, parts, start = Progress(), [], time.perf_counter()
     with tqdm(total=file.total_rows, unit="row", disable=None, dynamic_ncols=True) as bar:
@@ -176,12 +177,12 @@ def score(file: ScoreFile, answer: Answer, folder: Path, output: str, chunk_rows
 def _without_part(
     file: ScoreFile, folder: Path, size: int, parts: list[Path], progress: Progress, bar: tqdm
 ) -> Iterator[Chunk]:
-    """Yield the chunks that have no part; all are counted and listed."""
+    """Yield the chunks that have no part; count and list all chunks."""
     seen_rows = seen_bytes = 0
     for chunk in file.chunks(size):
         parts.append(folder / chunk.name)
         seen_rows, seen_bytes = seen_rows + len(chunk.rows), seen_bytes + chunk.bytes
-        if file.total_rows is None:  # what the bytes so far let expect
+        if file.total_rows is None:  # estimated from the bytes so far
             bar.total = max(seen_rows, round(seen_rows * file.total_bytes / seen_bytes))
         if not parts[-1].exists():
             yield chunk
@@ -196,7 +197,7 @@ def _without_part(
 
 
 def _remove(folder: Path) -> None:
-    """Remove the parts of a finished job, and their folder unless it holds something else."""
+    """Remove the parts of a finished job, and their folder unless it contains other files."""
     for path in folder.iterdir():
         if PART.fullmatch(path.name) or path.name in (SETTINGS_FILE, LOCK_FILE):
             path.unlink()
@@ -205,20 +206,20 @@ def _remove(folder: Path) -> None:
 
 
 def check_output(output: str, inputs: Sequence[str], overwrite: bool) -> None:
-    """Check where the output goes, before any work.
+    """Check the output path before any work.
 
     Raises:
-        UserError: it is an input or of another form, or exists and may not be replaced.
+        UserError: it is an input, has a different format, or exists and may not be replaced.
     """
     suffixes = {Path(path).suffix.lower() for path in (output, inputs[0])}
     if len(suffixes) != 1:
         raise UserError(
             "command-line",
-            f"the output has the form of the input: its name must end in {Path(inputs[0]).suffix}",
+            f"the output has the input's format: its name must end in {Path(inputs[0]).suffix}",
         )
     if any(os.path.realpath(output) == os.path.realpath(path) for path in inputs):
         raise UserError("occupied", f"{output} is the input: give another output file")
-    # A folder of parts: the call that began it was allowed to write here.
+    # If there is a folder of parts, the call that started it was allowed to write here.
     if os.path.exists(output) and not overwrite and not os.path.isdir(f"{output}.parts"):
         raise UserError("occupied", f"{output} exists: give another file, or --overwrite")
     ensure_writable_dir(Path(os.path.realpath(output)).parent)

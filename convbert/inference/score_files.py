@@ -1,9 +1,9 @@
-"""Tables that are scored piece by piece: the same form in and out, other columns untouched.
+"""Tables that are scored in chunks: the output has the input's format and all its columns.
 
 A file is read in chunks of rows. The rows of each chunk, with the answers as new last columns, are
-written to a file of their own, a part; `join` makes the output of all parts. The rows of CSV, TSV
-and JSON lines are not written anew but extended, so that their other cells stay as they are;
-blank lines are left out and lines end with LF.
+written to a separate file, a part; `join` makes the output from all parts. Rows of CSV, TSV and
+JSON lines are extended, not rewritten, so their other cells stay unchanged; blank lines are left
+out and lines end with LF.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class Chunk:
     """Rows that are read, answered and written together.
 
     Attributes:
-        name: of its part: its number and a hash of its rows, so that a part whose rows have changed
-            is not taken for theirs.
+        name: name of its part: its number and a hash of its rows, so that a part is not reused
+            after its rows have changed.
         rows: the texts.
-        content: all cells, as the file's class keeps them.
-        bytes: their size in the file, about.
+        content: all cells, in the representation of the file's class.
+        bytes: their approximate size in the file.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Chunk:
 
 
 class ScoreFile(Protocol):
-    """A file to score. ``total_rows`` and ``total_bytes``: its size; rows None: not known."""
+    """A file to score, with its size; ``total_rows`` is None if it is not known."""
 
     total_rows: int | None
     total_bytes: int
@@ -65,19 +65,20 @@ class ScoreFile(Protocol):
         """Write the part of a chunk."""
 
     def join(self, parts: Sequence[Path], path: str) -> None:
-        """Make the output of its parts; it appears whole or not at all."""
+        """Make the output from its parts, atomically."""
 
 
 def open_score_file(path: str, columns: Sequence[str], prefix: str) -> ScoreFile:
-    """Open a table by its name: .csv, .tsv, .jsonl or .parquet.
+    """Open a .csv, .tsv, .jsonl or .parquet file; the suffix gives the format.
 
     Args:
         path: the file.
-        columns: of the text, or of the pair of texts.
-        prefix: the new columns are this and label_id, label and prob.
+        columns: the column of the text, or the two of a pair.
+        prefix: first part of the names of the new columns, before label_id, label and prob.
 
     Raises:
-        UserError: another name, unreadable or damaged, a column is missing, or a new one exists.
+        UserError: an unknown suffix, unreadable or damaged, a column is missing, or a new one
+            exists.
     """
     opened = ParquetScoreFile if table_format(path) == ".parquet" else TextScoreFile
     return opened(path, columns, tuple(prefix + name for name in ANSWERS))

@@ -2,7 +2,7 @@
 
 ``options``           how to run it, and which engine supports what
 ``paddle_inference``  Paddle Inference, the reference
-``openvino``          OpenVINO, the fastest on a CPU; ``compiled_cache`` is where it starts from
+``openvino``          OpenVINO, the fastest on a CPU; ``compiled_cache`` keeps its compiled models
 ``onnx_runtime``      ONNX Runtime, on a model that paddle2onnx converted
 """
 
@@ -22,7 +22,7 @@ __all__ = ["ENGINES", "INPUTS", "PRECISIONS", "Engine", "EngineOptions", "instal
 class Engine(Protocol):
     """An opened program. Not thread-safe: use one per thread.
 
-    ``device`` and ``use_mkldnn`` say what is really used.
+    ``device`` and ``use_mkldnn`` say what is actually used.
     """
 
     options: EngineOptions
@@ -38,12 +38,12 @@ def open_engine(
     options: EngineOptions | None = None,
     digests: Mapping[str, str] | None = None,
 ) -> Engine:
-    """Open the program of an exported directory with the engine that ``options`` name.
+    """Open the program of an exported directory with the engine given in ``options``.
 
     Args:
         model_dir: the directory.
         options: engine, device, threads, precision; None: Paddle Inference on the CPU.
-        digests: SHA-256 by file name, where they are known: files are not read for them again.
+        digests: known SHA-256 values by file name, so that the files are not read again for them.
 
     Raises:
         UserError: the package is not installed, files are missing or damaged, or the engine or the

@@ -1,9 +1,9 @@
-"""Compiled models on disk, so that a second start neither reads nor compiles the program again.
+"""Compiled models on disk, so that later starts do not compile the program again.
 
-An entry is named after the content of the model's files and after everything else that its
-compilation depends on, so it is never out of date. It is written whole or not at all, and removing
-it does not disturb a process that has it mapped: any number of processes may share the folder.
-Where nothing can be written the cache is only read, or not used at all.
+The name of an entry is a hash of the model's files and of everything else that the compilation
+depends on, so it is never out of date. Entries are written atomically, and removing one does not
+affect a process that has it mapped, so any number of processes may share the folder. If the folder
+is not writable, the cache is only read.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from pathlib import Path
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_write
 
-# The least recently used entries beyond this are removed. A compiled convbert-base has 440 MB.
+# Above this size the least recently used entries are removed. A compiled convbert-base has 440 MB.
 MAX_BYTES = 2 << 30
 _SUFFIX = ".blob"
 
 
 def cache_folder() -> Path:
-    """The folder of all entries: below ``$XDG_CACHE_HOME``, which is ``~/.cache`` by default."""
+    """The folder of all entries, below ``$XDG_CACHE_HOME`` (default: ``~/.cache``)."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return Path(base) / "convbert-prod" / "openvino"
 
 
 def entry_of(digests: Iterable[str], *facts: str) -> Path:
-    """Return the path of an entry, which need not exist.
+    """Return the path of an entry, which may not exist yet.
 
     Args:
         digests: SHA-256 of the model's files.
-        facts: version, processor, precision: what else the compilation depends on.
+        facts: other facts that the compilation depends on: version, processor, precision.
     """
     name = hashlib.sha256(repr((*facts, *digests)).encode()).hexdigest()
     return cache_folder() / (name + _SUFFIX)
@@ -46,7 +46,7 @@ def touch(entry: Path) -> None:
 
 
 def store(entry: Path, content: bytes | memoryview) -> bool:
-    """Write an entry and remove the oldest ones; False where nothing can be written."""
+    """Write an entry and remove the oldest ones; return False if it cannot be written."""
     try:
         with atomic_write(entry, "wb") as file:
             file.write(content)

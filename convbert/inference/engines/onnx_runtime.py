@@ -1,4 +1,4 @@
-"""ONNX Runtime over an exported model that paddle2onnx converted."""
+"""ONNX Runtime, for an exported model that paddle2onnx has converted."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ class OnnxSession:
     """Runs an ONNX file on the CPU.
 
     Args:
-        options: threads, and the file that `convert` or the command paddle2onnx wrote.
+        options: threads, and the file written by `convert` or by the command paddle2onnx.
 
     Raises:
-        UserError: ONNX Runtime is not installed, or the file is missing, damaged or another model.
+        UserError: ONNX Runtime is not installed, or the file is missing, damaged, or not this
+            model.
     """
 
     device = "cpu"
@@ -50,7 +51,7 @@ class OnnxSession:
             self._session = onnxruntime.InferenceSession(
                 path, settings, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # a class of its own C++ module
+        except Exception as error:  # classes defined in its C++ module
             reason = str(error).strip().splitlines()[0]
             raise UserError("engine", f"ONNX Runtime cannot open {path}: {reason}") from None
         names = sorted(node.name for node in self._session.get_inputs())
@@ -67,7 +68,7 @@ class OnnxSession:
 
 
 def convert(model_dir: str, onnx_file: str) -> None:
-    """Convert an exported program of Paddle 2.6 with paddle2onnx; batch and length stay free.
+    """Convert an exported program of Paddle 2.6 with paddle2onnx; batch and length stay dynamic.
 
     Raises:
         UserError: paddle2onnx is not installed, or it failed.
@@ -78,7 +79,7 @@ def convert(model_dir: str, onnx_file: str) -> None:
     command = [sys.executable, "-c", code, *words, "--opset_version", str(OPSET_VERSION)]
     merged = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     done = subprocess.run(command, text=True, errors="replace", **merged)
-    # After some errors it writes an empty file and exits with 0.
+    # After some errors paddle2onnx writes an empty file and exits with status 0.
     if done.returncode or not os.path.getsize(onnx_file):
         reason = (done.stdout.splitlines() or [""])[-1]
         raise UserError("engine", f"paddle2onnx cannot convert '{model_dir}': {reason}")

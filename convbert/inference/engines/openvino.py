@@ -1,4 +1,4 @@
-"""OpenVINO over an exported model: the fastest of the engines on a CPU. It never imports Paddle."""
+"""OpenVINO, for an exported model: the fastest engine on a CPU. It never imports Paddle."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from convbert.inference.engines.options import INPUTS, EngineOptions
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.products import sha256
 
-# What it reads, with the weights beside it: a quantized model, or a program of Paddle 2.x.
+# Model and weight files that it reads: a quantized model, or a program of Paddle 2.x.
 MODEL_FILES = (("inference.xml", "inference.bin"), ("inference.pdmodel", "inference.pdiparams"))
 PADDLE3_FILE = "inference.json"
 _CONVERTER = "openvino.tools.ovc"
-_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # int8: of what is not quantized
+_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # int8: of other operators
 
 
 class OpenvinoEngine:
-    """Runs an exported directory on the CPU. Threads may share it: each has a request of its own.
+    """Runs an exported directory on the CPU. Thread-safe: each thread has its own request.
 
     Args:
-        model_dir: what ``tools/export_model.py`` or ``tools/quantize_model.py`` wrote.
+        model_dir: directory written by ``tools/export_model.py`` or ``tools/quantize_model.py``.
         options: threads and precision.
-        digests: SHA-256 of its files by name, where they are known.
+        digests: known SHA-256 values of its files, by name.
 
     Raises:
         UserError: OpenVINO is not installed, files are missing or damaged, or the model or the
@@ -66,7 +66,8 @@ class OpenvinoEngine:
         if request is None:
             request = self._requests.request = self._compiled.create_infer_request()
         arrays = (np.ascontiguousarray(array, np.int64) for array in (input_ids, token_type_ids))
-        # By name: their order is another one. Copied: the request owns its result.
+        # Inputs by name, because their order may differ. Copied, because the request owns its
+        # result.
         logits = np.array(request.infer(dict(zip(INPUTS, arrays)))[0])
         tokens = input_ids.size
         if not self._smallest <= tokens <= self._largest:
@@ -76,10 +77,10 @@ class OpenvinoEngine:
         return logits
 
     def _release_pages(self) -> None:
-        """Give back the pages of the mapped weights, which are only read to pack them for a kernel.
+        """Release the pages of the mapped weights, which are read only to pack them for a kernel.
 
-        The kernels for large and for small batches pack their weights at the first of them. What is
-        read again, as the embeddings are, comes back from the file.
+        The kernels for large and for small batches pack their weights at the first such batch.
+        Pages that are needed again, such as those of the embeddings, are read from the file.
         """
         if self._mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
             self._mapping.madvise(mmap.MADV_DONTNEED)
@@ -97,14 +98,16 @@ class OpenvinoEngine:
         return {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": self.options.cpu_threads or default_threads(),
-            # Without it the answers depend on the processor: one with bf16 would use it.
+            # Without it a processor with bf16 would use bf16, and the answers would depend on the
+            # processor.
             "INFERENCE_PRECISION_HINT": _HINTS[self.options.precision],
-            # Every process pins its threads from core 0 on, so that several share one core.
+            # With pinning, every process uses the cores from 0 on, so several processes share one
+            # core.
             "ENABLE_CPU_PINNING": False,
         }
 
     def _open(self, digests: list[str]):
-        """Open the compiled model from the cache; compile it and fill the cache where needed."""
+        """Open the compiled model from the cache; if it is not there, compile and store it."""
         processor = self._core.get_property("CPU", "FULL_DEVICE_NAME")
         version = self._openvino.get_version()
         entry = compiled_cache.entry_of(digests, version, processor, self.options.precision)
@@ -113,14 +116,14 @@ class OpenvinoEngine:
             return compiled
         compiled = self._compile()
         if compiled_cache.store(entry, compiled.export_model().getbuffer()):
-            # Opened from there, most weights are mapped pages that all processes share.
+            # Opened from the cache, most weights are mapped pages that all processes share.
             return self._from_cache(entry) or compiled
         return compiled
 
     def _from_cache(self, entry: Path):
         try:
             with open(entry, "rb") as file:
-                # A tensor must be writable; nothing writes to it.
+                # OpenVINO requires a writable buffer but does not write to it.
                 mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
             content = np.frombuffer(mapping, np.uint8)
             blob = self._openvino.Tensor(content, shared_memory=True)
@@ -151,10 +154,10 @@ class OpenvinoEngine:
 
 
 def require_openvino():
-    """Import OpenVINO, without its converter where it is not loaded yet.
+    """Import OpenVINO without its converter, unless that is loaded already.
 
-    The converter brings a package that reports usage, and takes half the time of the import. When
-    it cannot be imported, OpenVINO goes on without it.
+    The converter imports a package that reports usage, and takes half of the import time. OpenVINO
+    works without it.
 
     Raises:
         UserError: it is not installed.
@@ -178,7 +181,7 @@ def find_model(model_dir: str) -> tuple[str, str]:
     """Return the model file and the weight file that OpenVINO can read.
 
     Raises:
-        UserError: the directory or a file is missing, or the program is one of Paddle 3.
+        UserError: the directory or a file is missing, or Paddle 3 wrote the program.
     """
     if not os.path.isdir(model_dir):
         raise UserError(
@@ -198,7 +201,7 @@ def find_model(model_dir: str) -> tuple[str, str]:
     if os.path.isfile(os.path.join(model_dir, PADDLE3_FILE)):
         raise UserError(
             "engine",
-            f"'{model_dir}' holds a program of Paddle 3 ({PADDLE3_FILE}), which OpenVINO does not "
+            f"'{model_dir}' contains a program of Paddle 3 ({PADDLE3_FILE}), which OpenVINO cannot "
             "read: export it with Paddle 2.6, or use engine paddle",
         )
     raise UserError(
@@ -210,11 +213,11 @@ def read_model(core, path: str):
     """Read a program or an IR.
 
     Raises:
-        UserError: it is damaged, or has operators that OpenVINO does not know.
+        UserError: it is damaged, or has operators that OpenVINO does not support.
     """
     try:
         return core.read_model(path)
-    except Exception as error:  # classes of its own C++ module
+    except Exception as error:  # classes defined in its C++ module
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise UserError(
             "engine", f"OpenVINO cannot open {path} ({lines[-1]}): export it again"

@@ -22,11 +22,11 @@ class EngineOptions:
     """How the program is run.
 
     ``precision`` is "fp32", "bf16" (a CPU that has it), "fp16" (GPU) or "int8" (a quantized model).
-    ``cpu_threads`` None takes every core this process may use. ``use_mkldnn`` (oneDNN) and
-    ``mkldnn_cache_capacity`` are for Paddle Inference: the latter is how many input shapes oneDNN
-    keeps ready, 0 for all; None for 1 in fp32, where a shape is ready again at once, and 8 in bf16
-    and int8, where each makes a copy of the weights in its layout. ``onnx_file`` is the converted
-    model, for ONNX Runtime.
+    ``cpu_threads`` None uses every core that this process may use. ``use_mkldnn`` (oneDNN) and
+    ``mkldnn_cache_capacity`` are for Paddle Inference. The latter is the number of input shapes for
+    which oneDNN caches its kernels; 0: all; None: 1 in fp32, where preparing a shape is fast, and 8
+    in bf16 and int8, where each shape copies the weights. ``onnx_file`` is the converted model, for
+    ONNX Runtime.
     """
 
     use_gpu: bool = False
@@ -41,13 +41,13 @@ class EngineOptions:
     def __post_init__(self):
         if self.engine not in ENGINES:
             raise UserError(
-                "engine", f"engine '{self.engine}' is unknown: one of {', '.join(ENGINES)}"
+                "engine", f"engine '{self.engine}' is unknown: use one of {', '.join(ENGINES)}"
             )
         allowed = PRECISIONS_OF[self.engine]
         if self.precision not in allowed:
             raise UserError(
                 "precision",
-                f"engine {self.engine} does not run precision '{self.precision}': one of "
+                f"engine {self.engine} does not support precision '{self.precision}': use one of "
                 f"{', '.join(allowed)}",
             )
         if self.engine != "paddle":
@@ -58,17 +58,17 @@ class EngineOptions:
             return
         if self.copies_weights and (self.use_gpu or not self.use_mkldnn):
             raise UserError(
-                "precision", f"precision {self.precision} runs on the CPU with --use_mkldnn True"
+                "precision", f"precision {self.precision} needs the CPU and --use_mkldnn True"
             )
         if self.precision == "fp16" and not self.use_gpu:
             raise UserError("precision", "precision fp16 needs --use_gpu True; on a CPU use fp32")
 
     @property
     def copies_weights(self) -> bool:
-        """Whether each new input shape makes a copy of the weights, which takes its time."""
+        """Whether each new input shape makes a copy of the weights, which takes time."""
         return self.engine == "paddle" and self.precision in ("bf16", "int8")
 
     @property
     def device(self) -> str:
-        """The device as printed: ``cpu`` or ``gpu:0``. No engine falls back to another one."""
+        """The device as printed: ``cpu`` or ``gpu:0``. There is no fallback to another device."""
         return f"gpu:{self.gpu_id}" if self.use_gpu else "cpu"

@@ -1,4 +1,4 @@
-"""A Paddle Inference session over an exported ConvBERT: open a directory, run ids, get logits."""
+"""Paddle Inference, for an exported model."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from paddlenlp.utils.log import get_logger
 
 # Memory Paddle Inference reserves at start on a GPU, in MB; it grows on demand.
 GPU_POOL_MB = 1000
-# Operators that run as int8: matrix products with a weight. With Paddle's default, all operators,
-# the others lose accuracy and, without VNNI, time.
+# Operators that run as int8: matrix products with a weight. Paddle's default is all operators,
+# which costs accuracy and, without VNNI, time.
 INT8_OPERATORS = {"fc"}
-# The passes that make `fc` operators of Paddle 2.x and of 3.x programs. Under oneDNN these copy all
-# weights at the first run of each input shape. Without them the products use the weights as they
-# are (in 2.6.2 through MKL).
+# The passes that create `fc` operators in programs of Paddle 2.x and of 3.x. Under oneDNN these
+# operators copy all weights at the first run of each input shape. Without them, matrix products use
+# the original weights (in 2.6.2 through MKL).
 FC_PASSES = ("fc_fuse_pass", "matmul_add_act_fuse_pass")
 
 
@@ -62,7 +62,7 @@ class Predictor:
     """Runs an exported program. Not thread-safe: use one per thread or a lock (Paddle#56524).
 
     Args:
-        model_dir: what ``tools/export_model.py`` wrote.
+        model_dir: directory written by ``tools/export_model.py``.
         options: device, oneDNN, threads, precision.
 
     Raises:
@@ -84,7 +84,7 @@ class Predictor:
     def run(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> np.ndarray:
         """Run one batch: two [B, L] int64 arrays in, logits [B, C] float32 out."""
         if input_ids.size > self._largest:
-            # Buffers that grow in place stop being shared between operators: start afresh.
+            # Buffers that grow are no longer shared between operators, so allocate them again.
             self._predictor.clear_intermediate_tensor()
             self._largest = input_ids.size
         for handle, array in zip(self._inputs, (input_ids, token_type_ids)):
@@ -183,7 +183,7 @@ def _require_gpu() -> None:
             "run on the CPU",
         )
     if paddle.device.cuda.device_count() == 0:
-        raise UserError("device", "a GPU was requested, but none is visible: run on the CPU")
+        raise UserError("device", "a GPU was requested, but no GPU is visible: run on the CPU")
 
 
 def _gpu_precision(precision: str):
