@@ -1,21 +1,21 @@
-"""The service: a sentence over HTTP or gRPC, a label back.
+"""The service: it answers sentences with labels, over HTTP or gRPC.
 
     client -HTTP-> http -gRPC on loopback-> pipeline <-gRPC- client
-                   process starts, watches and stops the pipeline
+                   process starts, supervises and stops the pipeline
 
-``http``          the HTTP front end: reads a body, forwards it, answers, reports health and metrics
+``http``          the HTTP front end: forwards requests, reports health and metrics
 ``pipeline``      the Paddle Serving pipeline: checks a request, batches texts, runs the model
 ``process``       one service on one machine: supervisor, start and stop, run folder
 ``config``        config.yml;  ``health``: the state that ``process`` writes and ``http`` reads
-``protocol``      what a request and an answer are;  ``rpc``: the same as gRPC messages
+``protocol``      the format of requests and answers;  ``rpc``: the same as gRPC messages
 ``served_model``  an exported model in the folders that Paddle Serving reads
-``clients``       what the HTTP and the gRPC client share
+``clients``       shared by the HTTP and the gRPC client
 
-A request is checked where it arrives and where it is computed. `http.body` accepts JSON of the
-right form; the servicer in `pipeline.steps`, which every request passes, checks the texts against
-the limits; the tokenizer and the `Runner` refuse what the model cannot compute.
+A request is checked in three places. `http.body` checks the form of its JSON; the servicer in
+`pipeline.steps`, which every request passes, checks the texts against the limits; the tokenizer and
+the `Runner` reject texts that the model cannot process.
 
-``process`` imports ``http``; both, and ``pipeline``, import the modules beside them.
+``process`` imports ``http``; these two and ``pipeline`` import the other modules listed here.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from paddlenlp.utils.errors import UserError
 
 @contextlib.contextmanager
 def serving_packages() -> Iterator[None]:
-    """Put this around imports of what ``shell/serving.sh setup`` installs.
+    """Wrap imports of packages that ``shell/serving.sh setup`` installs in this.
 
     Raises:
         UserError: one of the packages is missing.
@@ -37,7 +37,7 @@ def serving_packages() -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package in ("convbert", "paddlenlp"):  # a mistake of ours
+        if package in ("convbert", "paddlenlp"):  # a bug of ours
             raise
         setup = "run shell/serving.sh setup (CPython 3.10 to 3.12)"
         raise UserError(

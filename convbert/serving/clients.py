@@ -1,4 +1,4 @@
-"""What the HTTP and the gRPC client share: flags, texts, and checking answers."""
+"""Shared by the HTTP and the gRPC client: flags, texts, and checking of answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXIT_FAILED = 1
 
 
 class CallError(Exception):
-    """No label came back; the message says why."""
+    """A text got no label; the message says why."""
 
 
 def client_parser(description: str) -> argparse.ArgumentParser:
@@ -52,7 +52,7 @@ def read_texts(args: argparse.Namespace) -> Iterator[Row]:
 def send_all(args: argparse.Namespace, send: Callable[[str, int], object]) -> int:
     """Send each text, print each answer, and return the exit status: 1 at the first error.
 
-    ``--output_file`` appears whole, and only when every text was answered.
+    ``--output_file`` is written only if every text was answered.
 
     Args:
         args: the parsed flags.
@@ -75,13 +75,13 @@ def send_all(args: argparse.Namespace, send: Callable[[str, int], object]) -> in
 
 
 def answer_of(body: object) -> dict[str, object]:
-    """Return ``label_id``, ``prob`` and, where the model has names, ``label`` of an answer.
+    """Return ``label_id``, ``prob`` and, if the labels have names, ``label`` of an answer.
 
     Raises:
-        CallError: the answer is an error, has no label, or is not of Paddle Serving's form.
+        CallError: the answer is an error, has no label, or is not in Paddle Serving's format.
     """
     if not isinstance(body, dict) or "err_no" not in body:
-        raise CallError("the answer is not one of this service: check the address")
+        raise CallError("the answer does not come from this service: check the address")
     if body["err_no"] != 0:
         raise CallError(f"err_no {body['err_no']}: {body.get('err_msg', '')}")
     try:

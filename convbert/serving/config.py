@@ -1,6 +1,6 @@
-"""Reading config.yml: every key is known, typed and within its bounds, or the start fails.
+"""Reading config.yml: an unknown key, a wrong type or a value out of range is an error.
 
-The schema is a table of our own: pydantic needs as many lines for it, and five packages.
+The schema is a plain table: pydantic would need as many lines, and five packages.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.parsing import MAX_YAML_CHARS, parse_yaml
 
 LOOPBACK = "127.0.0.1"
-# What OpenVINO reads: a model that was quantized for it, or a program of Paddle 2.x.
+# The models that OpenVINO reads: one that was quantized for it, or a program of Paddle 2.x.
 (QUANTIZED, _), (PROGRAM, _) = MODEL_FILES
 
 
 class Between(NamedTuple):
-    """A number, whole or not, from ``low`` to ``high``."""
+    """An integer or float from ``low`` to ``high``."""
 
     low: float
     high: float
 
 
 class Matching(NamedTuple):
-    """A text of the form of ``pattern``."""
+    """A string that matches ``pattern``."""
 
     pattern: str
     wanted: str
 
 
-# What each key may hold: a range is an integer in it, a tuple one of its values, a dict another
-# section. The reasons for single values are comments in config.yml.
+# The allowed values of each key: a range means an integer in it, a tuple one of its values, a dict
+# another section. The reasons for the defaults are comments in config.yml.
 _PORT = range(1024, 65536)
 _FLAG = (True, False)
 _SCHEMA = {
@@ -89,7 +89,7 @@ _SCHEMA = {
 
 # Keys of earlier releases that had no effect, or only one value that works.
 _REMOVED = ("build_dag_each_worker", "retry", "channel_size", "tracer", "client_type")
-# Of keys that may be missing, because configurations of earlier releases do not have them.
+# Defaults of keys that may be missing, because earlier releases did not have them.
 _DEFAULTS = {"engine": "paddle"}
 
 
@@ -104,7 +104,7 @@ class Address(NamedTuple):
 
     @property
     def local(self) -> Address:
-        """Where this machine reaches it."""
+        """The address to use on this machine."""
         return Address(LOOPBACK, self.port) if self.host in ("0.0.0.0", "::") else self
 
     @property
@@ -131,7 +131,7 @@ class Settings:
 
     @property
     def service(self) -> dict[str, Any]:
-        """The section of this service's own settings."""
+        """The section with this service's own settings."""
         return self.config["service"]
 
     @property
@@ -146,7 +146,7 @@ class Settings:
 
     @property
     def gpus(self) -> list[int]:
-        """The numbers of the GPUs to run on; none for the CPU."""
+        """The numbers of the GPUs to run on; empty for the CPU."""
         named = [int(number) for number in re.findall(r"\d+", self.local["devices"])]
         return named or ([0] if self.local["device_type"] == 1 else [])
 
@@ -154,30 +154,31 @@ class Settings:
         return os.path.isfile(os.path.join(self.model_dir, model_file))
 
     def _precision(self) -> str:
-        """The configured precision; "auto" is int8 for what OpenVINO reads as int8, else fp32."""
+        """The configured precision; "auto": int8 if OpenVINO's model is quantized, else fp32."""
         if self.local["precision"] != "auto":
             return self.local["precision"]
         return "int8" if self._has(QUANTIZED) else "fp32"
 
     def _engine(self) -> str:
-        """The configured engine; "auto" is OpenVINO where it can run this model, else Paddle."""
+        """The configured engine; "auto" is OpenVINO if it can run this model, else Paddle."""
         if self.local["engine"] != "auto":
             return self.local["engine"]
         on_cpu = self.local["use_mkldnn"] and not self.gpus and installed("openvino")
         plain = on_cpu and self._precision() == "fp32" and self._has(PROGRAM)
-        return "openvino" if plain or self._has(QUANTIZED) else "paddle"  # which cannot read that
+        return "openvino" if plain or self._has(QUANTIZED) else "paddle"  # Paddle cannot read it
 
     def resolved(self) -> list[str]:
-        """What "auto" stands for, as overrides for the process that runs the model.
+        """Return the values chosen for "auto", as overrides for the process that runs the model.
 
-        So a restarted pipeline runs what the front end reports, even if files changed meanwhile.
+        So a restarted pipeline uses the values that the front end reports, even if files have
+        changed.
         """
         options = self.engine_options()
         section = f"op.{SERVICE_NAME}.local_service_conf"
         return [f"{section}.{name}={getattr(options, name)}" for name in ("engine", "precision")]
 
     def engine_options(self, worker: int = 0) -> EngineOptions:
-        """How worker number ``worker`` runs the program; GPUs are assigned in turn."""
+        """Return the engine options of worker number ``worker``; GPUs are assigned in turn."""
         local, gpus = self.local, self.gpus
         return EngineOptions(
             engine=self._engine(),
@@ -206,7 +207,7 @@ def load_settings(
         host, rpc_host: addresses to listen on; "" is every IPv4 address.
 
     Raises:
-        UserError: unreadable file, a key that is unknown or missing, or a value out of bounds.
+        UserError: the file is unreadable, a key is unknown or missing, or a value is out of range.
     """
     config = _read_yaml(path)
     for override in overrides:
@@ -219,7 +220,7 @@ def load_settings(
     http = Address(host or "0.0.0.0", config["http_port"])
     rpc = Address(rpc_host or "0.0.0.0", config["rpc_port"])
     settings = Settings(config, os.path.abspath(served), http, rpc)
-    settings.engine_options()  # refuses a precision that the device cannot run
+    settings.engine_options()  # rejects a precision that the device does not support
     return settings
 
 
@@ -235,7 +236,7 @@ def _read_yaml(path: str) -> dict[str, Any]:
         raise UserError("settings", f"{path} is not plain YAML: {error}") from None
     if not isinstance(config, dict):
         raise UserError(
-            "settings", f"{path} holds no settings: start from deploy/serving_python/config.yml"
+            "settings", f"{path} has no settings: start from deploy/serving_python/config.yml"
         )
     return config
 
@@ -245,7 +246,7 @@ def _apply(config: dict[str, Any], override: str) -> None:
     *parents, last = dotted.strip().split(".")
     try:
         section = reduce(getitem, parents, config)
-        # As YAML, "0,1" and 0 would be numbers, and nothing would be null.
+        # In YAML "0,1" and 0 would be numbers, and an empty value would be null.
         text = last == "devices" or not value.strip()
         section[last] = value.strip() if text else parse_yaml(value)
     except (KeyError, TypeError, ValueError):
@@ -259,15 +260,15 @@ def _apply(config: dict[str, Any], override: str) -> None:
 
 
 def _problem(section: Any, schema: dict[str, Any], prefix: str = "") -> str:
-    """Return the first thing that is wrong with a section, or nothing."""
+    """Return the first error in a section, or ""."""
     if not isinstance(section, dict):
         return f"'{prefix.rstrip('.')}' must be a section of settings"
     for key in section:
         if key in _REMOVED:
-            return f"'{prefix}{key}' is not a setting any more: remove it"
+            return f"'{prefix}{key}' is no longer a setting: remove it"
         if key not in schema:
             near = difflib.get_close_matches(str(key), schema, n=1, cutoff=0.5)
-            hint = f" (did you mean '{near[0]}'?)" if near else f": one of {', '.join(schema)}"
+            hint = f" (did you mean '{near[0]}'?)" if near else f": use one of {', '.join(schema)}"
             return f"unknown key '{prefix}{key}'{hint}"
     for key, rule in schema.items():
         if key not in section and key not in _DEFAULTS:
@@ -280,7 +281,7 @@ def _problem(section: Any, schema: dict[str, Any], prefix: str = "") -> str:
 
 
 def _wrong_value(value: Any, rule: Any, name: str) -> str:
-    """Return what is wrong with a value, or nothing when it obeys the rule."""
+    """Return the error of a value, or "" if it follows the rule."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     match rule:
         case dict():
@@ -299,7 +300,7 @@ def _wrong_value(value: Any, rule: Any, name: str) -> str:
 
 
 def _contradiction(config: dict[str, Any]) -> str:
-    """Return which two values exclude each other, or nothing."""
+    """Return which two values contradict each other, or ""."""
     local = config["op"][SERVICE_NAME]["local_service_conf"]
     if config["http_port"] == config["rpc_port"]:
         return f"http_port and rpc_port are both {config['http_port']}"

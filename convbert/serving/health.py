@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from convbert.serving.protocol import ErrNo, RequestError
 from paddlenlp.utils.log import get_logger
 
-# Seconds without a label after which the service does not call itself ready, see `Health.shown`.
+# After this many seconds without a label the service is not reported as ready, see `Health.shown`.
 SILENT_S = 4.5
 
 
 class State(enum.Enum):
-    """What the service can do at this moment."""
+    """The state of the service."""
 
     STARTING = "starting"
     READY = "ready"
-    SILENT = "silent"  # only shown: requests are still sent to the pipeline
+    SILENT = "silent"  # only reported: requests are still sent to the pipeline
     RESTARTING = "restarting"
     STOPPING = "stopping"
     FAILED = "failed"
@@ -28,7 +28,7 @@ class State(enum.Enum):
 class Health:
     """The state of the pipeline, the reason for it, and its process id (None: not started).
 
-    ``last_answer`` is when it last labelled a text, of a request or a probe (`time.monotonic`).
+    ``last_answer``: time of the last labelled text, from a request or a probe (`time.monotonic`).
     """
 
     state: State = State.STARTING
@@ -38,7 +38,7 @@ class Health:
     last_answer: float = field(default_factory=time.monotonic)
 
     def answered(self) -> None:
-        """Note that the pipeline has just labelled a text."""
+        """Record that the pipeline has just labelled a text."""
         self.last_answer = time.monotonic()
 
     def shown(self) -> tuple[State, str]:
@@ -55,6 +55,6 @@ class Health:
             self.state, self.reason = state, reason
 
     def require_ready(self) -> None:
-        """Raise `RequestError` when a request could not be answered now."""
+        """Raise `RequestError` if a request cannot be answered now."""
         if self.state is not State.READY:
             raise RequestError(ErrNo.STOPPED, f"the service is {self.state.value}: {self.reason}")

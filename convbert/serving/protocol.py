@@ -1,4 +1,4 @@
-"""What a client may send and what it gets back, over HTTP and over gRPC.
+"""The format of requests and answers, over HTTP and over gRPC.
 
 A request is a pair of parallel lists. Each key is ``text``, or ``text_pair`` for the second
 sentence of a pair, and may be repeated: ``{"key": ["text", "text"], "value": ["one", "two"]}``
@@ -44,7 +44,7 @@ HTTP_STATUS = {
 
 
 class RequestError(Exception):
-    """A request that gets no label: its ``err_no``, a message for the client, an HTTP status."""
+    """An error answer to a request: ``err_no``, a message for the client, an HTTP status."""
 
     def __init__(self, err_no: ErrNo, message: str, status: int | None = None):
         super().__init__(message)
@@ -53,20 +53,20 @@ class RequestError(Exception):
 
 
 def bad_request(message: str, status: int | None = None) -> RequestError:
-    """Return the error of a request that its sender has to correct."""
+    """Return the error of an invalid request, which the client must correct."""
     return RequestError(ErrNo.BAD_REQUEST, message, status)
 
 
 def texts_of(
     keys: Sequence[str], values: Sequence[str], max_texts: int, max_text_chars: int
 ) -> list[str | tuple[str, str]]:
-    """Return the sentences, or (sentence, sentence) pairs, that a request asks about.
+    """Return the sentences, or (sentence, sentence) pairs, of a request.
 
-    Whether a text has words is left to the tokenizer.
+    The tokenizer checks later whether a text has words.
 
     Raises:
         RequestError: the lists differ in length, a key is unknown, there is no text, there are too
-            many, one is too long, or a pair has one sentence only.
+            many, one is too long, or a pair has only one sentence.
     """
     if len(keys) != len(values):
         raise bad_request(f"'key' has {len(keys)} entries but 'value' has {len(values)}")
@@ -91,7 +91,7 @@ def texts_of(
 def answer(
     err_no: int = 0, err_msg: str = "", key: Sequence[str] = (), value: Sequence[str] = ()
 ) -> dict:
-    """Return an answer in Paddle Serving's JSON form."""
+    """Return an answer in Paddle Serving's JSON format."""
     return {
         "err_no": int(err_no),
         "err_msg": err_msg,
@@ -104,8 +104,8 @@ def answer(
 def pack_predictions(predictions: Sequence[Prediction]) -> dict[str, str]:
     """Return the values of an answer, as JSON: ``[0, 1]`` and ``[0.9959195, 0.5]`` (float32).
 
-    A model whose labels have names adds ``label``: ``["negative", "positive"]``. NumPy 2 would
-    print its scalars with their type, so each is turned into text by itself.
+    If the labels have names, there is also ``label``: ``["negative", "positive"]``. Scalars are
+    formatted one by one, because a list of NumPy 2 scalars would show their types.
     """
     shown = ", ".join(str(np.float32(prediction.prob)) for prediction in predictions)
     label_ids = [prediction.label_id for prediction in predictions]

@@ -1,8 +1,8 @@
 """Paddle Serving's gRPC messages, and calls to the pipeline.
 
-The HTTP front end, the readiness probe and the gRPC client use it. The messages are those of
-pipeline_service.proto, whose generated module would import half of Paddle Serving; without their
-tensors, which the service refuses.
+Used by the HTTP front end, the readiness probe and the gRPC client. The messages are those of
+pipeline_service.proto, whose generated module would import half of Paddle Serving. The field for
+tensors is left out, because the service rejects them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from convbert.serving.protocol import SERVICE_NAME, TEXT_KEY, ErrNo, RequestErro
 
 PACKAGE = "baidu.paddle_serving.pipeline_serving"
 INFERENCE_METHOD = f"/{PACKAGE}.PipelineService/inference"
-# More than the fields beside keys and values take in a message.
+# An upper bound for the fields of a message other than keys and values.
 ENVELOPE_BYTES = 1024
 _MESSAGES = build_messages(
     PACKAGE,
@@ -45,7 +45,7 @@ _CHANNEL_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 250),
-    # A connection of its own: not the process-wide pool, nor a proxy from the environment.
+    # A separate connection, without the process-wide pool or a proxy from the environment.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),
     ("grpc.max_send_message_length", -1),
@@ -78,7 +78,7 @@ def unary_call(channel):
 
 
 class PipelineConnection:
-    """An asynchronous connection to the pipeline; it reconnects by itself."""
+    """An asynchronous connection to the pipeline; it reconnects automatically."""
 
     def __init__(self, address: object, max_bytes: int):
         self._channel = grpc.aio.insecure_channel(str(address), options=channel_options(max_bytes))

@@ -1,9 +1,9 @@
-"""Turning an exported directory into what Paddle Serving reads, without paddle.fluid.
+"""Converts an exported directory to Paddle Serving's format, without paddle.fluid.
 
 The two folders and their files are those of ``python -m paddle_serving_client.convert`` 0.9.0:
 the model files plus a GeneralModelConfig as text and as binary. The tokenizer's files and the
 model's configuration are added, so that the service needs nothing else. A model that was quantized
-for OpenVINO, which Paddle Serving does not know, is converted too.
+for OpenVINO is converted too, although Paddle Serving itself could not run it.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def model_config(info: ProgramInfo):
 
 
 def _describe(entry, variable: Variable, type_field: str) -> None:
-    """Fill a FeedVar or FetchVar; free dimensions are left out, a LoD tensor is [-1]."""
+    """Fill a FeedVar or FetchVar; dynamic dimensions are left out, a LoD tensor is [-1]."""
     entry.name = entry.alias_name = variable.name
     entry.is_lod_tensor = variable.lod_level >= 1
     setattr(entry, type_field, _TYPE_NUMBERS.get(variable.dtype, -1))
@@ -86,13 +86,13 @@ def _describe(entry, variable: Variable, type_field: str) -> None:
 
 
 def default_served() -> str:
-    """Return the directory of the bundled classifier as a served model, made by the first call.
+    """Return the directory of the bundled classifier as a served model; the first call makes it.
 
     Raises:
         UserError: as `default_model.default_export`.
     """
     exported, script = default_export(), "tools/export_serving_model.py"
-    client = ["--serving_client", f"{exported}-client"]  # a by-product
+    client = ["--serving_client", f"{exported}-client"]  # not used
     flags = ["--dirname", exported, *client, "--serving_server"]
     return cached_product("served", exported, script, *flags)
 
@@ -104,13 +104,13 @@ def convert(
     model_filename: str | None = None,
     params_filename: str | None = None,
 ):
-    """Write the server's and the client's folder; both appear whole, in place of old ones.
+    """Write the server's and the client's folder atomically, replacing old ones.
 
     Returns:
         The GeneralModelConfig message that was written.
 
     Raises:
-        UserError: a file is missing or not a program, or a target is a folder of something else.
+        UserError: a file is missing or not a program, or a target folder contains other files.
     """
     program, params = _model_files(dirname, model_filename, params_filename)
     verify(dirname)
@@ -118,7 +118,7 @@ def convert(
     tokenizer = [os.path.join(dirname, name) for name in TOKENIZER_FILES]
     _require_files(dirname, tokenizer, "export it again")
     config = model_config(_read_program(program))
-    # Programs that another tool exported have no configuration.
+    # Programs exported by other tools have no configuration.
     configuration = filter(os.path.isfile, [os.path.join(dirname, CONFIG_FILE)])
     files = [program, params, *tokenizer, *configuration]
     folders = [(serving_server, SERVER_KIND), (serving_client, CLIENT_KIND)]
@@ -155,7 +155,7 @@ def _model_files(
 
 
 def _read_program(path: str) -> ProgramInfo:
-    """Return the inputs and outputs of a program; an OpenVINO model has those that we export."""
+    """Return the inputs and outputs of a program; for OpenVINO models they are known."""
     if not path.endswith(".xml"):
         return read_program(path)
     config = ConvBertConfig.from_dict(read_json(os.path.join(os.path.dirname(path), CONFIG_FILE)))

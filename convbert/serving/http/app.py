@@ -21,10 +21,10 @@ from convbert.serving.rpc import PipelineConnection
 from paddlenlp.utils.log import get_logger
 
 PREDICTION_PATH = f"/{SERVICE_NAME}/prediction"
-# The pipeline answers or times out first; this is how much longer the front end waits for it.
+# The front end waits this much longer than the pipeline, so that the pipeline times out first.
 _EXTRA_S = 0.5
-# Sent when the body was not read to its end, since otherwise the server would go on reading it, and
-# when the service stops.
+# Sent if the body was not read to the end, because the server would otherwise continue to read it,
+# and when the service stops.
 _CLOSE = {"Connection": "close"}
 
 
@@ -32,9 +32,9 @@ class HttpFrontEnd:
     """Answers HTTP requests through the pipeline.
 
     Args:
-        settings: limits, time-outs, engine and device.
-        connection: to the pipeline.
-        health: what the supervisor knows.
+        settings: limits, timeouts, engine and device.
+        connection: connection to the pipeline.
+        health: the state that the supervisor updates.
         restart: called with a reason when the pipeline no longer answers anything.
     """
 
@@ -60,7 +60,7 @@ class HttpFrontEnd:
             Route("/metrics", self.metrics, methods=["GET"]),
         ]
         app = Starlette(routes=routes, exception_handlers={HTTPException: _no_route})
-        app.router.redirect_slashes = False  # a wrong path gets an answer, not a redirection
+        app.router.redirect_slashes = False  # a wrong path gets 404, not a redirect
         return app
 
     async def predict(self, request: Request) -> Response:
@@ -71,7 +71,7 @@ class HttpFrontEnd:
         except RequestError as error:
             body, status = answer(error.err_no, str(error)), error.status
         except ClientDisconnect:
-            return Response(status_code=400)  # the client has gone
+            return Response(status_code=400)  # nobody receives it
         except Exception:
             get_logger().exception("a request failed")
             body, status = answer(ErrNo.INTERNAL, "internal error, see the server's log"), 500
@@ -82,7 +82,7 @@ class HttpFrontEnd:
         return JSONResponse(body, status_code=status, headers=headers)
 
     async def _answer(self, request: Request) -> tuple[dict[str, Any], int]:
-        self._require_room()  # before the body is read, and again after it
+        self._require_room()  # before the body is read, and again below
         limits = self._limits
         body = await read_body(request, limits["max_body_bytes"], limits["request_timeout_s"])
         message = parse_body(body, request.headers)
@@ -117,7 +117,7 @@ class HttpFrontEnd:
         return response
 
     async def health(self, request: Request) -> Response:
-        """GET /health: 200 when a text would be labelled now, else 503."""
+        """GET /health: 200 if the service can label texts now, else 503."""
         health = self._health
         state, reason = health.shown()
         body = {

@@ -1,4 +1,4 @@
-"""The body of a prediction request: read within bounds, JSON to a Request message."""
+"""The body of a prediction request: size and time limits, JSON to a Request message."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from convbert.serving.rpc import request_message
 from paddlenlp.utils.parsing import parse_json
 from paddlenlp.utils.text import without_surrogates
 
-# A body of up to this many times the limit is read to its end and then refused.
+# A body of up to this many times the limit is read to the end before it is rejected.
 _DRAINED = 4
-# Fields of Paddle Serving's Request message that a body may carry although nothing reads them.
+# Fields of Paddle Serving's Request message that are accepted and ignored.
 _IGNORED_FIELDS = ("name", "method", "clientip")
 _LOG_ID_BOUND = 2**63
 _UNSUPPORTED = 415
@@ -30,13 +30,13 @@ _EXAMPLE = '{"key": ["text"], "value": ["..."]}'
 
 
 async def read_body(request: Request, max_bytes: int, timeout: float) -> bytes:
-    """Return the body; ``request.state.body_read`` is set when it was read to its end.
+    """Return the body; ``request.state.body_read`` is set if it was read to the end.
 
-    One that is somewhat too large is read to its end before it is refused: otherwise the client
-    would see a broken connection instead of the answer.
+    A body that is only a few times too large is read to the end before it is rejected: otherwise
+    the client would see a broken connection instead of the answer.
 
     Raises:
-        RequestError: more than ``max_bytes``, or not there within ``timeout`` seconds.
+        RequestError: it has more than ``max_bytes``, or did not arrive within ``timeout`` seconds.
     """
     try:
         return await asyncio.wait_for(_collect(request, max_bytes), timeout)
@@ -67,8 +67,8 @@ def parse_body(body: bytes, headers: Mapping[str, str] | None = None):
 
     Args:
         body: UTF-8, with or without a byte order mark.
-        headers: of the request, with lower-case names: a content coding is refused, and another
-            charset unless the body is ASCII.
+        headers: headers of the request, with lower-case names. A compressed body is rejected, and
+            any charset but UTF-8 unless the body is ASCII.
 
     Raises:
         RequestError: not UTF-8, not a JSON object, an unknown field or a value of a wrong type.
@@ -93,7 +93,7 @@ def parse_body(body: bytes, headers: Mapping[str, str] | None = None):
 
 
 def _text(body: bytes, headers: Mapping[str, str]) -> str:
-    """Decode a body; say what its encoding or compression is where that can be seen."""
+    """Decode a body; an error names its encoding or compression if these are known."""
     coding = headers.get("content-encoding", "").strip()
     if coding.lower() not in _UNCHANGED:
         message = f"Content-Encoding {coding[:40]!r} is not accepted: send the body uncompressed"
@@ -122,7 +122,7 @@ def _strings(parsed: dict, name: str) -> list[str]:
 
 
 def _log_id(value: Any) -> int:
-    # Protobuf's JSON form of int64 is a string. Python refuses to read thousands of digits.
+    # In protobuf's JSON an int64 is a string. Python does not parse thousands of digits.
     if isinstance(value, str) and value.isdecimal() and len(value) < 20:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):

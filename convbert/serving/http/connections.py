@@ -1,16 +1,16 @@
-"""Bounds on open connections: idle ones are closed, and so are too many.
+"""Limits on open connections: on their number and on their idle time.
 
-Uvicorn has a time-out after an answer only (``timeout_keep_alive``), which half a request ends,
-and with ``limit_concurrency`` it goes on accepting connections until the process has no file
-descriptors left. When it stops it closes idle connections immediately, and a client that is sending
-its next request sees a reset.
+Uvicorn has only a timeout after an answer (``timeout_keep_alive``), which an incomplete request
+ends. With ``limit_concurrency`` it continues to accept connections until the process runs out of
+file descriptors. When it stops, it closes idle connections immediately, so that a client that is
+sending its next request sees a reset.
 """
 
 from __future__ import annotations
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-# Fewer than the 1,024 files that a process may usually open; beyond them accepting fails.
+# Below the usual limit of 1,024 open files per process, at which accepting fails.
 MAX_CONNECTIONS = 768
 # Seconds from connecting, or from the last answer, until the head of the next request is complete.
 HEAD_S = 10.0
@@ -19,17 +19,17 @@ LAST_REQUEST_S = 2.5
 
 
 class BoundedProtocol(H11Protocol):
-    """Uvicorn's HTTP protocol with these bounds. Bodies have a time-out of their own, in `body`."""
+    """Uvicorn's HTTP protocol with these limits. Bodies have a separate timeout, in `body`."""
 
     def connection_made(self, transport) -> None:
-        """Accept a connection, or close it immediately when there are too many."""
+        """Accept a connection, or close it immediately if there are too many."""
         super().connection_made(transport)
         self._expect_request()
         if len(self.connections) > MAX_CONNECTIONS:
             transport.abort()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request on this connection, for a while."""
+        """Wait for the next request on this connection, at most `HEAD_S`."""
         self._head_timer.cancel()
         self._expect_request()
         super().on_response_complete()
@@ -49,7 +49,7 @@ class BoundedProtocol(H11Protocol):
             super().shutdown()
 
     def connection_lost(self, exc) -> None:
-        """Forget a connection that has ended."""
+        """Cancel the timer of a closed connection."""
         self._head_timer.cancel()
         super().connection_lost(exc)
 
@@ -57,6 +57,6 @@ class BoundedProtocol(H11Protocol):
         self._head_timer = self.loop.call_later(HEAD_S, self._close_if_idle, self.cycle)
 
     def _close_if_idle(self, last_cycle) -> None:
-        """Close the connection if no request came after the one of ``last_cycle``."""
+        """Close the connection if no request arrived after that of ``last_cycle``."""
         if self.cycle is last_cycle:
             self.transport.abort()

@@ -18,7 +18,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Metrics:
-    """The counters, in a registry of their own.
+    """The counters, in a separate registry.
 
     Args:
         engine: engine, precision and device, shown as labels.
@@ -28,7 +28,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         to = {"registry": self._registry}
-        Info("convbert_engine", "What runs the model", **to).info(engine)
+        Info("convbert_engine", "Engine, precision and device in use", **to).info(engine)
         self._requests = Counter(
             "convbert_requests", "Prediction requests by err_no of the answer", ["err_no"], **to
         )
@@ -36,7 +36,7 @@ class Metrics:
             "convbert_request_seconds", "Seconds to an answer", buckets=_SECONDS, **to
         )
         self._in_flight = Gauge("convbert_in_flight", "Requests being answered", **to)
-        self._ready = Gauge("convbert_ready", "1 when a text would be labelled now", **to)
+        self._ready = Gauge("convbert_ready", "1 if the service can label texts now", **to)
         self._restarts = Gauge("convbert_pipeline_restarts", "Restarts of the pipeline", **to)
 
     def count(self, err_no: int, seconds: float) -> None:

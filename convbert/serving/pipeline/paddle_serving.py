@@ -1,4 +1,4 @@
-"""Making Paddle Serving 0.9.0 importable on current versions of Python."""
+"""Makes Paddle Serving 0.9.0 importable on current versions of Python."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import os
 import sys
 import types
 
-# Empty modules that take the place of its own.
+# Stub modules that replace some of its imports.
 _STAND_INS = {
-    # The brpc client: it has no wheel for Python 3.10 or later, and is not used here.
+    # The brpc client: there is no wheel for Python 3.10 or later, and it is not used here.
     "paddle_serving_client": {"Client": type("Client", (), {})},
     # Opens three log files of up to 10 GB in the working directory.
     "paddle_serving_server.pipeline.logger": {},
-    # Time-outs of an Op in a thread of its own, which are not used: there is no wheel of it.
+    # For timeouts of an Op, which are not used here: there is no wheel.
     "func_timeout": {"FunctionTimedOut": type("FunctionTimedOut", (Exception,), {})},
     # The self-test of `serve check`; it imports pytest.
     "paddle_serving_server.env_check.run": {"check_env": None},
@@ -21,7 +21,7 @@ _STAND_INS = {
 
 def prepare() -> None:
     """Call this before anything imports ``paddle_serving_server`` or protobuf."""
-    # Its generated modules run on protobuf's pure-Python implementation only.
+    # Its generated modules work only with protobuf's pure-Python implementation.
     os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
     for name, members in _STAND_INS.items():
         module = types.ModuleType(name)

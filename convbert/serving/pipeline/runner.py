@@ -1,4 +1,4 @@
-"""One worker's model: encodes texts, runs them in batches of similar length, decodes logits."""
+"""The model of one worker: encodes texts and runs them in batches of similar length."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from convbert.text.processing import length_sorted_batches
 from paddlenlp.transformers.tokenizer_utils import Features, Text
 from paddlenlp.utils.errors import UserError
 
-# Padded lengths are multiples of this where each input shape makes a copy of the weights.
+# If each input shape copies the weights, padded lengths are multiples of this, for fewer shapes.
 FEW = 16
 
 
@@ -21,10 +21,10 @@ class Runner:
 
     Args:
         settings: model directory, engine, lengths and batches.
-        worker: number of the worker that runs it.
+        worker: number of the worker.
 
     Raises:
-        UserError: the files do not fit together, or this machine cannot run them.
+        UserError: the files do not fit together, or this machine cannot run the model.
     """
 
     def __init__(self, settings: Settings, worker: int = 0):
@@ -48,17 +48,17 @@ class Runner:
         """
         features = self.processor.encode(texts)
         ids = [token for feature in features for token in feature.input_ids]
-        # Such an id would read another row of the embedding table, or end the process.
+        # Such an id would read a wrong row of the embedding table, or crash the process.
         if min(ids) < 0 or max(ids) >= self.processor.tokenizer.vocab_size:
             raise UserError("token-id", "a token id lies outside the vocabulary")
         return features
 
     def run(self, features: Sequence[Features]) -> np.ndarray:
-        """Return logits [B, C] float32 of B encoded texts, in their order."""
+        """Return logits [B, C] float32 of B encoded texts, in the order of the texts."""
         lengths = [len(feature.input_ids) for feature in features]
         order, logits = [], []
         for rows in length_sorted_batches(lengths, self._batch_sizes[-1]):
-            # Where few sizes are run, a row is repeated up to the next size.
+            # If only some batch sizes are allowed, one row is repeated to fill the next size.
             size = next(size for size in self._batch_sizes if size >= len(rows))
             filled = rows + rows[:1] * (size - len(rows))
             batch = self._engine.run(*self.processor.collate([features[row] for row in filled]))
@@ -67,13 +67,13 @@ class Runner:
         return np.concatenate(logits)[np.argsort(order)]
 
     def _run_unknown(self, rows: int, length: int) -> None:
-        """Run texts of unknown words, to see whether or how fast this shape runs."""
+        """Run texts of unknown words with this shape."""
         ids = np.full((rows, length), self.processor.tokenizer.unk_token_id, dtype=np.int64)
         self._engine.run(ids, np.zeros_like(ids))
 
     def _try_longest(self) -> None:
-        """Run the largest batch: what is too long for the position table, or too large for the
-        memory, fails now and not with a request."""
+        """Run the largest batch, so that lengths or batches that are too large fail now and not
+        during a request."""
         longest = self._service["max_seq_len"]
         try:
             self._run_unknown(self._batch_sizes[-1], longest)
@@ -86,7 +86,7 @@ class Runner:
             ) from None
 
     def _warm_up(self) -> None:
-        """Run each short input shape once, since its first run copies the weights."""
+        """Run each short input shape once, because its first run copies the weights."""
         step = self.processor.pad_multiple
         for length in range(step, self._service["warm_up_length"] + 1, step):
             for rows in self._batch_sizes:
@@ -94,9 +94,9 @@ class Runner:
 
 
 def batch_sizes(largest: int, few: bool) -> list[int]:
-    """Return the batch sizes that are run, up to ``largest``.
+    """Return the allowed batch sizes, up to ``largest``.
 
-    All of them; or, for few input shapes, powers of two and ``largest``.
+    These are all sizes or, if ``few``, the powers of two and ``largest``.
     """
     if not few:
         return list(range(1, largest + 1))

@@ -33,7 +33,7 @@ from convbert.serving.rpc import ENVELOPE_BYTES
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.log import LINE_FORMAT, BriefFormatter, get_logger
 
-# Calls in flight get this many seconds to finish after SIGTERM; the supervisor may wait less.
+# In-flight calls get this many seconds to finish after SIGTERM; the supervisor may wait less.
 STOP_GRACE_S = 3.5
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -61,24 +61,25 @@ class LoopbackServer(PipelineServer):
         self._stop = threading.Event()
 
     def prepare(self) -> None:
-        """Give Paddle Serving its part of the settings; it gets no model to open."""
+        """Give Paddle Serving its part of the settings, without a model to open."""
         settings = self._settings
-        # Its own defaults for the rest of "dag" are the only values that do not deadlock.
+        # For the other keys of "dag" only Paddle Serving's defaults do not deadlock.
         keys = ("rpc_port", "worker_num", "dag")
         config = {key: settings.config[key] for key in keys}
         config["op"] = {SERVICE_NAME: {**settings.op, "local_service_conf": {}}}
         try:
             self.prepare_server(yml_dict=config)
-        except SystemExit as error:  # its way to report a port in use
+        except SystemExit as error:  # how it reports that the port is in use
             raise UserError(
                 "port", f"the pipeline cannot start: {error}; choose another --rpc_port"
             ) from None
 
     def run_server(self) -> None:
-        """Serve until SIGTERM or SIGINT, then finish the calls in flight."""
+        """Serve until SIGTERM or SIGINT, then finish in-flight calls."""
         os.register_at_fork(after_in_child=_become_worker)
         servicer = CheckingServicer(self._settings, self._response_op, self._conf)
-        # After the workers: with threads Paddle was imported, which installs handlers of its own.
+        # After the workers have started: worker threads import Paddle, which installs its own
+        # handlers.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.set())
         self._watch(servicer)
@@ -89,10 +90,10 @@ class LoopbackServer(PipelineServer):
         except RuntimeError as error:
             raise UserError("port", f"cannot listen on {self._settings.rpc}: {error}") from None
         server.start()
-        while not self._stop.wait(1.0):  # a wait without limit would hold signals back
+        while not self._stop.wait(1.0):  # a wait without a timeout would delay signals
             pass
         server.stop(STOP_GRACE_S).wait()
-        os._exit(0)  # a normal exit would wait for the worker threads, which never end
+        os._exit(0)  # a normal exit would wait for the worker threads, which never exit
 
     def _grpc_server(self):
         workers = self._settings.config["worker_num"]
@@ -104,12 +105,13 @@ class LoopbackServer(PipelineServer):
                 ("grpc.max_receive_message_length", size),
                 ("grpc.max_send_message_length", size),
             ],
-            # Beyond the workers a short queue for calls whose predecessor is just being closed.
+            # A short queue beyond the workers, for calls that arrive while earlier ones are being
+            # closed.
             maximum_concurrent_rpcs=2 * workers,
         )
 
     def _watch(self, servicer: PipelineServicer) -> None:
-        """End the pipeline as soon as one of its processes ends: requests would hang otherwise."""
+        """Exit as soon as one of the worker processes exits: requests would hang otherwise."""
         processes = [p for op in self._used_op for p in getattr(op, "worker_processes", [])]
         if not processes:
             return
@@ -119,9 +121,9 @@ class LoopbackServer(PipelineServer):
             connection.wait([process.sentinel for process in processes])
             if self._stop.is_set():
                 return
-            time.sleep(0.05)  # for the exit status
+            time.sleep(0.05)  # until the exit status is available
             codes = [process.exitcode for process in processes if process.exitcode is not None]
-            get_logger().error("a worker process ended with %s: ending the pipeline", codes)
+            get_logger().error("a worker process exited with status %s: ending the pipeline", codes)
             os._exit(EXIT_USER_ERROR if EXIT_USER_ERROR in codes else EXIT_WORKER_DIED)
 
         threading.Thread(target=watch, daemon=True).start()
@@ -130,19 +132,19 @@ class LoopbackServer(PipelineServer):
 def set_up_logging() -> None:
     """Send Paddle Serving's warnings and errors to standard error, in our line format."""
     logging.getLogger("paddle_serving_server").setLevel(logging.WARNING)
-    # It warns of each setting that is left at its default.
+    # It warns about each setting that has its default value.
     logging.getLogger(PipelineServer.__module__).setLevel(logging.ERROR)
-    # Its lines, gRPC's and ours about a request are brief: a client decides what is in them.
+    # Log lines about requests are shortened, because their content comes from clients.
     handler = logging.StreamHandler()
     handler.setFormatter(BriefFormatter(LINE_FORMAT))
     logging.getLogger().addHandler(handler)
 
 
 def exit_with_parent(parent: int) -> None:
-    """Have Linux kill this process when its parent ends, however that happens."""
+    """Let Linux kill this process when its parent exits for any reason."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
-        if os.getppid() != parent:  # it ended before the call
+        if os.getppid() != parent:  # it exited before the call
             os.kill(os.getpid(), signal.SIGKILL)
 
 

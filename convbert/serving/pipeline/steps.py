@@ -1,4 +1,4 @@
-"""The steps of a request through the pipeline, in their order.
+"""The steps of a request through the pipeline, in order.
 
 Call `paddle_serving.prepare` before importing this module.
 """
@@ -39,7 +39,7 @@ _INTERNAL_ERROR = "internal error, see the server's log"
 
 
 class CheckingServicer(PipelineServicer):
-    """Answers calls; a request that is wrong is refused before it enters the pipeline."""
+    """Answers calls; invalid requests are rejected before they enter the pipeline."""
 
     def __init__(self, settings: Settings, response_op: ResponseOp, dag_config: dict[str, Any]):
         super().__init__(SERVICE_NAME, response_op, dag_config)
@@ -63,7 +63,7 @@ class CheckingServicer(PipelineServicer):
 
 
 class CheckedRequestOp(RequestOp):
-    """The first step: takes over what `CheckingServicer` checked, not the message itself."""
+    """The first step: receives the values that `CheckingServicer` checked, not the message."""
 
     def unpack_request_package(self, request):
         """Return ``{"texts", "deadline"}``, the log id, and no error."""
@@ -71,11 +71,12 @@ class CheckedRequestOp(RequestOp):
 
 
 class ConvBertOp(Op):
-    """Labels texts; requests that wait at the same time are run together.
+    """Labels texts; waiting requests are run together.
 
-    Paddle Serving's own batching waits to fill a batch and stacks arrays of one length only. Here a
-    single request runs immediately; those that arrive meanwhile share the next run, in batches of
-    similar length. The model masks padding, so answers do not depend on the rest of a batch.
+    Paddle Serving's own batching waits to fill a batch and can stack only arrays of equal length.
+    Here a single request runs immediately; requests that arrive during a run share the next one, in
+    batches of similar length. The model masks padding, so answers do not depend on the rest of a
+    batch.
     """
 
     def __init__(self, settings: Settings, **kwargs: Any):
@@ -87,7 +88,7 @@ class ConvBertOp(Op):
     def preprocess(self, input_dicts, data_id=0, log_id=0):
         """Return the encoded texts of a request: features with their own lengths."""
         (request,) = input_dicts.values()
-        # Computing an answer that the client no longer waits for would delay the others.
+        # Computing an answer that the client no longer waits for would delay other requests.
         if time.monotonic() > request["deadline"]:
             return {}, False, int(ErrNo.TIMEOUT), "no answer in time"
         try:
@@ -107,7 +108,7 @@ class ConvBertOp(Op):
         return pack_predictions(predictions), None, ""
 
     def start_with_process(self):
-        """Start one process per worker and keep them for the server's watch."""
+        """Start one process per worker and keep them, so that the server can watch them."""
         self.worker_processes = super().start_with_process()
         return self.worker_processes
 
@@ -117,7 +118,7 @@ class ConvBertOp(Op):
         return super().start_with_thread()
 
     def launch_local_rpc_service(self):
-        """Launch nothing: `Runner` computes in the worker itself."""
+        """Do nothing: `Runner` runs the model in the worker."""
 
     def _import_paddle(self) -> None:
         return_freed_memory()
@@ -131,10 +132,10 @@ class ConvBertOp(Op):
             self._own.runner = Runner(self._settings, worker)
             super()._run(worker, *args)
         except UserError as error:  # the served model cannot be opened in this process
-            # In one piece, because other threads print too.
+            # In a single write, because other threads print too.
             os.write(sys.stderr.fileno(), f"error: {error} [{error.code}]\n".encode())
             os._exit(EXIT_USER_ERROR)
-        except BaseException:  # requests would hang if only this thread ended
+        except BaseException:  # requests would hang if only this thread exited
             get_logger().exception("worker %s failed: ending the pipeline", worker)
             os._exit(EXIT_WORKER_DIED)
 
@@ -143,7 +144,8 @@ class ConvBertOp(Op):
             batch = [input_channel.front(op_name)]
             while len(batch) < batch_size:
                 try:
-                    # None and 0 would wait without limit; this takes only what waits already.
+                    # None and 0 would wait without a limit; this takes only requests that already
+                    # wait.
                     batch.append(input_channel.front(op_name, timeout or 1e-6))
                 except ChannelTimeoutError:
                     break
@@ -152,7 +154,7 @@ class ConvBertOp(Op):
     def _run_process(self, preped_data_dict, op_info_prefix, skip_process_dict, logid_dict):
         """Run the texts of all requests together; return logits [B, C] by request, and no errors.
 
-        When the model fails, its exception takes the place of all logits.
+        If the model fails, the exception is returned instead of the logits of each request.
         """
         features = [feature for texts in preped_data_dict.values() for feature in texts]
         ends = np.cumsum([len(texts) for texts in preped_data_dict.values()])
@@ -164,7 +166,7 @@ class ConvBertOp(Op):
 
 
 class QuietResponseOp(ResponseOp):
-    """The last step: an error that was not written for the client stays in the log."""
+    """The last step: internal errors are only logged and not sent to the client."""
 
     def pack_response_package(self, channeldata):
         """Return the Response message."""

@@ -17,14 +17,14 @@ from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import ensure_writable_dir
 
 EXIT_READY, EXIT_NOT_READY, EXIT_NOT_RUNNING = 0, 1, 3
-# The service stops within five seconds; after these it is killed.
+# The service stops within five seconds; if it does not, it is killed after this time.
 STOP_WAIT_S = 6.0
 _POLL_S = 0.1
 _HEALTH_TIMEOUT_S = 2.0
 
 
 def health(running: Running) -> dict | None:
-    """Return what GET /health says, or None when there is no answer."""
+    """Return the answer of GET /health, or None if there is none."""
     connection = http.client.HTTPConnection(running.address, timeout=_HEALTH_TIMEOUT_S)
     try:
         connection.request("GET", "/health")
@@ -36,7 +36,7 @@ def health(running: Running) -> dict | None:
 
 
 def start(script: str, argv: list[str], run_dir: str) -> int:
-    """Start ``script`` in a session of its own and wait until it is ready or has ended."""
+    """Start ``script`` in a new session and wait until it is ready or has exited."""
     running = find_running(run_dir)
     if running:
         raise UserError(
@@ -69,7 +69,7 @@ def start(script: str, argv: list[str], run_dir: str) -> int:
 
 
 def _wait_until_ready(process: subprocess.Popen, run_dir: str) -> Running | None:
-    """Wait for the process to be ready; None when it ends instead (it bounds its own start)."""
+    """Wait until the process is ready; None if it exits (it has its own start timeout)."""
     try:
         while process.poll() is None:
             running = find_running(run_dir)
@@ -92,12 +92,12 @@ def stop(run_dir: str) -> int:
         print("not running")
         return 0
     began = time.monotonic()
-    with contextlib.suppress(psutil.NoSuchProcess):  # it may end in between
+    with contextlib.suppress(psutil.NoSuchProcess):  # it may exit meanwhile
         process.terminate()
         while running.process() and time.monotonic() - began < STOP_WAIT_S:
             time.sleep(_POLL_S)
         if running.process():
-            process.kill()  # the pipeline exits when its parent does
+            process.kill()  # the pipeline then exits too
             print(f"killed pid {process.pid}, which did not stop within {STOP_WAIT_S:.0f} s")
             return EXIT_NOT_READY
     print(f"stopped pid {process.pid} in {time.monotonic() - began:.1f} s")

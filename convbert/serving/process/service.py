@@ -1,4 +1,4 @@
-"""One service: the HTTP front end and the supervised pipeline, from start to an orderly stop."""
+"""One service: the HTTP front end and the supervised pipeline, from start to stop."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from convbert.serving.rpc import PipelineConnection
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.log import LINE_FORMAT, BriefFormatter, get_logger
 
-# Seconds after SIGTERM: HTTP requests in flight are finished until the first, calls over gRPC until
-# the second; what is left of the five seconds is for killing the pipeline.
+# Seconds after SIGTERM: in-flight HTTP requests may finish until the first time, gRPC calls until
+# the second; the rest of the five seconds is for killing the pipeline.
 DRAIN_S, STOP_S = 3.0, 4.3
 _BACKLOG = 512
 
@@ -37,12 +37,12 @@ def run_service(settings: Settings, command: list[str], run_dir: RunDir, quiet: 
 
     Args:
         settings: the checked configuration.
-        command: starts the pipeline alone.
+        command: starts only the pipeline.
         run_dir: the service's own folder.
-        quiet: log to the file only, not to standard error too.
+        quiet: log only to the file, not to standard error.
 
     Returns:
-        The exit status: 0 after SIGTERM, 130 after Ctrl-C, else that of the supervisor.
+        The exit status: 0 after SIGTERM, 130 after Ctrl-C, otherwise the supervisor's.
 
     Raises:
         UserError: one of the ports cannot be used.
@@ -69,7 +69,7 @@ async def _serve(
     await asyncio.wait([keeping, serving, signalled], return_when=asyncio.FIRST_COMPLETED)
     stop_by = time.monotonic() + STOP_S
     if signalled.done():
-        supervisor.announce_stop()  # requests that arrive from now on are refused
+        supervisor.announce_stop()  # requests that arrive from now on are rejected
     server.should_exit = True
     await asyncio.wait([serving], timeout=DRAIN_S)
     if not serving.done():
@@ -90,8 +90,8 @@ def _log_start(settings: Settings) -> None:
     get_logger().info("HTTP on %s, gRPC on %s", settings.http, settings.rpc)
     if not (settings.http.is_loopback and settings.rpc.is_loopback):
         get_logger().warning(
-            "reachable from other machines without password or encryption: "
-            "put a proxy with both in front, or a firewall"
+            "reachable from other machines without authentication or TLS: "
+            "put a gateway with both in front of it, or use a firewall"
         )
 
 
@@ -105,7 +105,7 @@ def _signal_future() -> asyncio.Future[int]:
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn, which leaves signals to `_signal_future`."""
+    """Uvicorn without its signal handlers; `_signal_future` handles signals."""
 
     def capture_signals(self):
         """Install no handlers."""
@@ -128,7 +128,7 @@ def listen(address: Address, flag: str) -> socket.socket:
     """Return a listening socket; ``flag`` chooses another port.
 
     Raises:
-        UserError: the port is in use or the address is not this machine's.
+        UserError: the port is in use, or the address does not belong to this machine.
     """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
@@ -138,7 +138,8 @@ def listen(address: Address, flag: str) -> socket.socket:
         hint = f": stop the process that uses it, or choose another with {flag}" if in_use else ""
         reason = error.strerror.partition(" (")[0]
         raise UserError("port", f"cannot listen on {address}: {reason}{hint}") from None
-    # Connections inherit it; without, the end of an answer may wait 40 ms for an acknowledgement.
+    # Connections inherit this; without it the end of an answer may wait 40 ms for an
+    # acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
@@ -157,7 +158,7 @@ def set_up_logging(settings: Settings, run_dir: RunDir, quiet: bool) -> None:
 
 
 class _Formatter(BriefFormatter):
-    """Our line format; lines of the pipeline have it already."""
+    """Our line format; lines of the pipeline already have it."""
 
     def format(self, record: logging.LogRecord) -> str:
         raw = record.name == OUTPUT.name
@@ -165,7 +166,7 @@ class _Formatter(BriefFormatter):
 
 
 class LogFile(logging.handlers.RotatingFileHandler):
-    """A rotated file that is opened again when another program has moved or removed it."""
+    """A rotated file that is opened again if another program has moved or removed it."""
 
     def shouldRollover(self, record: logging.LogRecord) -> bool:
         """Whether this line needs a new file; called before each line."""
@@ -184,7 +185,7 @@ class LogFile(logging.handlers.RotatingFileHandler):
 
 
 class _StandardError(logging.StreamHandler):
-    """Standard error until its reader goes away (head, a closed terminal); the log file goes on."""
+    """Standard error; if its reader closes it (head, a terminal), only the log file is written."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())

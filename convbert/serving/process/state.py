@@ -21,17 +21,17 @@ STATE_FILE = "service.json"
 LOCK_FILE = "lock"
 LOG_FILE = "logs/serving.log"
 CONSOLE_FILE = "logs/console.log"
-# Emptied at each start, hence a name that no folder of the user has.
+# It is emptied at each start, so its name must not be one that a user may choose.
 TEMPORARY = "serving-tmp"
-# A Unix socket's path holds 108 bytes; the pipeline's manager adds about 45 to its folder.
+# The path of a Unix socket has at most 108 bytes; the pipeline's manager adds about 45.
 _LONGEST_SOCKET_DIR = 60
 
 
 @dataclass(frozen=True)
 class Running:
-    """A service that was started, and where this machine reaches it.
+    """A service that was started, and its address on this machine.
 
-    ``started`` tells its process from a later one with that id.
+    ``started`` distinguishes its process from a later one with the same id.
     """
 
     pid: int
@@ -40,7 +40,7 @@ class Running:
     rpc_port: int
 
     def process(self) -> psutil.Process | None:
-        """Return that very process, or None when it has ended."""
+        """Return the process, or None if it has exited."""
         with contextlib.suppress(psutil.NoSuchProcess):
             process = psutil.Process(self.pid)
             if process.create_time() == self.started and process.status() != psutil.STATUS_ZOMBIE:
@@ -58,10 +58,10 @@ def find_running(run_dir: str) -> Running | None:
 
 
 class RunDir:
-    """Holds a run folder for one service at a time.
+    """The locked run folder of one service.
 
     Args:
-        path: made where missing.
+        path: the folder; it is made if it is missing.
 
     Raises:
         UserError: it cannot be written, or another service uses it.
@@ -76,7 +76,7 @@ class RunDir:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UserError(
-                "busy", f"a service runs in {self.path} already: stop it, or give another --run_dir"
+                "busy", f"a service already runs in {self.path}: stop it, or give another --run_dir"
             ) from None
         self._clear()
 
@@ -89,7 +89,7 @@ class RunDir:
 
     @property
     def log_file(self) -> str:
-        """Where the service logs."""
+        """The path of the service's log."""
         return os.path.join(self.path, LOG_FILE)
 
     def announce(self, settings: Settings) -> None:
@@ -102,8 +102,8 @@ class RunDir:
     def pipeline_environment(self, threads: int) -> dict[str, str]:
         """Return the environment of the pipeline's process.
 
-        Paddle Serving writes ProcessInfo.json into SERVING_HOME, multiprocessing its sockets into
-        TMPDIR: both are in this folder, unless its path is too long for a socket.
+        Paddle Serving writes ProcessInfo.json into SERVING_HOME, and multiprocessing its sockets
+        into TMPDIR. Both are in this folder, unless its path is too long for a socket.
         """
         environment = dict(os.environ, SERVING_HOME=self.path, PYTHONUNBUFFERED="1")
         environment["OMP_NUM_THREADS"] = str(threads)
@@ -113,7 +113,7 @@ class RunDir:
         return environment
 
     def _clear(self) -> None:
-        """Remove what a service leaves behind, even one that was killed."""
+        """Remove the files that a stopped or killed service left."""
         for name in (STATE_FILE, "ProcessInfo.json"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(self.path, name))

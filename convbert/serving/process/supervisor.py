@@ -17,31 +17,31 @@ from convbert.serving.protocol import ErrNo, RequestError
 from convbert.serving.rpc import PipelineConnection, text_message
 from paddlenlp.utils.log import get_logger
 
-# A pipeline that ends more often than this within the window, or more often in a row before it was
-# ready, will not get better by itself.
+# Give up if the pipeline exits more often than this within the window, or more often in a row
+# before it is ready.
 MAX_RESTARTS, RESTART_WINDOW_S = 3, 60.0
 EXIT_FAILED = 1
 _SEE_LOG = f"{LOG_FILE} in --run_dir says why"
 _PROBE_PAUSE_S = 0.1
 _LONGEST_LINE = 1000  # characters
-# When no text was labelled for so long, the supervisor sends one; it waits for its label for longer
-# than a request.
+# If no text was labelled for _QUIET_S seconds, the supervisor sends one. It waits for the label
+# _EXTRA_S longer than a request would.
 _QUIET_S, _EXTRA_S = 2.0, 1.0
-# The lines that the pipeline prints; `service` logs them as they are.
+# The lines that the pipeline prints; `service` logs them unchanged.
 OUTPUT = get_logger("pipeline")
 
 
 class Supervisor:
-    """Starts the pipeline in a process group of its own and watches it.
+    """Starts the pipeline in its own process group and supervises it.
 
-    Paddle Serving answers some errors with ``kill -9`` of its whole group, hence its own.
+    After some errors Paddle Serving kills its whole process group with ``kill -9``.
 
     Args:
-        settings: threads, and seconds from start to the first answer.
+        settings: number of threads and timeouts.
         command: starts the pipeline.
         run_dir: where it runs.
-        connection: for the readiness probe, a real prediction.
-        health: kept up to date.
+        connection: used for the readiness probe, which is a real prediction.
+        health: the state, which is updated.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Supervisor:
         self._last_error = ""
 
     async def run(self) -> int:
-        """Keep the pipeline running until `stop`, or until it cannot be; return an exit status."""
+        """Keep the pipeline running until `stop`, or until it fails too often; return a status."""
         while True:
             status = await self._run_once()
             if self._health.state is State.STOPPING:
@@ -78,10 +78,10 @@ class Supervisor:
                 return self._fail(EXIT_FAILED, f"{reason} [service]")
             self._health.restarts += 1
             ending = f"signal {-status}" if status < 0 else f"status {status}"
-            self._health.become(State.RESTARTING, f"the prediction process ended ({ending})")
+            self._health.become(State.RESTARTING, f"the prediction process exited ({ending})")
 
     def _reason_to_give_up(self) -> str:
-        """Return why another start would not help, or nothing."""
+        """Return why another start would not help, or ""."""
         now = time.monotonic()
         self._ends = [end for end in self._ends if now - end < RESTART_WINDOW_S] + [now]
         if self._too_slow and self._health.state is State.STARTING:
@@ -102,16 +102,16 @@ class Supervisor:
             self._kill()
 
     def announce_stop(self) -> None:
-        """Accept no new requests and start no new pipeline; the calls in flight go on."""
+        """Reject new requests and do not restart the pipeline; in-flight calls continue."""
         self._health.become(State.STOPPING, "the service was asked to stop")
 
     def kill(self) -> None:
-        """End the pipeline for good: the calls in flight fail, and are answered with an error."""
+        """Kill the pipeline and do not restart it; in-flight calls are answered with an error."""
         self.announce_stop()
         self._kill()
 
     async def stop(self, patience: float) -> None:
-        """Ask the pipeline to end, and kill what is left of it after ``patience`` seconds."""
+        """Send SIGTERM to the pipeline, and kill what still runs after ``patience`` seconds."""
         self.announce_stop()
         if self._process and self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
@@ -120,13 +120,13 @@ class Supervisor:
         self._kill()
 
     def _kill(self) -> None:
-        """Kill the pipeline's process group; one that has ended is fine."""
+        """Kill the pipeline's process group, if it still exists."""
         if self._process:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     async def _run_once(self) -> int:
-        """Start the pipeline; return its exit status when it and its group have ended."""
+        """Start the pipeline; return its exit status after it and its group have exited."""
         self._failed_starts += 1
         self._too_slow = False
         self._process = await asyncio.create_subprocess_exec(
@@ -148,7 +148,7 @@ class Supervisor:
         finally:
             self._kill()
             probe.cancel()
-            await asyncio.wait([output, probe], timeout=1.0)  # the last lines say why it ended
+            await asyncio.wait([output, probe], timeout=1.0)  # the last lines say why it exited
 
     async def _copy_lines(self, stream: asyncio.StreamReader) -> None:
         while True:
@@ -169,7 +169,7 @@ class Supervisor:
                 await self._probe_when_quiet()
 
     async def _become_ready(self) -> bool:
-        """Probe until the pipeline labels a text; kill it when that takes too long."""
+        """Probe until the pipeline labels a text; kill it if that takes too long."""
         start = time.monotonic()
         while (left := start + self._start_timeout - time.monotonic()) > 0:
             with contextlib.suppress(RequestError):
@@ -186,7 +186,7 @@ class Supervisor:
         return False
 
     async def _probe_when_quiet(self) -> None:
-        """Send a text when none was labelled lately; restart a pipeline that does not answer it."""
+        """Send a text if none was labelled recently; restart a pipeline that does not answer."""
         sent = time.monotonic()
         quiet = sent - self._health.last_answer
         if quiet < _QUIET_S:
