@@ -1,4 +1,4 @@
-"""Classify sentences with an exported model, one printed line each.
+"""Classify sentences with an exported model and print one line for each.
 
 Example:
     python deploy/inference_python/infer.py --model_dir convbert_infer --text "a fine film"
@@ -71,7 +71,7 @@ def main(argv=None) -> None:
 
 
 def warm_up(engine: Engine, runs: int) -> None:
-    """Run random ids, so that the first timed batch does not pay for the preparation of kernels."""
+    """Run random ids, so that the first timed batch does not include the preparation of kernels."""
     ids = np.random.RandomState(0).randint(1, 200, WARMUP_SHAPE)
     for _ in range(runs):
         engine.run(ids, np.zeros_like(ids))

@@ -3,8 +3,8 @@
 Example:
     python deploy/serving_python/control.py start --port 18080
 
-``start`` and ``restart`` take the flags of web_service.py and return when a text would be
-labelled. Exit status of ``status``: 0 ready, 1 not ready, 3 not running.
+``start`` and ``restart`` take the flags of web_service.py and return when the service is ready.
+Exit status of ``status``: 0 ready, 1 not ready, 3 not running.
 """
 
 from __future__ import annotations

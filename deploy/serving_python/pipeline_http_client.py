@@ -34,7 +34,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 class _EveryStatus(urllib.request.HTTPErrorProcessor):
-    """Returns answers with an error status like all others: the error is in their JSON."""
+    """Returns answers with an error status like all others; their JSON contains the error."""
 
     def http_response(self, request, response):
         return response
@@ -48,7 +48,7 @@ def connect(url: str, timeout: float) -> Callable[[str, int], object]:
     Raises:
         UserError: not an HTTP address.
     """
-    # A proxy of the environment cannot reach this machine's own loopback.
+    # A proxy from the environment cannot reach this machine's loopback.
     proxies = {} if _host(url) in LOOPBACK_NAMES else None
     opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies), _EveryStatus)
 
@@ -60,7 +60,7 @@ def connect(url: str, timeout: float) -> Callable[[str, int], object]:
                 return json.load(response)
         except ValueError:
             reason = f"HTTP {response.status}, but not JSON"
-        except http.client.HTTPException as error:  # another protocol, or an answer cut short
+        except http.client.HTTPException as error:  # another protocol, or an incomplete answer
             reason = type(error).__name__
         except OSError as error:
             reason = getattr(error, "reason", None) or error

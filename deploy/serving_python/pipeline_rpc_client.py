@@ -30,7 +30,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def connect(address: str, timeout: float) -> Callable[[str, int], dict]:
-    """Return a function that asks the pipeline at one address, and answers in the form of HTTP."""
+    """Return a function that sends a text to the pipeline and returns the answer as over HTTP."""
     host, _, port = address.rpartition(":")
     if not (host and port.isdecimal() and 0 < int(port) < 65536):
         raise UserError(

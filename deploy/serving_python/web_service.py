@@ -38,11 +38,11 @@ def parse_args(argv=None) -> argparse.Namespace:
         action="extend",
         default=[],
         metavar="KEY=VALUE",
-        help="settings that win over --config",
+        help="settings that override --config",
     )
     add(
         "--model_dir",
-        help="served model (convbert_server beside the config; where that is missing, the bundled "
+        help="served model (convbert_server beside the config; if that is missing, the bundled "
         "model)",
     )
     add("--host", default=LOOPBACK, help="address of the HTTP front end (%(default)s)")
@@ -51,7 +51,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     add("--rpc_port", type=int, help="port of the gRPC server (rpc_port of the config)")
     add("--run_dir", default=str(HERE / "run"), help="folder for logs and state (%(default)s)")
     add_bool_flag(parser, "--quiet", False, "log to --run_dir only (%(default)s)")
-    add_bool_flag(parser, "--pipeline_only", False, "gRPC alone, no supervisor (%(default)s)")
+    add_bool_flag(parser, "--pipeline_only", False, "gRPC only, no supervisor (%(default)s)")
     add("--parent", type=int, help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
@@ -70,7 +70,7 @@ def read_settings(args: argparse.Namespace):
 
 
 def with_model(args: argparse.Namespace, settings):
-    """Return the settings; where nothing was converted and nothing is named, the bundled model."""
+    """Use the bundled model if the flags name no model and the default one does not exist."""
     named = args.model_dir is not None or args.config != CONFIG
     if named or os.path.exists(settings.model_dir):
         return settings
@@ -100,7 +100,7 @@ def run_pipeline(args: argparse.Namespace, settings) -> None:
     with serving_packages():
         from convbert.serving.process.state import RunDir
 
-    if args.parent:  # which holds the run folder and prepared the environment
+    if args.parent:  # it has locked the run folder and set the environment
         serve_pipeline(settings, args.parent)
         return
     with RunDir(args.run_dir) as run_dir:

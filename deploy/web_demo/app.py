@@ -1,10 +1,10 @@
-"""A page on which you try sentences: label, probability, and the words that moved the answer.
+"""A page to try sentences on: label, probability, and the effect of each word.
 
     bash shell/demo.sh
     bash shell/demo.sh --model_path convbert_base_outputs/best.pdparams
     bash shell/demo.sh --url http://127.0.0.1:18080/convbert/prediction
 
-It listens on 127.0.0.1, loads nothing from other hosts, and refuses what the service would refuse.
+It listens on 127.0.0.1, loads nothing from other hosts, and has the limits of the service.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from deploy.web_demo import models
 from paddlenlp.utils.errors import UserError
 
 LOOPBACK, PORT = "127.0.0.1", 7860
-LARGEST_REQUEST = "4mb"  # as max_body_bytes of the service's config.yml
+LARGEST_REQUEST = "4mb"  # like max_body_bytes in the service's config.yml
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         import gradio  # noqa: F401
     except ModuleNotFoundError:
-        message = "the page needs Gradio, which has an environment of its own: run shell/demo.sh"
+        message = "the page needs Gradio, which has a separate environment: run shell/demo.sh"
         raise UserError("package-missing", message) from None
     from deploy.web_demo import page
 
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def show(blocks, host: str, port: int) -> None:
-    """Serve the page until the process is ended.
+    """Serve the page until the process exits.
 
     Raises:
         UserError: the port is in use.

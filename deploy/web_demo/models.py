@@ -1,4 +1,4 @@
-"""The model of the page: worker.py in a process of its own, asked over its pipes."""
+"""The model of the page: worker.py in a separate process, connected by pipes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from paddlenlp.utils.errors import UserError
 
 WORKER = Path(__file__).resolve().with_name("worker.py")
-# Flags of app.py and of worker.py: one of them names what answers; without one, the bundled model.
+# Flags of app.py and of worker.py. One of them names the model; the default is the bundled model.
 MODEL_FLAGS = {
     "model_path": "checkpoint directory (default: the bundled model)",
     "model_dir": "exported directory (convbert_infer)",
@@ -29,7 +29,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def model_flags(args: argparse.Namespace) -> list[str]:
-    """Return the given one of the `MODEL_FLAGS`, in a list; raise `UserError` for several."""
+    """Return the one of `MODEL_FLAGS` that is given, in a list; raise `UserError` for several."""
     given = [f"--{name}={getattr(args, name)}" for name in MODEL_FLAGS if getattr(args, name)]
     if len(given) > 1:
         raise UserError("command-line", f"give one of {', '.join(f'--{n}' for n in MODEL_FLAGS)}")
@@ -47,16 +47,16 @@ class Model:
     """A checkpoint, an exported model or a running service, behind worker.py.
 
     Args:
-        flags: of worker.py.
+        flags: flags of worker.py.
         python: the interpreter that has Paddle.
-        limits: most texts of a request, most characters of a text.
+        limits: largest number of texts in a request, and of characters in a text.
 
     Raises:
         UserError: the model cannot be opened; the reason is printed above.
 
     Attributes:
         explains: whether `explain` works.
-        kernels: whether it has pictures too.
+        kernels: whether `explain` also returns a picture.
     """
 
     def __init__(self, flags: Sequence[str], python: str, limits: Sequence[int]):
@@ -77,9 +77,9 @@ class Model:
         return [Answer(*pair) for pair in self._ask(texts=list(texts))["answers"]]
 
     def explain(self, texts: Sequence[str], layer: int) -> dict[str, Any]:
-        """Explain the first text: "text", "answers", and "words", a piece of HTML.
+        """Explain the first text: "text", "answers", and "words", an HTML fragment.
 
-        Of a checkpoint also "picture", a PNG in base64.
+        For a checkpoint also "picture", a PNG in base64.
         """
         return self._ask(texts=list(texts), layer=layer)
 
@@ -95,7 +95,7 @@ class Model:
                 self._process.stdin.write(json.dumps(request) + "\n")
                 self._process.stdin.flush()
             except OSError:
-                pass  # the worker ended: reading says so
+                pass  # the worker has exited: `_read` reports it
             answer = self._read()
         if "error" in answer:
             raise UserError("text", answer["error"])
@@ -104,11 +104,11 @@ class Model:
     def _read(self) -> dict[str, Any]:
         line = self._process.stdout.readline()
         if not line:
-            raise UserError("step-failed", f"{WORKER.name} ended: see the lines above")
+            raise UserError("step-failed", f"{WORKER.name} exited: see the lines above")
         return json.loads(line)
 
 
 def project_python(root: Path) -> str:
-    """The interpreter of the project's environment, or this one without it."""
+    """The interpreter of the project's environment, or this one if there is none."""
     python = root / ".venv" / "bin" / "python"
     return str(python) if python.is_file() else sys.executable

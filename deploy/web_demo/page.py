@@ -1,4 +1,4 @@
-"""The page: its texts in two languages, its components, and what happens at a click."""
+"""The page: its texts in two languages, its components and their actions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TEXTS = {
         "examples": "Examples",
         "columns": ("sentence", "label", "probability"),
         "empty": "Type at least one sentence.",
-        "words": "Blue words speak for the answer, orange words against it.",
+        "words": "Blue words support the answer, orange words oppose it.",
         "picture": "Above: the dynamic kernel at every word. Below: the attention heads.",
     },
     "中文": {
@@ -47,7 +47,7 @@ TEXTS = {
         "picture": "上：每个词处的动态卷积核。下：注意力头。",
     },
 }
-THEME = gr.themes.Default(font=["system-ui", "sans-serif"])  # of the visitor's machine
+THEME = gr.themes.Default(font=["system-ui", "sans-serif"])  # fonts of the visitor's machine
 CSS = """
 .answers { border-collapse: collapse; width: 100%; }
 .answers td, .answers th { padding: 0.3em 0.8em; text-align: left; }
@@ -77,7 +77,7 @@ def table(texts: Sequence[str], answers: Sequence[Answer], columns: Sequence[str
 
 
 def reported(text: str, language: str, answer: Callable[[list[str]], str]) -> str:
-    """What ``answer`` makes of the sentences; a refusal is shown in place of it."""
+    """Return ``answer`` of the sentences, or an error message as HTML."""
     try:
         lines = lines_of(text or "")
         if lines:
@@ -89,7 +89,7 @@ def reported(text: str, language: str, answer: Callable[[list[str]], str]) -> st
 
 
 def explanation(found: dict, language: str) -> str:
-    """The answer, the colored words, and the picture of a layer where there is one."""
+    """The answer, the colored words, and the picture of a layer if there is one."""
     words = TEXTS[language]
     answers = [Answer(*pair) for pair in found["answers"]]
     parts = [
@@ -129,7 +129,7 @@ def build(model) -> gr.Blocks:
         )
         reasons = gr.HTML(elem_id="why")
         examples = gr.Examples(list(EXAMPLES), box, label=start["examples"])
-        # One at a time: there is one model. A full queue refuses, as the service does.
+        # One request at a time, because there is one model. A full queue rejects requests.
         alone = {"concurrency_limit": 1, "concurrency_id": "model", "api_visibility": "private"}
         go.click(classify, [box, choice], answers, **alone)
         more.click(why, [box, choice, layer], reasons, **alone)

@@ -1,4 +1,4 @@
-"""The model of the page, in a process of its own: one JSON request per line in, one answer out.
+"""The model of the page, in a separate process: reads and answers one JSON request per line.
 
 Started by app.py with the Python of the project, because Gradio and the service need different
 versions of the same packages.
@@ -32,7 +32,7 @@ from deploy.web_demo.models import add_model_flags, model_flags
 from paddlenlp.utils.errors import UserError
 
 BATCH_SIZE = 8
-TIMEOUT_S = 30.0  # of an answer of the service
+TIMEOUT_S = 30.0  # for an answer of the service
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -45,9 +45,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Open the model, say so, then answer until the input ends."""
+    """Open the model, report that it is ready, then answer until the input ends."""
     args = parse_args(argv)
-    # Paddle prints to standard output now and then: the answers get a stream of their own.
+    # Paddle sometimes prints to standard output, so the answers get a separate stream.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     model = open_model(args)
@@ -71,9 +71,9 @@ def answer(model: Checkpoint | Export | Service, request: dict[str, Any]) -> dic
     """Answer one request.
 
     Args:
-        model: what answers.
-        request: "texts", and "limits" of them as `texts_of` takes them; with "layer", a number from
-            0, the first text is explained.
+        model: the model or the service.
+        request: "texts", and their "limits" as in `texts_of`; with "layer", a number from 0, the
+            first text is explained.
     """
     texts = request["texts"]
     try:
