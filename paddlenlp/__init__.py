@@ -4,8 +4,8 @@ Nothing is imported here: import ``paddlenlp.transformers``, ``.data``, ``.datas
 or ``.utils`` as needed. The tokenizer does not import Paddle.
 """
 
-# Paddle's library contains its own zlib. If Python's is loaded after it, the symbols of the two are
-# mixed and the process crashes, for example at ``import sklearn``; loaded before, they are not.
+# Paddle's library contains its own zlib. If Python's zlib is loaded after it, the symbols of the
+# two are mixed and the process crashes, for example at ``import sklearn``. So load it first.
 import zlib  # noqa: F401
 
 __version__ = "1.0.0"

@@ -1,4 +1,4 @@
-"""Functions that make a batch out of examples, under upstream's names."""
+"""Functions that make a batch from examples, under upstream's names."""
 
 from paddlenlp.data.collate import Dict, Pad, Stack, Tuple
 

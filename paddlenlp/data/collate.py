@@ -15,7 +15,7 @@ class Stack:
 
     Args:
         axis: position of the batch axis.
-        dtype: of the result; None keeps NumPy's choice.
+        dtype: type of the result; None: NumPy's choice.
     """
 
     def __init__(self, axis: int = 0, dtype: str | None = None):
@@ -31,10 +31,10 @@ class Pad:
     """Pads items to the longest along one axis and stacks them: [B, L] for lists of ids.
 
     Args:
-        pad_val: number to fill up with.
+        pad_val: number to pad with.
         axis: axis of an item that differs in length.
         ret_length: True also returns the lengths [B] int64; a dtype returns them in that type.
-        dtype: of the result; None keeps that of the items.
+        dtype: type of the result; None: that of the items.
         pad_right: False puts the padding before the item.
     """
 
@@ -96,7 +96,7 @@ class Dict:
     """Applies one function per key of examples that are dicts; returns a flat tuple in key order.
 
     Args:
-        functions: function by key; further keys of the examples are left out.
+        functions: function by key; other keys of the examples are ignored.
     """
 
     def __init__(self, functions: dict[str, Callable]):
@@ -110,7 +110,7 @@ class Dict:
 
 
 def _flat(results: typing.Iterable[Any]) -> tuple:
-    """Join results; one that is itself several arrays (Pad with lengths) counts as several."""
+    """Flatten results: one that consists of several arrays (Pad with lengths) gives several."""
     flat: list[Any] = []
     for result in results:
         flat.extend(result if isinstance(result, (tuple, list)) else [result])

@@ -12,7 +12,7 @@ class MapDataset:
 
     Args:
         examples: a sequence of examples (dicts).
-        label_list: label texts by id; None for regression or where there are no labels.
+        label_list: label texts by id; None for regression or without labels.
         transform: applied to an example whenever it is read.
     """
 
@@ -38,14 +38,14 @@ class MapDataset:
 
         Args:
             function: gets an example and returns a new one.
-            lazy: call it on each reading (random augmentation) instead of once now.
+            lazy: call it each time an example is read (random augmentation) instead of once now.
         """
         if lazy:
             return MapDataset(self, self.label_list, function)
         return MapDataset([function(example) for example in self], self.label_list)
 
     def filter(self, predicate: Callable[[Any], bool]) -> "MapDataset":
-        """Return the data set of those examples for which ``predicate`` is true."""
+        """Return the data set of the examples for which ``predicate`` is true."""
         return MapDataset([example for example in self if predicate(example)], self.label_list)
 
 
@@ -58,7 +58,7 @@ def load_dataset(
     lazy: bool | None = None,
     **arguments: Any,
 ) -> MapDataset | list[MapDataset]:
-    """Load one or several splits of a data set, or what a function of the caller yields.
+    """Load one or several splits of a data set, or the examples that a function yields.
 
     Args:
         path: "glue", or a function that yields examples; it gets the other keywords.
@@ -67,15 +67,16 @@ def load_dataset(
             mnli has "dev_matched", "dev_mismatched", "test_matched" and "test_mismatched".
         data_dir: directory with the official files (or the directory above it); None downloads
             them once into the cache.
-        data_files, lazy: upstream's keywords; files, and reading as a stream, are not supported.
-        arguments: for the function.
+        data_files, lazy: keywords of upstream; local files and streaming are not supported.
+        arguments: arguments for the function.
 
     Returns:
         Examples {"sentence"} or {"sentence1", "sentence2"} (str) with "labels": the index (int) in
         ``label_list``, a float for regression, absent in test splits.
 
     Raises:
-        UserError: unknown name or split; a file that is missing, damaged or cannot be downloaded.
+        UserError: the name or split is unknown, or a file is missing, damaged or cannot be
+            downloaded.
         ValueError: an argument of upstream that is not supported.
     """
     from paddlenlp.datasets.glue import read_glue

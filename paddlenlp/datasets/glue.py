@@ -1,4 +1,4 @@
-"""The nine GLUE tasks: one table of their official files, and the reader over it.
+"""The nine GLUE tasks: a table of their official files, and the reader of these files.
 
 Sources: the GLUE benchmark (Wang et al., 2018) and the archives that PaddleNLP publishes; their
 checksums are part of the table. The files are tab-separated without any quoting: quote characters
@@ -23,7 +23,7 @@ Row = tuple[int, list[str]]  # line number from 1, columns
 
 @dataclass(frozen=True)
 class Split:
-    """One file: where its texts (and label, if it is one field longer) are in a row."""
+    """One file. ``fields`` are the columns of its texts and then, if there is one, of its label."""
 
     file: str
     md5: str
@@ -36,17 +36,17 @@ class Split:
 class GlueTask:
     """One task.
 
-    ``labels`` are those in the files, None for regression with scores in 0 to 5; ``label_names``
-    say what they mean where the files only number them.
+    ``labels`` are those in the files, None for regression with scores from 0 to 5; ``label_names``
+    are their meanings if the files contain only numbers.
     """
 
     folder: str
-    downloads: tuple[tuple[str, str], ...]  # (address below the hub or whole, MD5)
+    downloads: tuple[tuple[str, str], ...]  # (full address or path below the hub, MD5)
     splits: dict[str, Split]
     labels: tuple[str, ...] | None
     pair: bool = True
     label_names: tuple[str, ...] | None = None
-    bad_rows: int = 0  # rows of a wrong column count that are skipped before it is an error
+    bad_rows: int = 0  # rows with a wrong number of columns that may be skipped
 
 
 _BINARY = ("0", "1")
@@ -114,7 +114,7 @@ GLUE_TASKS: dict[str, GlueTask] = {
             "test": Split("test.tsv", "73de726db186b1b08f071364b2bb96d0", (1, 2), 3),
         },
         labels=_BINARY,
-        bad_rows=20,  # a line break inside a question splits its row; all readers skip those
+        bad_rows=20,  # a line break inside a question splits its row; all readers skip such rows
     ),
     "mnli": GlueTask(
         folder="MNLI",
@@ -227,7 +227,7 @@ def _label(task: GlueTask, text: str, place: str) -> Any:
         score = float(text)
     except ValueError:
         score = math.nan
-    if not 0.0 <= score <= 5.0:  # also refuses nan
+    if not 0.0 <= score <= 5.0:  # also rejects nan
         raise UserError("label", f"{place}: score '{text}' is not a number from 0 to 5")
     return score
 
@@ -280,7 +280,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _mrpc_rows(directory: Path, split: str, where: Split) -> tuple[Path, Iterator[Row]]:
-    """Return (file, rows) of a split out of the raw files of the MSR paraphrase corpus."""
+    """Return (file, rows) of a split from the raw files of the MSR paraphrase corpus."""
     path = directory / (_MRPC_TEST if split == "test" else _MRPC_TRAIN)
     if not path.is_file():
         raise UserError(
@@ -296,7 +296,7 @@ def _mrpc_rows(directory: Path, split: str, where: Split) -> tuple[Path, Iterato
 
 
 def _given_dir(task: GlueTask, data_dir: PathLike) -> Path:
-    """Return the directory with the task's files: ``data_dir`` or its folder of the task."""
+    """Return the directory with the task's files: ``data_dir`` or the task's folder in it."""
     directory = Path(data_dir)
     if not directory.is_dir():
         raise UserError(

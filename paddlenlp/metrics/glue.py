@@ -1,7 +1,7 @@
-"""Metrics of the GLUE tasks over scikit-learn and SciPy, in the call form of paddle.metric.Metric.
+"""Metrics of the GLUE tasks, from scikit-learn and SciPy, in the form of paddle.metric.Metric.
 
-Every metric keeps all predictions and computes once at the end: F1 and correlations are not means
-over batches. Predictions of several ranks can be gathered and fed to one ``update``.
+Every metric keeps all predictions and computes its result at the end, because F1 and correlations
+are not means over batches. Predictions of several ranks can be gathered for one ``update``.
 """
 
 import math
@@ -16,7 +16,7 @@ Result = float | tuple[float, ...]
 
 
 class GlueMetric:
-    """Collects predictions and labels; a subclass says what they are and computes the result.
+    """Collects predictions and labels; a subclass computes the result.
 
     Use: ``update(compute(logits, labels))`` per batch, then ``results()`` or ``accumulate()``.
     """
@@ -27,7 +27,7 @@ class GlueMetric:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Remove all predictions and labels."""
         self._preds: list[np.ndarray] = []
         self._labels: list[np.ndarray] = []
 
@@ -45,7 +45,7 @@ class GlueMetric:
         return predicted_classes(_to_numpy(logits)), _to_numpy(labels).reshape(-1)
 
     def update(self, preds: Any, labels: Any | None = None) -> None:
-        """Add predictions and labels, each [n]; or the pair that `compute` returned, alone."""
+        """Add predictions and labels, each [n]; or only the pair that `compute` returned."""
         if labels is None:
             preds, labels = preds
         preds, labels = _to_numpy(preds).reshape(-1), _to_numpy(labels).reshape(-1)
@@ -58,7 +58,7 @@ class GlueMetric:
         """Return every number by its name.
 
         Raises:
-            ValueError: nothing was added yet.
+            ValueError: there are no predictions yet.
         """
         preds, labels = _join(self._preds), _join(self._labels)
         if not preds.size:
@@ -88,7 +88,8 @@ class Accuracy(GlueMetric):
 class AccuracyAndF1(GlueMetric):
     """{"acc", "precision", "recall", "f1", "acc_and_f1"}; class 1 is the positive one.
 
-    Where nothing is predicted positive (or nothing is), precision (recall) and F1 are 0.0.
+    If nothing is predicted positive, precision and F1 are 0.0; if nothing is positive, recall and
+    F1.
     """
 
     NAME = "acc_and_f1"
@@ -110,7 +111,7 @@ class AccuracyAndF1(GlueMetric):
 
 
 class Mcc(GlueMetric):
-    """Matthews correlation coefficient: {"mcc"}; 0.0 where predictions or labels are constant."""
+    """Matthews correlation coefficient: {"mcc"}; 0.0 if predictions or labels are constant."""
 
     NAME = "mcc"
 
@@ -118,7 +119,7 @@ class Mcc(GlueMetric):
         from sklearn.metrics import matthews_corrcoef
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # one single class: the result is 0.0, as documented
+            warnings.simplefilter("ignore")  # a single class gives 0.0, as documented
             return {"mcc": float(matthews_corrcoef(labels, preds))}
 
 
@@ -126,8 +127,8 @@ class PearsonAndSpearman(GlueMetric):
     """Correlations of scores: {"pearson", "spearman", "corr"}; "corr" is the mean of the two.
 
     Ties get their mean rank. A correlation is undefined for fewer than two examples, constant
-    predictions or nan. It is then 0.0, because a nan would compare as false with every later result
-    when the best checkpoint is chosen.
+    predictions or nan. The result is then 0.0, because no later result would compare as better than
+    nan when the best checkpoint is chosen.
     """
 
     NAME = "pearson_and_spearman"
@@ -149,7 +150,7 @@ class PearsonAndSpearman(GlueMetric):
 
 
 def _defined(correlation, preds: np.ndarray, labels: np.ndarray) -> float:
-    if preds.size < 2 or not np.isfinite(preds).all():  # SciPy raises, or not, by version
+    if preds.size < 2 or not np.isfinite(preds).all():  # some versions of SciPy raise an error
         return 0.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # constant input: handled below
@@ -164,5 +165,5 @@ def _join(parts: list[np.ndarray]) -> np.ndarray:
 def _to_numpy(values: Any) -> np.ndarray:
     """Turn a Paddle tensor, array or list into an array, without importing Paddle."""
     if "bfloat16" in str(getattr(values, "dtype", "")):
-        values = values.astype("float32")  # Paddle hands bfloat16 out as raw 16-bit integers
+        values = values.astype("float32")  # Paddle returns bfloat16 as raw 16-bit integers
     return np.asarray(values)

@@ -1,6 +1,6 @@
 """Models, tokenizer and learning-rate schedules under upstream's names.
 
-A name is imported at its first use, so that the tokenizer alone does not import Paddle.
+A name is imported at its first use, so that the tokenizer can be used without importing Paddle.
 """
 
 import importlib

@@ -19,10 +19,10 @@ WEIGHTS_FILE = "model_state.pdparams"
 HF_CONFIG_FILE = "config.json"
 HF_WEIGHTS_FILE = "model.safetensors"
 HF_TORCH_FILE = "pytorch_model.bin"
-INDEX = ".index.json"  # after either name: the list of the files that share the weights
+INDEX = ".index.json"  # after either name: the list of the shards
 HF_TOKENIZER_FILE = "tokenizer.json"
 VOCAB_FILE = "vocab.txt"
-# What LoRA and similar tools of either library save beside, or instead of, a model.
+# Files that LoRA and similar methods of both libraries save with a model or instead of it.
 ADAPTER_FILES = {"adapter_config.json", "lora_config.json", "prefix_config.json"}
 _BRAIN_FLOAT = "BF16"  # as safetensors calls it
 # Paddle writes this table of internal names beside the weights.
@@ -52,7 +52,7 @@ def read_model_config(path: str) -> dict[str, Any]:
     """Read the JSON configuration of a ConvBERT, in any layout.
 
     Raises:
-        UserError: as `read_json`, or it is the configuration of another kind of model.
+        UserError: as for `read_json`, or it is the configuration of another kind of model.
     """
     raw = read_json(path)
     classes = raw.get("architectures") or []
@@ -67,7 +67,7 @@ def read_model_config(path: str) -> dict[str, Any]:
 
 
 def require_files(directory: str, names: list[str], what: str) -> None:
-    """Check a directory up front.
+    """Check that a directory and its files exist.
 
     Raises:
         UserError: the directory or some files are missing; all of them are named.
@@ -82,12 +82,12 @@ def require_files(directory: str, names: list[str], what: str) -> None:
 def find_files(directory: str, config_optional: bool = False) -> tuple[str | None, str]:
     """Return the names of a checkpoint's configuration and weights.
 
-    Every pairing of the layouts is accepted, ours, PaddleNLP's old and new ones and transformers':
-    what the weights are is decided by the names of their tensors.
+    All layouts are accepted, in any combination: ours, PaddleNLP's old and new ones, and
+    transformers'. The names of the tensors decide what the weights are.
 
     Args:
         directory: the checkpoint.
-        config_optional: the configuration may be missing (a published size); it is then None.
+        config_optional: the configuration may be missing (for a published size); it is then None.
 
     Raises:
         UserError: no directory, files are missing (named), or it is an adapter without its model.
@@ -103,7 +103,7 @@ def find_files(directory: str, config_optional: bool = False) -> tuple[str | Non
         raise UserError(
             "checkpoint",
             f"'{directory}' is an adapter ({min(adapter)}), not a model: merge it into its model "
-            "and save that",
+            "and save the result",
         )
     if not weights:
         raise UserError("checkpoint", f"checkpoint '{directory}' has none of {', '.join(wholes)}")
@@ -118,11 +118,11 @@ def read_weights(path: str) -> dict[str, np.ndarray]:
     """Read a file of weights into arrays without running any code from it.
 
     Args:
-        path: ``.pdparams``, ``.safetensors``, ``.bin`` (which needs torch), or the
-            ``.index.json`` of several of the last two.
+        path: ``.pdparams``, ``.safetensors``, ``.bin`` (which needs torch), or the ``.index.json``
+            of shards of the last two types.
 
     Returns:
-        Arrays by name; half, double and brain floats become float32.
+        Arrays by name; float16, float64 and bfloat16 become float32.
 
     Raises:
         UserError: the file is missing, truncated, or not a file of weights.
@@ -157,13 +157,13 @@ def _read_safetensors(path: str) -> dict[str, np.ndarray]:
     from safetensors import deserialize, safe_open
     from safetensors.numpy import load_file
 
-    open(path, "rb").close()  # a plain OSError where it cannot be read
+    open(path, "rb").close()  # raises a plain OSError if it cannot be read
     with safe_open(path, framework="np") as file:
         names = file.keys()  # a method: the file itself cannot be iterated
         types = {file.get_slice(name).get_dtype() for name in names}
     if _BRAIN_FLOAT not in types:
         return load_file(path)
-    with open(path, "rb") as file:  # NumPy has no such type, so the library cannot return it
+    with open(path, "rb") as file:  # NumPy has no bfloat16, so load_file fails
         return {name: _from_bytes(**tensor) for name, tensor in deserialize(file.read())}
 
 
@@ -214,7 +214,7 @@ def _read_shards(path: str) -> dict[str, np.ndarray]:
 
 
 def _is_shard(file: Any) -> bool:
-    """Whether it is a plain name of a file of weights: no way out of the directory, no index."""
+    """Whether it is the plain name of a file of weights: no path, no index."""
     return (
         isinstance(file, str)
         and file == os.path.basename(file)
@@ -230,17 +230,17 @@ _READERS: dict[str, Callable[[str], Any]] = {
 
 
 def _single_precision(array: np.ndarray) -> np.ndarray:
-    if array.dtype == np.uint16:  # so Paddle stores bfloat16
+    if array.dtype == np.uint16:  # how Paddle stores bfloat16
         return _brain_floats(array)
     return array.astype(np.float32) if array.dtype in (np.float16, np.float64) else array
 
 
 def _brain_floats(bits: np.ndarray) -> np.ndarray:
-    """Each is the upper half of a float32."""
+    """Convert bfloat16, which is the upper half of a float32."""
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
 def shorten(names: list[str], most: int = 6) -> str:
-    """Join names for a one-line message, counting those left out."""
+    """Join names for a one-line message; names beyond ``most`` are counted."""
     listed = ", ".join(sorted(names)[:most])
     return listed if len(names) <= most else f"{listed} and {len(names) - most} more"

@@ -1,4 +1,4 @@
-"""The class names in a model configuration: one check for every reader. No Paddle is imported."""
+"""Checks of the class names in a model configuration. Does not import Paddle."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ def check_label_names(names: Any, where: str, classes: int | None = None) -> lis
     Args:
         names: a list of strings, all different.
         where: the file they come from, for messages.
-        classes: how many there must be; None: not known.
+        classes: the required number; None: not known.
 
     Raises:
-        UserError: another type, an empty or repeated name, or another number of names.
+        UserError: a wrong type, an empty or repeated name, or a wrong number of names.
     """
     if not isinstance(names, list) or not all(isinstance(n, str) and n.strip() for n in names):
-        raise UserError("label", f"{where}: label names must be a list of texts, not {names!r}")
+        raise UserError("label", f"{where}: label names must be a list of strings, not {names!r}")
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise UserError("label", f"{where}: the label name '{repeated[0]}' is given twice")
@@ -31,7 +31,7 @@ def check_label_names(names: Any, where: str, classes: int | None = None) -> lis
 def read_label_names(raw: dict[str, Any], where: str) -> list[str] | None:
     """Return the class names in ``id2label`` (and ``label2id``) of a configuration by label id.
 
-    None where it has none, or only the fillers LABEL_0, LABEL_1, ... of transformers.
+    None if it has none, or only the placeholders LABEL_0, LABEL_1, ... of transformers.
 
     Raises:
         UserError: the ids are not 0, 1, 2, ..., the names cannot be used, or the two tables differ.
@@ -60,7 +60,7 @@ def read_label_names(raw: dict[str, Any], where: str) -> list[str] | None:
 
 
 def fillers(classes: int) -> list[str]:
-    """The names that transformers gives classes without a name."""
+    """The names that transformers gives to classes without names."""
     return [f"LABEL_{number}" for number in range(classes)]
 
 

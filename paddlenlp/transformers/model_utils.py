@@ -1,4 +1,4 @@
-"""What every model can do: load from a known name or a directory, and save to a directory."""
+"""Base class of the models: load from a known name or a directory, and save to a directory."""
 
 import json
 import os
@@ -21,14 +21,14 @@ def resolve_checkpoint(name_or_dir: str) -> str:
     """Return a local checkpoint directory, downloading a published model into the cache.
 
     Raises:
-        UserError: neither a directory nor a known name, or the download failed.
+        UserError: it is neither a directory nor a known name, or the download failed.
     """
     directory = local_model(name_or_dir)
     return str(directory or pretrained_file(name_or_dir, checkpoint.WEIGHTS_FILE).parent)
 
 
 def require_memory(config) -> None:
-    """Raise `UserError` where the weights of a configuration would not fit into free memory."""
+    """Raise `UserError` if the weights of a configuration do not fit into free memory."""
     import psutil
 
     needed, free = 4 * config.parameter_count, psutil.virtual_memory().available
@@ -44,8 +44,8 @@ def require_memory(config) -> None:
 class PretrainedModel(nn.Layer):
     """Base class of the models.
 
-    A subclass sets ``config_class`` and ``base_model_prefix`` (the attribute that holds the body),
-    and says how to rename the tensors of transformers.
+    A subclass sets ``config_class`` and ``base_model_prefix`` (the attribute of the body), and
+    defines how to rename the tensors of transformers.
     """
 
     config_class: type
@@ -65,7 +65,7 @@ class PretrainedModel(nn.Layer):
         """Whether the tensors have transformers' names, and so torch's orientation.
 
         Raises:
-            UserError: the names are of both kinds, or of an adapter.
+            UserError: the names are of both kinds, or of an adapter (LoRA).
         """
         raise NotImplementedError
 
@@ -84,15 +84,15 @@ class PretrainedModel(nn.Layer):
     def from_pretrained(
         cls, name_or_dir: str, new_head: bool = True, **overrides: Any
     ) -> "PretrainedModel":
-        """Build the model of a checkpoint and fill it.
+        """Build the model of a checkpoint and load its weights.
 
         Args:
             name_or_dir: a bundled or published name, or a checkpoint directory in the layout of
                 this library, of PaddleNLP or of transformers (``pytorch_model.bin`` needs torch).
-            new_head: a checkpoint without this model's head (a pretrained body), or with one for
-                fewer or more classes than ``num_classes`` in the overrides, starts with a random
-                one, which is logged, and heads that the model does not have are left out; False:
-                all of these are errors.
+            new_head: True: if the checkpoint has no head of this model (a pretrained body), or one
+                for a number of classes other than ``num_classes`` in the overrides, the head starts
+                with random weights, which is logged; heads that the model does not have are
+                ignored. False: all of these are errors.
             overrides: configuration fields that replace the checkpoint's.
 
         Raises:
@@ -128,16 +128,16 @@ class PretrainedModel(nn.Layer):
     def load_weights(
         self, weights: dict[str, np.ndarray], source: str, new_head: bool = False
     ) -> None:
-        """Fill every parameter from named arrays; nothing is skipped silently.
+        """Set every parameter from named arrays; nothing is skipped silently.
 
         Args:
             weights: arrays by parameter name, with or without the body's prefix.
             source: where they come from, for messages.
-            new_head: keep the random head when the weights hold none of it; a body leaves heads.
+            new_head: keep the random head if the weights have none; a body ignores heads.
 
         Raises:
-            UserError: tensors are missing, left over, of another shape or type, or not finite (all
-                named).
+            UserError: tensors are missing, superfluous, of a wrong shape or type, or not finite
+                (all named).
         """
         target = self.state_dict()
         given, weights = weights, self._match_prefix(weights, target)
@@ -148,12 +148,12 @@ class PretrainedModel(nn.Layer):
         has_both = 0 < len(head) < len(target)
         if new_head and has_both and set(missing) == set(head):
             get_logger().info(
-                "%s has no head for %s: it starts random", source, type(self).__name__
+                "%s has no head for %s: it starts with random weights", source, type(self).__name__
             )
             missing = []
-            # A pretraining checkpoint brings heads of its own, which this model does not use.
+            # A pretraining checkpoint has other heads, which this model does not use.
             extra = [name for name in extra if name.startswith(body)]
-        elif new_head and set(weights) != set(given):  # a body, out of a checkpoint with heads
+        elif new_head and set(weights) != set(given):  # a body from a checkpoint with heads
             extra = [name for name in extra if name not in given]
         self._check_classes(target, weights, source)
         self._check_fit(target, weights, missing, extra, source)
@@ -168,7 +168,7 @@ class PretrainedModel(nn.Layer):
         self.set_state_dict(fitting)
 
     def _without_other_head(self, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Leave out the head if it was trained for another number of classes."""
+        """Remove the head if it was trained for another number of classes."""
         target, body = self.state_dict(), self.base_model_prefix + "."
         biases = [name for name in self.class_biases if name in target and name in weights]
         if all(weights[name].size == target[name].size for name in biases):
@@ -186,7 +186,8 @@ class PretrainedModel(nn.Layer):
         return {body + name: array for name, array in weights.items()}
 
     def _check_classes(self, target, weights, source) -> None:
-        """Report another number of classes by that name: its cause is often a list of labels."""
+        """Report a wrong number of classes separately, because its cause is often a list of
+        labels."""
         for name in self.class_biases:
             if name in target and name in weights and weights[name].size != target[name].size:
                 raise UserError(
@@ -222,9 +223,9 @@ class PretrainedModel(nn.Layer):
             )
 
     def save_pretrained(self, directory: str) -> None:
-        """Write ``model_config.json`` and ``model_state.pdparams``, each whole or not at all.
+        """Write ``model_config.json`` and ``model_state.pdparams``, each atomically.
 
-        Other files in the directory stay.
+        Other files in the directory are kept.
 
         Raises:
             UserError: the directory cannot be written.

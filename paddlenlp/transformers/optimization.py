@@ -63,7 +63,8 @@ class CosineDecayWithWarmup(_DecayWithWarmup):
         total_steps: number of optimizer steps of the run.
         warmup: an int counts steps, a float in [0, 1] is a share of ``total_steps``.
         with_hard_restarts: start again from the highest rate after each cycle.
-        num_cycles: waves between warm-up and end. None: 0.5, one fall to 0; with hard restarts 1.
+        num_cycles: cosine cycles between warm-up and end. None: 0.5, a single decay to 0; with hard
+            restarts 1.
         last_epoch, verbose: as in `paddle.optimizer.lr.LRScheduler`.
     """
 

@@ -1,4 +1,4 @@
-"""Upstream's calls of a tokenizer, over the few methods that `WordPieceTokenizer` defines.
+"""Upstream's calls of a tokenizer, built on the few methods of `WordPieceTokenizer`.
 
 The names and keywords are those of PaddleNLP 2.2 and 2.8 (``max_seq_len`` and ``max_length``,
 ``pad_to_max_seq_len`` and ``padding``); lists of texts give lists by name, as in 2.8.
@@ -30,7 +30,7 @@ class _Window(NamedTuple):
 
 
 class TokenizerCalls:
-    """Everything that can be said with `batch_encode` and the vocabulary."""
+    """The calls that need only `batch_encode` and the vocabulary."""
 
     def __len__(self) -> int:
         return self.vocab_size
@@ -54,7 +54,7 @@ class TokenizerCalls:
         return self.convert_ids_to_tokens(self._split([text])[0])
 
     def convert_tokens_to_ids(self, tokens: str | Sequence[str]) -> int | list[int]:
-        """Look one token or several up; a token outside the vocabulary is [UNK]."""
+        """Look up one or several tokens; a token outside the vocabulary is [UNK]."""
         if isinstance(tokens, str):
             return self.vocab.get(tokens, self.unk_token_id)
         return [self.vocab.get(token, self.unk_token_id) for token in tokens]
@@ -62,7 +62,7 @@ class TokenizerCalls:
     def convert_ids_to_tokens(
         self, ids: int | Sequence[int], skip_special_tokens: bool = False
     ) -> str | list[str]:
-        """Look one id or several up; an id outside the vocabulary is an IndexError."""
+        """Look up one or several ids; an id outside the vocabulary raises IndexError."""
         if isinstance(ids, (int, np.integer)):
             return self.convert_ids_to_tokens([ids])[0]
         if len(ids) and min(ids) < 0:
@@ -75,7 +75,7 @@ class TokenizerCalls:
         return " ".join(tokens).replace(" ##", "").strip()
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = False, **_: Any) -> str:
-        """Ids to a text: pieces are joined, words separated by spaces."""
+        """Convert ids to a text: pieces are joined, words are separated by spaces."""
         tokens = self.convert_ids_to_tokens(np.asarray(ids).tolist(), skip_special_tokens)
         return self.convert_tokens_to_string(tokens)
 
@@ -98,7 +98,7 @@ class TokenizerCalls:
         return [0] * (len(token_ids_0) + 2) + second
 
     def num_special_tokens_to_add(self, pair: bool = False) -> int:
-        """How many special tokens a text, or a pair, gets."""
+        """Number of special tokens that a text or a pair gets."""
         return 3 if pair else 2
 
     def __call__(
@@ -129,21 +129,21 @@ class TokenizerCalls:
             text_pair: the second sentence(s): a string for a string, a list for a list.
             max_seq_len, max_length: longest sequence, special tokens included; a longer one is cut,
                 the longer sentence of a pair first. None: ``model_max_length``.
-            pad_to_max_seq_len: fill up with [PAD] to exactly that length.
+            pad_to_max_seq_len: pad with [PAD] to exactly that length.
             return_token_type_ids: add "token_type_ids" (0 first sentence, 1 second).
             return_attention_mask: add "attention_mask" (1 token, 0 padding).
             return_length: add "seq_len", the length without padding.
-            padding: True or "longest": to the longest row; "max_length": as pad_to_max_seq_len.
-            truncation: False or "do_not_truncate": nothing is cut; True, None and "longest_first"
-                are the same, and so is "only_second" with ``stride``.
-            add_special_tokens: False: the pieces of a single text only.
+            padding: True or "longest": to the longest row; "max_length": like pad_to_max_seq_len.
+            truncation: False or "do_not_truncate": nothing is cut; True and None mean
+                "longest_first", and so does "only_second" with ``stride``.
+            add_special_tokens: False: only the pieces of a single text.
             return_position_ids, return_special_tokens_mask: add "position_ids",
                 "special_tokens_mask" (1 at [CLS], [SEP] and padding).
             return_offsets_mapping: add "offset_mapping", (start, end) of each token in the
                 characters of its text; (0, 0) for special tokens.
             return_tensors: "np" or "pd" for arrays or Paddle tensors [B, L]; rows must be padded.
-            stride: above 0, a list of pairs gives each first sentence with overlapping windows of
-                the second one; windows start this many tokens apart, as in PaddleNLP, and
+            stride: if above 0, a list of pairs gives each first sentence with overlapping windows
+                of the second one; windows start this many tokens apart, as in PaddleNLP, and
                 "overflow_to_sample" is the number of each window's pair.
             is_split_into_words: a text is a list of words, and several are a list of such lists.
             return_overflowing_tokens: not supported.
@@ -152,7 +152,7 @@ class TokenizerCalls:
             {"input_ids", ...}: lists of int for a string, lists of lists for a list.
 
         Raises:
-            ValueError: arguments that are not supported, or not together.
+            ValueError: arguments that are not supported, alone or together.
         """
         if is_split_into_words:
             text, text_pair = _join_words(text), _join_words(text_pair)
@@ -197,12 +197,12 @@ class TokenizerCalls:
         return {key: _as_tensor(value, return_tensors) for key, value in result.items()}
 
     def _marks(self, ids: list[int]) -> list[int]:
-        """1 at the special tokens that a text cannot contain."""
+        """1 at the special tokens that only frame or pad a text."""
         special = {self.cls_token_id, self.sep_token_id, self.pad_token_id}
         return [int(index in special) for index in ids]
 
     def _windows(self, pairs: Sequence[Text], bound: int, stride: int) -> list[_Window]:
-        """Each first sentence with windows over the second one that start ``stride`` apart."""
+        """Each first sentence with windows of the second one that start ``stride`` apart."""
         found = []
         for sample, pair in enumerate(pairs):
             first, second = self._split(pair)
@@ -218,12 +218,13 @@ class TokenizerCalls:
     def _offsets(
         self, texts: Sequence[Text], rows: list[Features], special: bool, starts: list[int]
     ) -> list:
-        """(start, end) of every token; texts are split again, since the word cache has none."""
+        """(start, end) of every token; texts are split again, because the word cache has no
+        offsets."""
         found = []
         for text, row, start in zip_longest(texts, rows, starts):
             parts = [text] if isinstance(text, str) else list(text)
             pieces = [self._rust.encode(part, add_special_tokens=False).offsets for part in parts]
-            if start is not None:  # a window over the second sentence
+            if start is not None:  # a window of the second sentence
                 pieces[1] = pieces[1][start : start + sum(row.token_type_ids) - 1]
             room = len(row.input_ids) - (len(parts) + 1 if special else 0)
             keep = [room] if len(parts) == 1 else longest_first(*map(len, pieces), room)
@@ -245,7 +246,7 @@ def _as_list(text: str | Sequence[Text], text_pair: str | Sequence[str] | None) 
 
 
 def _join_words(text: Any) -> Any:
-    """One text from a list of words, or several from a list of such lists: a space ends a word."""
+    """One text from a list of words, or several from a list of such lists, joined with spaces."""
     if text is None or isinstance(text, str):
         return text
     if all(isinstance(word, str) for word in text):
@@ -258,12 +259,13 @@ def _singles(texts: Sequence[Text]) -> bool:
 
 
 def _one_sided(texts: Sequence[Text], stride: int) -> list[str]:
-    """The ``truncation`` that means the same as "longest_first" here, or as ``stride``."""
+    """The ``truncation`` that here means the same as "longest_first" or, with ``stride``,
+    windows."""
     return ["only_second"] if stride else ["only_first"] if _singles(texts) else []
 
 
 def _refuse(**unsupported: Any) -> None:
-    """Raise for the first argument that has a value which is not supported in this call."""
+    """Raise ValueError for the first argument whose value is not supported in this call."""
     for name, given in unsupported.items():
         if given:
             raise ValueError(f"this value of {name} is not supported here: see docs/upstream.md")
@@ -272,8 +274,8 @@ def _refuse(**unsupported: Any) -> None:
 def longest_first(first: int, second: int, room: int) -> tuple[int, int]:
     """Share ``room`` pieces between two sentences by shortening the longer one first.
 
-    Same result as the Rust library's "longest_first": when both exceed half of the room, the
-    longer one (the second, if equal) keeps the odd piece.
+    Same result as "longest_first" of the Rust library: if both exceed half of ``room``, the longer
+    one (the second, if equal) keeps the odd piece.
     """
     if first + second <= room:
         return first, second

@@ -1,9 +1,9 @@
-"""One reader of the settings that decide a tokenizer's ids, special and added tokens included.
+"""Reads all settings that determine a tokenizer's ids, including special and added tokens.
 
 Sources are the files of transformers and PaddleNLP: ``tokenizer_config.json``, ``tokenizer.json``,
-``special_tokens_map.json`` and ``added_tokens.json``. A setting that changes ids is honoured or
-refused by name. Two files that contradict each other are refused, because it depends on the version
-of transformers which one counts. Paddle is never imported here.
+``special_tokens_map.json`` and ``added_tokens.json``. A setting that changes ids is either applied
+or rejected by name. Files that contradict each other are rejected, because the version of
+transformers decides which one counts. This module never imports Paddle.
 """
 
 import dataclasses
@@ -23,20 +23,20 @@ SPECIAL_MAP_FILE = "special_tokens_map.json"
 ADDED_FILE = "added_tokens.json"
 _MOST_IDS = 10**7
 MAX_WORD_CHARS = 100  # a longer word is [UNK], as in BERT's reference tokenizer
-# Classes of transformers and PaddleNLP that are this tokenizer, without "Fast".
+# Classes of transformers and PaddleNLP that behave like this tokenizer, without "Fast".
 SAME_TOKENIZERS = ("ConvBert", "Bert", "Electra", "DistilBert", "MobileBert", "WordPiece")
 
 
 class AddedToken(NamedTuple):
-    """A token that is looked for in the text before it is split into words.
+    """A token that is searched in the text before the text is split into words.
 
     Attributes:
         content: its text.
-        id: its number; None: its line in the vocabulary, else the next free number.
-        lstrip, rstrip: it takes the spaces before (after) it.
-        single_word: only between word boundaries.
-        normalized: compared with the normalised text (lower-cased, without accents).
-        special: not recognised with ``split_special_tokens``.
+        id: its id; None: its line in the vocabulary, otherwise the next free id.
+        lstrip, rstrip: whether it includes the spaces before (after) it.
+        single_word: whether it is found only between word boundaries.
+        normalized: whether it is compared with the normalised text (lower-cased, without accents).
+        special: whether ``split_special_tokens`` applies to it.
     """
 
     content: str
@@ -53,11 +53,11 @@ class TokenizerSettings:
     """The constructor arguments of the tokenizer besides the vocabulary.
 
     Raises:
-        UserError: a value of a wrong type or out of range (named).
+        UserError: a value has a wrong type or is out of range (named).
     """
 
     do_lower_case: bool = True
-    strip_accents: bool | None = None  # None: as do_lower_case
+    strip_accents: bool | None = None  # None: like do_lower_case
     tokenize_chinese_chars: bool = True  # each Chinese character is a word
     split_special_tokens: bool = True  # a literal "[SEP]" in a text is ordinary characters
     truncation_side: str = "right"
@@ -91,10 +91,10 @@ class TokenizerSettings:
 def read_settings(directory: PathLike) -> dict[str, Any]:
     """Read the constructor arguments that the files of a directory give.
 
-    What no file gives is absent; a default that changes ids is then logged.
+    Arguments that no file gives are absent; if their default changes ids, it is logged.
 
     Raises:
-        UserError: a file is damaged, files contradict each other, or a setting has no counterpart.
+        UserError: a file is damaged, files contradict each other, or a setting is not supported.
     """
     folder = Path(directory)
     config, packed = _json(folder / CONFIG_FILE), _json(folder / HF_TOKENIZER_FILE)
@@ -141,16 +141,16 @@ def _label_names(path: Path) -> dict[str, list[str]]:
     return {"label_names": names} if names else {}
 
 
-# Defaults to name where no file gives them: transformers has the other value, or cased models do.
+# Defaults that are logged, because transformers or cased models have the other value.
 _ASSUMED = ("do_lower_case", "split_special_tokens")
 
 
 def config_of(settings: TokenizerSettings, ids: dict[str, int]) -> dict[str, Any]:
-    """The content of ``tokenizer_config.json``, in the form that transformers reads.
+    """The content of ``tokenizer_config.json``, in transformers' format.
 
     Args:
         settings: all settings.
-        ids: the numbers of the added tokens.
+        ids: the ids of the added tokens.
     """
     config = dataclasses.asdict(settings)
     added = [token._asdict() for token in settings.added_tokens]
@@ -166,10 +166,10 @@ def config_of(settings: TokenizerSettings, ids: dict[str, int]) -> dict[str, Any
 
 
 def padding_id(directory: PathLike) -> int | None:
-    """Return the id of the padding token in the vocabulary of a directory, None without one.
+    """Return the id of the padding token in a directory's vocabulary; None without a vocabulary.
 
-    The ``pad_token_id`` of a transformers configuration does not help: its class has the default 1,
-    where the published vocabularies have [unused0], and nothing in transformers depends on it.
+    The ``pad_token_id`` of a transformers configuration cannot be used: its default is 1, which is
+    [unused0] in the published vocabularies, and nothing in transformers depends on it.
     """
     folder = Path(directory)
     if not has_vocab(folder):
@@ -187,11 +187,11 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _from_config(config: dict[str, Any]) -> dict[str, Any]:
-    """The settings of tokenizer_config.json under our names; null is absent."""
+    """The settings of tokenizer_config.json under our names, without null values."""
     names = {field.name for field in dataclasses.fields(TokenizerSettings)} - {"added_tokens"}
     found = {key: config[key] for key in names - set(SPECIAL_TOKENS) if config.get(key) is not None}
     length = found.get("model_max_length")
-    if isinstance(length, (int, float)) and length > 10**9:  # transformers: no bound
+    if isinstance(length, (int, float)) and length > 10**9:  # no limit, in transformers
         del found["model_max_length"]
     return {**found, **_special_tokens(config)}
 
@@ -213,7 +213,7 @@ def _from_packed(packed: dict[str, Any], path: Path) -> dict[str, Any]:
     for part, kind in ((normalizer, "BertNormalizer"), (splitter, "BertPreTokenizer")):
         if part and part.get("type") != kind:
             _refuse(path, "type", part.get("type"), f"only {kind} is supported")
-    if normalizer.get("clean_text") is False:  # no other file of transformers can express it
+    if normalizer.get("clean_text") is False:  # set in no other file of transformers
         _refuse(path, "clean_text", False, "only true is supported")
     for key, value in (("max_input_chars_per_word", 100), ("continuing_subword_prefix", "##")):
         if model.get(key, value) != value:
@@ -255,7 +255,7 @@ def _check_template(template: dict[str, Any], path: Path) -> None:
 
 
 def _check_supported(config: dict[str, Any], path: Path) -> None:
-    """Refuse settings without a counterpart here, or with different meanings in transformers."""
+    """Reject settings that are not supported or that have another meaning in transformers."""
     supported = {
         "never_split": (None, []),
         "do_basic_tokenize": (True,),
@@ -276,7 +276,7 @@ def _check_supported(config: dict[str, Any], path: Path) -> None:
 def _added_tokens(
     folder: Path, config: dict[str, Any], packed: dict[str, Any], special: set[str]
 ) -> tuple[AddedToken, ...]:
-    """The added tokens of all files, by id; special tokens only where their flags are unusual."""
+    """The added tokens of all files, by id; special tokens only if they have unusual flags."""
     found: dict[str, AddedToken] = {}
     numbered = [{"content": t, "id": n} for t, n in _json(folder / ADDED_FILE).items()]
     sources = [
@@ -330,13 +330,13 @@ def _extra_special(config: dict[str, Any], path: Path) -> list[dict[str, Any]]:
 
 
 def _part(table: dict[str, Any], key: str, path: Path) -> dict[str, Any]:
-    """The object under a key; {} where there is none."""
+    """The object under a key; {} if there is none."""
     found = table.get(key) or {}
     return found if isinstance(found, dict) else _refuse(path, key, found, "it must be an object")
 
 
 def _rows(table: dict[str, Any], key: str, path: Path) -> list[dict[str, Any]]:
-    """The list of objects under a key; [] where there is none."""
+    """The list of objects under a key; [] if there is none."""
     found = table.get(key) or []
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
         _refuse(path, key, found, "it must be a list of objects")

@@ -1,6 +1,6 @@
-"""WordPiece tokenization over the Rust library ``tokenizers``, in upstream's call form.
+"""WordPiece tokenization with the Rust library ``tokenizers``, in upstream's call form.
 
-Paddle is never imported here, so a client or an HTTP worker can tokenize without it.
+This module never imports Paddle, so that a client or the HTTP front end can use it without Paddle.
 """
 
 import functools
@@ -42,11 +42,11 @@ class WordPieceTokenizer(TokenizerCalls):
     """BERT's basic + WordPiece tokenization: ``[CLS] a [SEP]`` or ``[CLS] a [SEP] b [SEP]``.
 
     Args:
-        vocab_file: ``vocab.txt``, UTF-8 with one token per line, the line number from 0 is the id;
-            or the ``tokenizer.json`` of transformers.
+        vocab_file: ``vocab.txt``, UTF-8 with one token per line, whose id is the line number from
+            0; or the ``tokenizer.json`` of transformers.
         do_lower_case: lower-case the text and strip accents.
-        label_names: class names by label id, kept with the tokenizer so that a saved model can
-            name its answers.
+        label_names: class names by label id; they are saved with the tokenizer, so that a saved
+            model can name its answers.
         settings: the fields of `TokenizerSettings`.
 
     Raises:
@@ -80,12 +80,12 @@ class WordPieceTokenizer(TokenizerCalls):
         _split_in_one_thread_after_fork()
         self._rust = self._build()
         self._pieces = self._rust.encode_batch_fast
-        # A token that spans words, or takes the spaces beside it, is looked for in whole texts.
+        # Tokens that span several words or include spaces must be searched in whole texts.
         self._by_word = not self.settings.added_tokens and " " not in "".join(special.values())
         self._word_cache: dict[str, list[int]] = {}
 
     def _number_added_tokens(self) -> list[str]:
-        """Add the added tokens to the vocabulary; returns those that have no line in it."""
+        """Add the added tokens to the vocabulary; return those that are not in its file."""
         new = []
         for token in self.settings.added_tokens:
             number = self.vocab.setdefault(token.content, len(self._lines) + len(new))
@@ -95,7 +95,7 @@ class WordPieceTokenizer(TokenizerCalls):
                 raise UserError(
                     "vocabulary",
                     f"added token '{token.content}' has the id {token.id}, but by the vocabulary "
-                    f"{self.vocab_file} it is {number}: use the vocabulary that belongs to it",
+                    f"{self.vocab_file} it has {number}: use the vocabulary that belongs to it",
                 )
         return new
 
@@ -131,10 +131,10 @@ class WordPieceTokenizer(TokenizerCalls):
 
         Args:
             name_or_dir: a directory, or a name such as "convbert-base" (downloads its vocab.txt).
-            overrides: constructor arguments that win over the saved ones.
+            overrides: constructor arguments that override the saved ones.
 
         Raises:
-            UserError: neither a directory nor a known name, or files that cannot be used.
+            UserError: it is neither a directory nor a known name, or a file cannot be used.
         """
         directory = local_model(name_or_dir)
         if directory is None:
@@ -142,7 +142,7 @@ class WordPieceTokenizer(TokenizerCalls):
         return cls(find_vocab(directory), **{**read_settings(directory), **overrides})
 
     def save_pretrained(self, directory: PathLike) -> None:
-        """Write vocab.txt and tokenizer_config.json, each whole or not at all."""
+        """Write vocab.txt and tokenizer_config.json, each atomically."""
         config = {"tokenizer_class": type(self).__name__, **config_of(self.settings, self.vocab)}
         with atomic_write(Path(directory) / VOCAB_FILE) as file:
             file.writelines(f"{token}\n" for token in self._lines)
@@ -159,8 +159,8 @@ class WordPieceTokenizer(TokenizerCalls):
     def batch_encode(self, texts: Sequence[Text], max_seq_len: int) -> list[Features]:
         """Encode many texts at once.
 
-        Words recur, so each word is looked up in a cache first; the Rust library splits the new
-        ones. A space always ends a word, hence the ids are those of the whole text.
+        Words recur, so each word is looked up in a cache first, and the Rust library splits only
+        new words. A space always ends a word, so the ids are the same as for the whole text.
 
         Args:
             texts: strings or (string, string) pairs.
@@ -195,7 +195,7 @@ class WordPieceTokenizer(TokenizerCalls):
         return [list(chain.from_iterable(map(lookup, row))) for row in words]
 
     def _word_ids(self, words: set[str]) -> dict[str, list[int]]:
-        """Return a table that holds at least the piece ids of these distinct words."""
+        """Return a table with at least the piece ids of these distinct words."""
         cache = self._word_cache  # entries are never removed, so a concurrent call is safe
         new = list(words.difference(cache))
         if not new:
@@ -204,7 +204,7 @@ class WordPieceTokenizer(TokenizerCalls):
         short = {word: ids for word, ids in found.items() if len(word) <= CACHED_WORD_CHARS}
         if len(cache) + len(short) <= CACHED_WORDS:
             cache.update(short)
-        else:  # start over rather than keep the oldest words for ever
+        else:  # start again instead of keeping the oldest words forever
             self._word_cache = short if len(short) <= CACHED_WORDS else {}
         found.update((word, cache[word]) for word in words if word in cache)
         return found
@@ -213,7 +213,7 @@ class WordPieceTokenizer(TokenizerCalls):
         """Split texts in the Rust library, in parallel threads."""
         try:
             return self._pieces(texts, add_special_tokens=False)
-        except TypeError:  # lone surrogates; the normalizer drops what takes their place
+        except TypeError:  # lone surrogates; the normalizer removes their replacements
             return self._pieces([without_surrogates(t) for t in texts], add_special_tokens=False)
 
     def _frame(self, ids: list[int], max_seq_len: int) -> Features:
@@ -223,7 +223,7 @@ class WordPieceTokenizer(TokenizerCalls):
         return Features(input_ids, [0] * len(input_ids), truncated)
 
     def _cut(self, ids: list[int], keep: int) -> list[int]:
-        """Keep the first ids, or the last ones where ``truncation_side`` is left."""
+        """Keep the first ids, or the last ones if ``truncation_side`` is left."""
         return ids[max(0, len(ids) - keep) :] if self.truncation_side == "left" else ids[:keep]
 
     def _frame_pair(self, first: list[int], second: list[int], max_seq_len: int) -> Features:
@@ -240,7 +240,7 @@ def _split_in_one_thread_after_fork() -> None:
     """Let forked processes (DataLoader workers) use a tokenizer that was used before the fork.
 
     The Rust library's threads do not exist in the child: with TOKENIZERS_PARALLELISM=true it would
-    wait for them for ever, without the variable it prints a warning. The child gets "false"; the
+    wait for them forever, and without the variable it prints a warning. The child gets "false"; the
     parent keeps its value.
     """
     name = "TOKENIZERS_PARALLELISM"
@@ -261,5 +261,5 @@ def _split_in_one_thread_after_fork() -> None:
         os.register_at_fork(before=prepare, after_in_parent=restore)
 
 
-# What the Rust library's AddedToken does not take.
+# Fields that the Rust library's AddedToken does not have.
 _NO_FLAGS = ("content", "id")

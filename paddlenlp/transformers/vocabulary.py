@@ -19,8 +19,9 @@ SPECIAL_TOKENS = {
 def read_vocab(path: PathLike, special: Iterable[str] = SPECIAL_TOKENS.values()) -> list[str]:
     """Read a vocabulary, ``vocab.txt`` or ``tokenizer.json``: the tokens in the order of their ids.
 
-    A repeated token is kept, so that the ids of the others stay; its last line is its id, as in the
-    reader of BERT's authors. Ids that a ``tokenizer.json`` skips get a name that no text contains.
+    A repeated token is kept, so that the ids of the others do not change; its id is its last line,
+    as in the reader of BERT's authors. Ids that a ``tokenizer.json`` skips get a name that no text
+    can contain.
 
     Raises:
         UserError: unreadable, not UTF-8, not a WordPiece vocabulary, or a special token is missing.
@@ -37,15 +38,15 @@ def read_vocab(path: PathLike, special: Iterable[str] = SPECIAL_TOKENS.values())
 
 
 def has_vocab(directory: PathLike) -> bool:
-    """Whether a directory contains a vocabulary; some checkpoints are published without."""
+    """Whether a directory contains a vocabulary; some checkpoints are published without one."""
     return any((Path(directory) / name).is_file() for name in (VOCAB_FILE, HF_TOKENIZER_FILE))
 
 
 def find_vocab(directory: PathLike) -> Path:
-    """Return the file of a directory that holds the vocabulary.
+    """Return the vocabulary file of a directory.
 
     Raises:
-        UserError: there is none, or ``vocab.txt`` and ``tokenizer.json`` hold different ones.
+        UserError: there is none, or ``vocab.txt`` and ``tokenizer.json`` differ.
     """
     plain, packed = (Path(directory) / name for name in (VOCAB_FILE, HF_TOKENIZER_FILE))
     if not plain.is_file() and not packed.is_file():
@@ -64,7 +65,7 @@ def find_vocab(directory: PathLike) -> Path:
     return plain if plain.is_file() else packed
 
 
-_GAP = "[gap {}]"  # brackets are words of their own, so no text gives this token
+_GAP = "[gap {}]"  # brackets are separate words, so no text gives this token
 
 
 def _vocab_lines(path: Path) -> list[str]:
@@ -86,7 +87,7 @@ def _packed_vocab(path: Path) -> list[str]:
     vocab = model.get("vocab") if isinstance(model, dict) else None
     if not isinstance(vocab, dict) or model.get("type") != "WordPiece" or not vocab:
         raise UserError(
-            "vocabulary", f"{path} contains no WordPiece vocabulary, which ConvBERT needs"
+            "vocabulary", f"{path} contains no WordPiece vocabulary: ConvBERT needs one"
         )
     ids = list(vocab.values())
     if not all(type(n) is int and n >= 0 for n in ids) or len(set(ids)) < len(ids):

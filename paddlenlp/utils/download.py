@@ -1,4 +1,4 @@
-"""Downloads over pooch: checked, whole or not at all, and safe with several processes at work."""
+"""Downloads with pooch: verified, atomic, and safe if several processes run at the same time."""
 
 import hashlib
 import os
@@ -17,7 +17,7 @@ from paddlenlp.utils.files import PathLike, atomic_directory, ensure_writable_di
 from paddlenlp.utils.log import get_logger
 
 TIMEOUT = (10.0, 30.0)  # seconds to connect, seconds without a byte
-MAX_BYTES = 1 << 30  # more than any published file has
+MAX_BYTES = 1 << 30  # larger than any published file
 MAX_SECONDS = 7200.0  # for one attempt
 MIN_RATE = 1024  # bytes per second, on average after the first SLOW_START_S seconds
 SLOW_START_S = 30.0
@@ -30,7 +30,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class _Refused(Exception):
-    """An answer of the server that another attempt would not change."""
+    """An answer of the server that would be the same at the next attempt."""
 
 
 def fetch(
@@ -41,24 +41,24 @@ def fetch(
     hint: str = "",
     max_bytes: int = MAX_BYTES,
 ) -> Path:
-    """Download ``url`` to the file ``path`` unless a good copy is there already.
+    """Download ``url`` to the file ``path`` unless a good copy already exists.
 
-    A failed attempt is repeated from the first byte. Of several processes one downloads and the
-    others wait for it.
+    A failed attempt is repeated from the first byte. If several processes need the file, one
+    downloads it and the others wait.
 
     Args:
         url: https; plain http only to this machine.
-        path: file to write; appears only when it is complete and checked.
-        md5: expected hex digest. Without it only the announced length can be checked.
+        path: file to write; it appears only when it is complete and verified.
+        md5: expected hex digest. Without it only the length can be checked.
         timeout: seconds to connect, and seconds without a byte.
-        hint: what the user can give instead; ends the error message.
-        max_bytes: a longer file is refused.
+        hint: end of the error message: what the user can do instead.
+        max_bytes: a longer file is rejected.
 
     Returns:
         ``path``.
 
     Raises:
-        UserError: not reachable, wrong content, or no space; says what to give instead.
+        UserError: the server cannot be reached, the content is wrong, or there is no space.
     """
     path = Path(path)
     if _is_good(path, md5):
@@ -73,7 +73,7 @@ def fetch(
                 _download(url, folder / path.name, md5, timeout, max_bytes)
                 os.replace(folder / path.name, path)
             get_logger().info("downloaded %s (%d bytes)", path, path.stat().st_size)
-        except (_Refused, OSError, ValueError) as error:  # OSError: the system's, and requests'
+        except (_Refused, OSError, ValueError) as error:  # requests' errors are OSErrors too
             ending = f"; {hint}" if hint else ""
             raise UserError(
                 "download", f"cannot download {url}: {_reason(error)}{ending}"
@@ -89,7 +89,7 @@ def _is_good(path: Path, md5: str | None) -> bool:
 def _work_folder(path: Path) -> Iterator[Path]:
     """Yield a folder for unfinished downloads of ``path``, whose lock this process holds."""
     folder = path.with_name(f".{path.name}.download")
-    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
+    shutil.rmtree(folder, ignore_errors=True)  # left by a killed process
     folder.mkdir()
     try:
         yield folder
@@ -102,7 +102,7 @@ def _download(
 ) -> None:
     import pooch
 
-    pooch.get_logger().setLevel("WARNING")  # the lines below say the same in this log's form
+    pooch.get_logger().setLevel("WARNING")  # we log the same ourselves
     downloader = pooch.HTTPDownloader(
         progressbar=sys.stderr.isatty(),
         chunk_size=CHUNK,
@@ -118,15 +118,15 @@ def _download(
         urls={path.name: url},
         retry_if_failed=RETRIES,
     ).fetch(path.name, downloader=downloader)
-    path.chmod(0o644)  # pooch leaves it readable by its owner only
+    path.chmod(0o644)  # pooch makes it readable only by its owner
 
 
 @contextmanager
 def file_lock(path: PathLike, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
     """Hold the lock ``path``.lock, shared by all processes of the machine.
 
-    The system frees the lock of a process that dies. The lock file stays: removing it would let two
-    processes hold "the" lock at once.
+    The system releases the lock of a process that dies. The lock file is kept: if it were removed,
+    two processes could hold the lock at the same time.
 
     Raises:
         UserError: another process held it for longer than ``timeout`` seconds.
@@ -145,7 +145,7 @@ def file_lock(path: PathLike, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
         if waited >= timeout:
             raise UserError(
                 "busy",
-                f"another process has held {lock_path} for {timeout:.0f} s: end it, or try later",
+                f"another process has held {lock_path} for {timeout:.0f} s: stop it, or try later",
             )
         get_logger().info(
             "waiting for another process that prepares %s (%.0f of at most %.0f s)",
@@ -159,9 +159,9 @@ def file_lock(path: PathLike, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
 
 
 def extract_zip(archive: PathLike, directory: PathLike) -> Path:
-    """Unpack a zip archive into a new ``directory``, which appears only when complete.
+    """Unpack a zip archive into a new ``directory``, which appears only when it is complete.
 
-    ``zipfile`` keeps every entry inside the directory, whatever its name.
+    ``zipfile`` writes no entry outside the directory, whatever its name is.
 
     Raises:
         UserError: the file is not a complete zip archive.
@@ -192,12 +192,12 @@ def file_md5(path: PathLike) -> str:
 
 
 def _check_response(response, *_, max_bytes: int, checked: bool, **__) -> None:
-    """Called for each answer, before requests follows its redirection.
+    """Check an answer, before requests follows a redirection.
 
     Args:
-        response: the body is read afterwards, through `_bounded`.
-        max_bytes: the longest body.
-        checked: its checksum is known, so that its length need not be.
+        response: the answer; its body is read later, through `_bounded`.
+        max_bytes: largest size of the body.
+        checked: the checksum is known, so the length may be unknown.
     """
     if response.is_redirect:
         _check_scheme(urljoin(response.url, response.headers["Location"]))
@@ -220,7 +220,7 @@ def _check_response(response, *_, max_bytes: int, checked: bool, **__) -> None:
 
 
 def _bounded(raw, max_bytes: int, chunk_size: int) -> Iterator[bytes]:
-    """Yield a body as it arrives; refuse one that is a web page, endless, or hardly moves."""
+    """Yield a body as it arrives; reject a web page, a body that is too long or too slow."""
     from requests.exceptions import ChunkedEncodingError, ConnectionError, ReadTimeout
     from urllib3 import exceptions
 
@@ -243,7 +243,7 @@ def _bounded(raw, max_bytes: int, chunk_size: int) -> Iterator[bytes]:
         if size > max_bytes:
             raise _Refused(f"the file has more than the {max_bytes} bytes expected")
         if seconds > MAX_SECONDS or (seconds > SLOW_START_S and size < MIN_RATE * seconds):
-            raise _Refused(f"{size} bytes came in {seconds:.0f} s, which is too slow")
+            raise _Refused(f"{size} bytes in {seconds:.0f} s is too slow")
         yield chunk
 
 
@@ -254,7 +254,7 @@ def _check_scheme(url: str) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Name a failed request in a few words: requests' own messages are nested and long."""
+    """Describe a failed request briefly; requests' own messages are nested and long."""
     from requests import exceptions
 
     known = (

@@ -1,4 +1,4 @@
-"""Where downloads are kept and where they come from. Nothing is created here."""
+"""Environment variables: where downloads are stored and where they come from."""
 
 import os
 from pathlib import Path
@@ -7,17 +7,17 @@ DEFAULT_HUB = "https://bj.bcebos.com"
 
 
 def ppnlp_home() -> Path:
-    """The cache directory: ``$PPNLP_HOME``, else ``~/.paddlenlp``."""
+    """The cache directory: ``$PPNLP_HOME``, by default ``~/.paddlenlp``."""
     return Path(os.environ.get("PPNLP_HOME") or "~/.paddlenlp").expanduser()
 
 
 def dataset_home() -> Path:
-    """Where downloaded data sets are kept."""
+    """The directory of downloaded data sets."""
     return ppnlp_home() / "datasets"
 
 
 def model_home() -> Path:
-    """Where downloaded vocabularies and weights are kept."""
+    """The directory of downloaded vocabularies and weights."""
     return ppnlp_home() / "models"
 
 
@@ -29,7 +29,7 @@ def hub_url() -> str:
 def cpu_ops_enabled() -> bool:
     """Whether dygraph on a CPU uses the hand-written operators; ``PPNLP_CPU_OPS=0`` turns them off.
 
-    See ``paddlenlp.transformers.convbert.cpu_ops``. Paddle's own then run: slower, for debugging or
-    to exclude them as a cause.
+    See ``paddlenlp.transformers.convbert.cpu_ops``. Paddle's own operators are slower, but help to
+    find out whether ours are the cause of a problem.
     """
     return os.environ.get("PPNLP_CPU_OPS") != "0"

@@ -1,7 +1,7 @@
 """The exception for mistakes that a user can correct, and its codes."""
 
-# Every code with what it stands for. Codes are stable: tests and scripts compare them, the wording
-# of a message may change. docs/errors.md lists them too; a test compares the two.
+# Every code with its meaning. Codes are stable: tests and scripts compare them, while the wording
+# of messages may change. docs/errors.md has the same table; a test compares the two.
 CODES = {
     "accuracy": "a quantized model is less accurate than allowed",
     "busy": "another process uses this directory, file or service",
@@ -49,7 +49,7 @@ CODES = {
 
 
 class UserError(ValueError):
-    """A mistake in what the user gave: flags, files, data, a checkpoint.
+    """A mistake that the user can correct: in flags, files, data or a checkpoint.
 
     Entry scripts print the message and the code without a traceback and exit with status 2 (see
     ``convbert.command.start``); users of the library can catch it as a ``ValueError``.
@@ -69,7 +69,7 @@ LONGEST_MESSAGE = 1000  # characters
 
 
 def _one_line(message: str) -> str:
-    """Keep a message to one line, and to its start and end where it shows a large value."""
+    """Put a message into one line; keep only the start and the end of a very long one."""
     line = " ".join(message.splitlines())
     if len(line) <= LONGEST_MESSAGE:
         return line

@@ -1,4 +1,4 @@
-"""Files and directories that appear whole or not at all."""
+"""Atomic writing: files and directories that appear only when they are complete."""
 
 import ctypes
 import errno
@@ -22,16 +22,16 @@ PathLike = str | os.PathLike[str]
 
 _AT_FDCWD = -100  # linux/fcntl.h
 _RENAME_EXCHANGE = 2  # linux/fs.h
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a disk, a quota, the largest file size
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a disk, a quota, the file-size limit
 _OLD_S = 24 * 3600.0
 UNFINISHED = (".new", ".tmp")  # suffixes of what is being written, before and after it is locked
 
 
 def ensure_writable_dir(path: PathLike) -> Path:
-    """Make the directory ``path`` (with its parents) and check that a file can be made in it.
+    """Make the directory ``path`` (with its parents) and check that it is writable.
 
     Raises:
-        UserError: it is a file, or the system refuses to make it or to write in it.
+        UserError: it is a file, or it cannot be made or written.
     """
     directory = Path(path)
     try:
@@ -41,18 +41,18 @@ def ensure_writable_dir(path: PathLike) -> Path:
         reason = error.strerror or error
         raise UserError(
             "not-writable",
-            f"cannot write in directory {directory}: {reason}; name a directory you may write in",
+            f"cannot write to directory {directory}: {reason}; give a writable directory",
         ) from None
     return directory
 
 
 @contextmanager
 def atomic_write(path: PathLike, mode: str = "w") -> Iterator[IO]:
-    """Open a file whose content replaces ``path`` when the block ends well, else changes nothing.
+    """Open a file whose content replaces ``path`` if the block succeeds.
 
     Args:
-        path: the file to make or replace; its directory is made where missing. A link is followed;
-            a device or pipe is written directly.
+        path: the file to make or replace; a missing directory is made. A link is followed; a device
+            or pipe is written directly.
         mode: "w" (UTF-8 text, newlines as written) or "wb".
     """
     if mode not in ("w", "wb"):
@@ -76,7 +76,7 @@ def atomic_write(path: PathLike, mode: str = "w") -> Iterator[IO]:
 
 @contextmanager
 def atomic_path(path: PathLike) -> Iterator[Path]:
-    """Yield the path of a file to write, which replaces ``path`` when the block ends well."""
+    """Yield the path of a file to write, which replaces ``path`` if the block succeeds."""
     target = Path(os.path.realpath(path))
     ensure_writable_dir(target.parent)
     with _temporary(target) as temporary:
@@ -86,7 +86,7 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
 
 
 def write_json(path: PathLike, content: Any) -> None:
-    """Write a JSON file that appears whole or not at all."""
+    """Write a JSON file atomically."""
     with atomic_write(path) as file:
         file.write(json_text(content, indent=2) + "\n")
 
@@ -109,10 +109,10 @@ def _without_nan(value: Any) -> Any:
 
 @contextmanager
 def output_json(path: PathLike | None) -> Iterator[dict[str, Any]]:
-    """Yield a table to fill, which becomes a JSON file when the block ends well.
+    """Yield a dict to fill, which is written as JSON if the block succeeds.
 
     Args:
-        path: the file; that it can be written is checked before the block. None: write nothing.
+        path: the file; it is checked before the block that it can be written. None: write nothing.
     """
     content: dict[str, Any] = {}
     if path is None:
@@ -125,14 +125,14 @@ def output_json(path: PathLike | None) -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def atomic_directory(path: PathLike) -> Iterator[Path]:
-    """Yield an empty directory that takes the place of ``path`` when the block ends well.
+    """Yield an empty directory that replaces ``path`` if the block succeeds.
 
     A reader sees the old directory or the new one, never a mixture: on Linux the two are exchanged
     in one step (renameat2). On other systems ``path`` is missing for a moment between two renames.
-    On an error or Ctrl-C ``path`` is left as it was.
+    After an error or Ctrl-C ``path`` is unchanged.
 
     Raises:
-        UserError: it is a file, or nothing can be written beside it.
+        UserError: it is a file, or its parent directory cannot be written.
     """
     with atomic_directories([path]) as (temporary,):
         yield temporary
@@ -140,22 +140,23 @@ def atomic_directory(path: PathLike) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directories(paths: Sequence[PathLike]) -> Iterator[list[Path]]:
-    """`atomic_directory` for several: all take their places when all are complete, or none does.
+    """`atomic_directory` for several: all are replaced when all are complete, or none is.
 
-    Only a kill between two system calls can leave some new and some old.
+    Only a kill between two system calls can leave some of them new and some old.
     """
     targets = [Path(os.path.realpath(path)) for path in paths]
     for target in targets:
         if target.exists() and not target.is_dir():
             raise UserError(
                 "not-writable",
-                f"{target} is a file, a directory of that name is needed: move it away",
+                f"{target} is a file, but must become a directory: move the file away",
             )
         ensure_writable_dir(target.parent)
     new: list[Path] = []
     swapped: list[tuple[Path, Path]] = []
     with ExitStack() as stack:
-        # The first, which is the largest, is the innermost: a full disk is reported for it.
+        # The first one, which is the largest, is opened last, so that its name is reported for a
+        # full disk.
         for target in reversed(targets):
             new.insert(0, stack.enter_context(_temporary(target, directory=True)))
         try:
@@ -176,16 +177,16 @@ def atomic_directories(paths: Sequence[PathLike]) -> Iterator[list[Path]]:
 
 @contextmanager
 def naming(path: PathLike) -> Iterator[None]:
-    """Name ``path`` where the block finds the disk full; the system's own error does not.
+    """Add ``path`` to the error of a full disk in the block; the system's error has no name.
 
     Raises:
-        UserError: no space is left, a quota or the largest file size is reached.
+        UserError: no space is left, or a quota or the file-size limit is reached.
     """
     try:
         yield
     except UserError:
         raise
-    except Exception as error:  # of Paddle too, which does not say why it could not write
+    except Exception as error:  # also Paddle's errors, which do not give the reason
         full = isinstance(error, OSError) and error.errno in FULL
         if full or _is_full(Path(path).parent):
             reason = os.strerror(error.errno if full else errno.ENOSPC)
@@ -203,15 +204,16 @@ def _is_full(directory: Path) -> bool:
 
 @contextmanager
 def _temporary(target: Path, directory: bool = False) -> Iterator[Path]:
-    """Yield a hidden file or directory beside ``target``; it is removed if it is still there.
+    """Yield a hidden file or directory beside ``target``, which is removed at the end.
 
-    It is locked until then, so that `remove_unfinished` knows it from what a killed process left.
+    It is locked until then, so that `remove_unfinished` can tell it from the files of a killed
+    process.
     """
     remove_unfinished(target)
     new = _beside(target, ".new")
     temporary = new.with_suffix(".tmp")
     with ExitStack() as stack:
-        for left in (temporary, new):  # after a swap, the first is the old directory
+        for left in (temporary, new):  # after a swap, `temporary` is the old directory
             stack.callback(_remove, left)
         new.mkdir() if directory else new.touch()
         descriptor = os.open(new, os.O_RDONLY)
@@ -223,10 +225,10 @@ def _temporary(target: Path, directory: bool = False) -> Iterator[Path]:
 
 
 def remove_unfinished(path: PathLike) -> None:
-    """Remove what killed writers of ``path`` left.
+    """Remove the temporary files of killed writers of ``path``.
 
-    What belongs to another user, or what a running process holds, stays. Where the file system has
-    no locks, and for what was not locked yet, only what is older than a day is removed.
+    Files of another user and files that a running process has locked are kept. Files that are not
+    yet locked, and all files on a file system without locks, are removed only after a day.
     """
     target = Path(os.path.realpath(path))
     for left in target.parent.glob(f".{glob.escape(target.name)}.*"):
@@ -245,10 +247,10 @@ def remove_unfinished(path: PathLike) -> None:
 
 
 def _lock(descriptor: int, otherwise: bool = True) -> bool:
-    """Lock an open file for this process. False: another has it.
+    """Lock an open file for this process; return False if another process has locked it.
 
     Args:
-        otherwise: what to return where the file system has no locks.
+        otherwise: the result if the file system has no locks.
     """
     import fcntl
 
@@ -269,12 +271,12 @@ def _remove(path: Path) -> None:
 
 
 def _beside(target: Path, suffix: str = ".tmp") -> Path:
-    """Return an unused hidden name in the directory of ``target`` (so on its file system)."""
+    """Return an unused hidden name in the directory of ``target``, on the same file system."""
     return target.with_name(f".{target.name}.{uuid.uuid4().hex}{suffix}")
 
 
 def _swap_in(new: Path, target: Path) -> None:
-    """Put ``new`` in the place of ``target``; afterwards ``new`` is the old one, or is gone."""
+    """Replace ``target`` with ``new``; afterwards ``new`` is the old one or does not exist."""
     if not target.exists():
         os.rename(new, target)
     elif not _exchange(new, target):
@@ -289,7 +291,7 @@ def _swap_in(new: Path, target: Path) -> None:
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Exchange two paths in one step; False where the system cannot."""
+    """Exchange two paths in one step; False if the system cannot."""
     if not sys.platform.startswith("linux"):
         return False
     try:
@@ -303,7 +305,7 @@ def _exchange(first: Path, second: Path) -> bool:
 
 
 def _sync_tree(directory: Path) -> None:
-    """Flush a directory to the disk: after a power cut a rename must not outlive its data."""
+    """Flush a directory to the disk, so that a power cut after the rename loses no data."""
     for folder, _, names in os.walk(directory):
         for name in names:
             _sync(os.path.join(folder, name))
@@ -313,7 +315,7 @@ def _sync_tree(directory: Path) -> None:
 def _sync(path: str) -> None:
     try:
         descriptor = os.open(path, os.O_RDONLY)
-    except OSError:  # no directory handles on this system, or a file nobody may read
+    except OSError:  # no directory handles on this system, or an unreadable file
         return
     try:
         os.fsync(descriptor)

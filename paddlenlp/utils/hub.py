@@ -1,4 +1,4 @@
-"""Models by name: those bundled with this repository, and those that upstream publishes."""
+"""Models by name: bundled with this repository, or published by upstream."""
 
 import os
 from pathlib import Path
@@ -11,8 +11,8 @@ from paddlenlp.utils.log import get_logger
 from paddlenlp.utils.products import MANIFEST_FILE, add_to_manifest, read_manifest, sha256
 
 _ROOT = Path(__file__).resolve().parents[2]
-DEFAULT_MODEL = "convbert-mini-sst2"  # a classifier: what the commands use when no model is given
-# Each is a checkpoint directory models/<name>.
+DEFAULT_MODEL = "convbert-mini-sst2"  # a classifier, used if no model is given
+# Each is the checkpoint directory models/<name>.
 BUNDLED_MODELS = (DEFAULT_MODEL, "convbert-mini")
 
 # name -> folder below <hub>/paddlenlp/models/transformers
@@ -22,24 +22,24 @@ PRETRAINED_MODELS = {
     "convbert-small": "convbert/convbert-small",
 }
 
-# The largest published weights have 106 million numbers, the vocabulary 30,522 words.
+# The largest published model has 106 million parameters and a vocabulary of 30,522 words.
 MAX_BYTES = {"model_state.pdparams": 1 << 30, "vocab.txt": 1 << 20}
 
 
 def bundled_model(name: str = DEFAULT_MODEL) -> Path | None:
-    """Return the directory of a bundled model; None where this checkout does not have it.
+    """Return the directory of a bundled model; None if this checkout does not have it.
 
     Args:
-        name: one of `BUNDLED_MODELS`; with another name the result is None.
+        name: one of `BUNDLED_MODELS`; for other names the result is None.
     """
     directory = _ROOT / "models" / name
     return directory if name in BUNDLED_MODELS and directory.is_dir() else None
 
 
 def local_model(name_or_dir: PathLike) -> Path | None:
-    """Return the directory of a checkpoint: the one named, or of the bundled model of that name.
+    """Return the given checkpoint directory, or that of the bundled model of this name.
 
-    None: it is neither, so it has to be a published model.
+    None: it is neither, so it must be a published model.
     """
     directory = Path(name_or_dir)
     return directory if directory.is_dir() else bundled_model(str(name_or_dir))
@@ -53,7 +53,7 @@ def pretrained_file(name: str, filename: str) -> Path:
         filename: "vocab.txt" or "model_state.pdparams".
 
     Raises:
-        UserError: unknown name (lists the known ones), or the download failed.
+        UserError: the name is unknown (the message lists the known ones), or the download failed.
     """
     if name not in PRETRAINED_MODELS:
         found = [bundled for bundled in BUNDLED_MODELS if bundled_model(bundled)]
@@ -67,7 +67,7 @@ def pretrained_file(name: str, filename: str) -> Path:
     fetch(
         f"{hub_url()}/paddlenlp/models/transformers/{PRETRAINED_MODELS[name]}/{filename}",
         path,
-        hint=f"give a directory that holds {filename} with --model_name_or_path DIR",
+        hint=f"give a directory that contains {filename} with --model_name_or_path DIR",
         max_bytes=MAX_BYTES[filename],
     )
     _check_pin(path, cached)
@@ -75,9 +75,9 @@ def pretrained_file(name: str, filename: str) -> Path:
 
 
 def _check_pin(path: Path, cached: bool) -> None:
-    """Compare a file with its SHA-256 at the first download; upstream publishes no checksums.
+    """Compare a file with the SHA-256 of its first download; upstream publishes no checksums.
 
-    The sums are kept in the manifest beside it. A new download that differs is removed.
+    The checksums are in the manifest beside the file. A new download that differs is removed.
     """
     pinned = (read_manifest(path.parent) or {"files": {}})["files"].get(path.name)
     if pinned is None:
@@ -85,7 +85,7 @@ def _check_pin(path: Path, cached: bool) -> None:
             with file_lock(path.parent / MANIFEST_FILE):
                 add_to_manifest(path.parent, "published model", [path.name])
             get_logger().info(
-                "no checksum is published for %s: its SHA-256 of now is kept in %s",
+                "no checksum is published for %s: its SHA-256 was recorded in %s",
                 *(path, MANIFEST_FILE),
             )
     elif path.stat().st_size != pinned["size"] or sha256(path) != pinned["sha256"]:

@@ -1,6 +1,6 @@
-"""The lines of a text file, by one rule for every reader.
+"""The lines of a text file, read in the same way everywhere.
 
-UTF-8, with or without a byte order mark; a line ends with LF, CRLF or CR.
+Files are UTF-8, with or without a byte order mark; a line ends with LF, CRLF or CR.
 """
 
 import codecs
@@ -17,10 +17,10 @@ def read_lines(path: str, flag: str = "--input_file") -> Iterator[tuple[str, str
 
     Args:
         path: the file, or ``-`` for standard input.
-        flag: the flag that named it.
+        flag: the flag that names it, for error messages.
 
     Raises:
-        UserError: unreadable, empty, or not UTF-8 (with the line).
+        UserError: the file is unreadable, empty, or not UTF-8 (with the line).
     """
     name = "standard input" if path == "-" else path
     try:
@@ -49,7 +49,7 @@ def _decode(file: BinaryIO, name: str) -> Iterator[tuple[str, str]]:
 
 
 def _refuse_utf16(line: str, name: str) -> None:
-    """Raise `UserError` for UTF-16: its byte order mark, or the zero bytes of Latin text in it."""
+    """Raise `UserError` for UTF-16: its byte order mark, or many zero bytes."""
     start = line[:4].encode("utf-8", "surrogateescape")
     marked = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     if marked or line.count("\0") * 3 > len(line):

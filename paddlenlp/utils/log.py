@@ -8,12 +8,12 @@ from pathlib import Path
 
 LINE_FORMAT = "[%(asctime)s] [%(levelname)8s] - %(message)s"
 ROOT_NAME = "paddlenlp"
-LONGEST_LINE = 240  # characters: a failed request writes up to four lines, in all under 1 KB
+LONGEST_LINE = 240  # characters; a failed request logs up to four lines, in total less than 1 KB
 _setup_lock = threading.Lock()
 
 
 class _StderrHandler(logging.StreamHandler):
-    """Writes to whatever ``sys.stderr`` is at that moment, so a redirection is honoured."""
+    """Writes to the current ``sys.stderr``, so that redirections work."""
 
     @property
     def stream(self):
@@ -25,9 +25,9 @@ class _StderrHandler(logging.StreamHandler):
 
 
 class BriefFormatter(logging.Formatter):
-    """One line of at most `LONGEST_LINE` characters for each record, whatever a client sent.
+    """Formats each record as one line of at most `LONGEST_LINE` characters.
 
-    Of a traceback it keeps the error and where it was raised.
+    From a traceback it keeps the error and the place where it was raised.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -56,7 +56,7 @@ def get_logger(name: str = ROOT_NAME) -> logging.Logger:
             handler.setFormatter(logging.Formatter(LINE_FORMAT))
             root.addHandler(handler)
             root.setLevel(logging.INFO)
-            root.propagate = False  # else a configured root logger prints each line twice
+            root.propagate = False  # otherwise a configured root logger prints each line twice
     below = name == ROOT_NAME or name.startswith(ROOT_NAME + ".")
     return logging.getLogger(name if below else f"{ROOT_NAME}.{name}")
 

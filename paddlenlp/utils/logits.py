@@ -1,4 +1,4 @@
-"""Logits of a classifier to classes and probabilities, for metrics, inference and serving."""
+"""Logits to classes and probabilities, for metrics, inference and serving."""
 
 import numpy as np
 

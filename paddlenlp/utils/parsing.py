@@ -1,4 +1,4 @@
-"""JSON and YAML that others wrote: bounded in size and nesting, and never ambiguous."""
+"""Parsers of untrusted JSON and YAML, with limits on size and nesting, and unique keys."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def parse_json(text: str) -> Any:
     """Parse JSON.
 
     Raises:
-        ValueError: it is not JSON, NaN and infinity included; an object has a name twice; lists and
-            objects are nested more than `MAX_DEPTH` times.
+        ValueError: it is not JSON or contains NaN or infinity; an object has a name twice; lists
+            and objects are nested more than `MAX_DEPTH` times.
     """
     try:
         found = json.loads(
@@ -71,7 +71,7 @@ def _yaml_loader() -> type:
 
         def compose_node(self, parent, index):
             event = self.peek_event()
-            if isinstance(event, yaml.AliasEvent):  # nine of them can stand for a billion values
+            if isinstance(event, yaml.AliasEvent):  # nine aliases can stand for a billion values
                 raise ValueError("aliases are not accepted")
             if getattr(event, "tag", None):
                 raise ValueError(f"tags are not accepted: {event.tag[:40]}")
@@ -90,7 +90,7 @@ def _yaml_loader() -> type:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _finite(digits: str) -> float:
@@ -104,7 +104,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         left = [name for name, _ in pairs]
         for name in found:
-            left.remove(name)  # the first one: each removal ends at once unless a name is repeated
+            left.remove(name)  # removes the first one, so this is fast unless a name is repeated
         raise ValueError(f"'{left[0][:40]}' is given twice in one object")
     return found
 

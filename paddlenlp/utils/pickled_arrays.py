@@ -1,9 +1,9 @@
-"""Arrays out of pickles, without running what is in them.
+"""Arrays from pickles, without running any code in them.
 
-A pickle is a list of instructions, some of which call functions. `load` interprets those that
-describe arrays, and builds the arrays itself. It never calls `pickle`, so time and memory stay in
-proportion to the file: Python's reader takes 4 GB for a file of 9 bytes that names a large memo
-slot, and never ends on some short nested keys.
+A pickle is a list of instructions, some of which call functions. `load` interprets only those that
+describe arrays, and builds the arrays itself. It never calls `pickle`, so time and memory are
+proportional to the file: Python's reader needs 4 GB for a file of 9 bytes that names a large memo
+slot, and does not terminate on some short nested keys.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class UnsafePickle(ValueError):
 
 
 class _Dtype:
-    """``numpy.dtype``: a kind of number and, set afterwards, its byte order."""
+    """``numpy.dtype``: a kind of number, whose byte order is set later."""
 
     def __init__(self, kind: Any, *_: Any):
         if not isinstance(kind, str) or not _DTYPE.fullmatch(kind):
@@ -38,7 +38,7 @@ class _Dtype:
         self.kind, self.order = kind[:1] if kind[0] == "O" else kind, "="
 
     def set_state(self, state: tuple) -> None:
-        """Take over the byte order."""
+        """Set the byte order."""
         if state[1] not in ("<", ">", "|", "="):
             raise UnsafePickle("it has an unknown byte order")
         self.order = state[1]
@@ -55,7 +55,7 @@ class _Array:
         self._state: tuple = ()
 
     def set_state(self, state: tuple) -> None:
-        """Take over ``(version, shape, dtype, fortran, content)``."""
+        """Set ``(version, shape, dtype, fortran, content)``."""
         self._state = state[-4:]
 
     def value(self) -> Any:
@@ -67,20 +67,20 @@ class _Array:
 
 
 def load(file: IO[bytes]) -> Any:
-    """Read a pickle of arrays from here on.
+    """Read a pickle of arrays, from the current position of a file.
 
     Args:
-        file: a file of the system, opened for reading.
+        file: a real file (with a descriptor), opened for reading.
 
     Returns:
-        What it holds: an array, or a dict of arrays, a list of such dicts, numbers, texts.
+        Its content: an array, a dict of arrays, a list of such dicts, numbers or strings.
 
     Raises:
-        UnsafePickle: damaged, too many instructions, or it asks for anything but arrays.
+        UnsafePickle: it is damaged, has too many instructions, or describes anything but arrays.
     """
     try:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            content.seek(file.tell())  # mapped, so that a claimed length allocates nothing
+            content.seek(file.tell())  # mapped, so that a false length allocates nothing
             return _value_of(_run(content), len(content))
     except UnsafePickle:
         raise
@@ -102,11 +102,11 @@ def load_file(path: PathLike) -> Any:
 
 
 def load_npy_dict(path: PathLike) -> dict[str, np.ndarray]:
-    """Read what ``numpy.save`` wrote of a dict of arrays, the format of reprod_log.
+    """Read a dict of arrays that ``numpy.save`` wrote, the format of reprod_log.
 
     Raises:
         OSError: it cannot be read.
-        UnsafePickle: it is another file.
+        UnsafePickle: it has another format.
     """
     with open(path, "rb") as file:
         try:
@@ -122,7 +122,7 @@ def load_npy_dict(path: PathLike) -> dict[str, np.ndarray]:
 
 
 def _value_of(found: Any, size: int) -> Any:
-    """Build the arrays in a dict, alone or in the list that an array of objects is."""
+    """Build the arrays in a dict, or in the dicts of a list (an array of objects)."""
     if isinstance(found, _Array):
         found = found.value()
     if isinstance(found, list):
@@ -135,7 +135,7 @@ def _build_all(found: dict[str, Any], size: int) -> dict[str, Any]:
     for name, value in found.items():
         values[name] = value.value() if isinstance(value, _Array) else value
         total += values[name].nbytes if isinstance(values[name], np.ndarray) else 0
-        if total > size:  # the same bytes again and again
+        if total > size:  # the same bytes are used repeatedly
             raise UnsafePickle("its arrays are larger than the file")
     return values
 
@@ -185,7 +185,7 @@ _RECALL = {"GET", "BINGET", "LONG_BINGET"}
 
 def _since_mark(stack: list[Any]) -> list[Any]:
     place = len(stack) - 1
-    while stack[place] is not _MARK:  # an IndexError where there is none
+    while stack[place] is not _MARK:  # an IndexError if there is none
         place -= 1
         if place < 0:
             raise UnsafePickle("it has no mark")
@@ -196,9 +196,9 @@ def _since_mark(stack: list[Any]) -> list[Any]:
 
 def _set_items(table: Any, items: list[Any]) -> None:
     names = items[::2]
-    # Only texts: hashing a nested tuple can take for ever.
+    # Only strings, because hashing a nested tuple can take forever.
     if type(table) is not dict or not all(isinstance(name, str) for name in names):
-        raise UnsafePickle("it has keys that are not texts")
+        raise UnsafePickle("it has keys that are not strings")
     table.update(zip(names, items[1::2], strict=True))
 
 
@@ -215,7 +215,7 @@ def _reduce(stack: list[Any], _: Any) -> None:
 
 def _build_object(stack: list[Any], _: Any) -> None:
     state = stack.pop()
-    stack[-1].set_state(state)  # of `_Array` and `_Dtype` alone
+    stack[-1].set_state(state)  # only `_Array` and `_Dtype` have it
 
 
 class _Name(str):
@@ -223,7 +223,7 @@ class _Name(str):
 
 
 def _call(function: Any, *arguments: Any) -> Any:
-    """Do what one of the functions in pickles of arrays does."""
+    """Emulate one of the functions that occur in pickles of arrays."""
     if not isinstance(function, _Name):
         raise UnsafePickle("it would call something that is not a function")
     core = _CORE.fullmatch(function)
@@ -246,7 +246,7 @@ def _call(function: Any, *arguments: Any) -> Any:
     text, encoding = arguments  # _codecs.encode, of bytes in protocol 2
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise UnsafePickle("it would encode something other than bytes")
-    return text  # `_build` encodes it: once, not as often as it is named
+    return text  # `_build` encodes it, only once
 
 
 def _global(stack: list[Any], name: str) -> None:
@@ -262,7 +262,7 @@ def _stack_global(stack: list[Any], _: Any) -> None:
 
 
 def _build(content: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
-    """Return an array over bytes, which must be as many as its shape says."""
+    """Return an array over bytes, whose number must match the shape."""
     if isinstance(content, str):  # bytes of protocol 2, or of Python 2
         content = content.encode("latin1")
     shape = (shape,) if isinstance(shape, int) else shape

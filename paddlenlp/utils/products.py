@@ -1,7 +1,7 @@
-"""Directories that a command writes: each carries a manifest, and only its own kind is replaced.
+"""Output directories of commands (products): each has a manifest, and replaces only its own kind.
 
-The manifest lists every file with its size and SHA-256, so that a reader notices one flipped bit or
-a missing tail. Hashing costs about a second per gigabyte.
+The manifest lists every file with its size and SHA-256, so that a reader detects a flipped bit or a
+truncated file. Hashing costs about a second per gigabyte.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ def product_directory(
     inputs: Sequence[PathLike] = (),
     settings: dict[str, Any] | None = None,
 ) -> Iterator[Path]:
-    """Yield an empty directory that becomes the product ``path`` when the block ends well.
+    """Yield an empty directory that becomes the product ``path`` if the block succeeds.
 
     Args:
         path: absent, empty, or an earlier product of the same kind without other files in it.
-        kind: what is written, for example "exported model".
-        inputs: what the command reads; ``path`` may neither be one of them nor contain one.
-        settings: kept in the manifest.
+        kind: the kind of product, for example "exported model".
+        inputs: directories that the command reads; ``path`` may not be or contain one of them.
+        settings: stored in the manifest.
 
     Raises:
-        UserError: ``path`` holds something else (named), or cannot be written.
+        UserError: ``path`` contains something else (named), or cannot be written.
     """
     with product_directories([(path, kind)], inputs, settings) as (work,):
         yield work
@@ -56,7 +56,7 @@ def product_directories(
     inputs: Sequence[PathLike] = (),
     settings: dict[str, Any] | None = None,
 ) -> Iterator[list[Path]]:
-    """`product_directory` for several that belong together: all appear, or none does."""
+    """`product_directory` for several that belong together: all are written, or none is."""
     for path, kind in products:
         check_replaceable(path, kind, inputs)
     with atomic_directories([path for path, _ in products]) as folders:
@@ -67,7 +67,7 @@ def product_directories(
 
 
 def check_replaceable(path: PathLike, kind: str, inputs: Iterable[PathLike] = ()) -> None:
-    """Check that a product of this kind may take the place of ``path``; see `product_directory`."""
+    """Check that a product of this kind may replace ``path``; see `product_directory`."""
     target = Path(os.path.realpath(path))
     for given in inputs:
         read = Path(os.path.realpath(given))
@@ -83,22 +83,22 @@ def check_replaceable(path: PathLike, kind: str, inputs: Iterable[PathLike] = ()
         found = "something else" if manifest is None else f"a {manifest['kind']}"
         raise UserError(
             "occupied",
-            f"{path} holds {found}, not an earlier {kind}: give another directory, or remove it",
+            f"{path} contains {found}, not an earlier {kind}: give another directory, or remove it",
         )
     known = {MANIFEST_FILE, *manifest["files"]}
     foreign = sorted({str(f.relative_to(target)) for f in _files(target)} - known)
     if foreign:
         raise UserError(
             "occupied",
-            f"{path} holds files that no command wrote ({', '.join(foreign[:3])}): move them away",
+            f"{path} contains other files ({', '.join(foreign[:3])}): move them away",
         )
 
 
 def verify(directory: PathLike) -> dict[str, str]:
-    """Compare the files of a product with its manifest; one warning where there is none.
+    """Compare the files of a product with its manifest; log a warning if there is none.
 
     Returns:
-        The SHA-256 of each file by its name; nothing without a manifest.
+        The SHA-256 of each file by its name; {} without a manifest.
 
     Raises:
         UserError: a file is missing, has changed, or is not listed.
@@ -111,7 +111,7 @@ def verify(directory: PathLike) -> dict[str, str]:
     for name, expected in manifest["files"].items():
         file = folder / name
         if not file.is_file():
-            raise UserError("file-damaged", f"{file} is missing, {MANIFEST_FILE} lists it")
+            raise UserError("file-damaged", f"{file} is listed in {MANIFEST_FILE} but missing")
         if file.stat().st_size != expected["size"] or sha256(file) != expected["sha256"]:
             raise UserError(
                 "file-damaged",
@@ -126,7 +126,7 @@ def verify(directory: PathLike) -> dict[str, str]:
 
 
 def add_to_manifest(directory: PathLike, kind: str, names: Iterable[str]) -> None:
-    """List files that were written into a directory one by one; other entries stay."""
+    """Add files that were written one by one to the manifest; keep its other entries."""
     folder = Path(directory)
     manifest = read_manifest(folder) or {"kind": kind, "files": {}}
     new = _manifest(folder, manifest["kind"], names, manifest.get("settings"))
@@ -135,7 +135,7 @@ def add_to_manifest(directory: PathLike, kind: str, names: Iterable[str]) -> Non
 
 
 def read_manifest(directory: PathLike) -> dict[str, Any] | None:
-    """Return the manifest of a directory; None where there is none.
+    """Return the manifest of a directory; None if there is none.
 
     Raises:
         UserError: it is damaged.
@@ -192,7 +192,7 @@ def _manifest(
 
 @lru_cache
 def _commit() -> str | None:
-    """The git commit of this checkout; None where it is not one."""
+    """The git commit of this checkout; None without git."""
     root = Path(__file__).resolve().parents[2]
     command = ["git", "-C", str(root), "rev-parse", "HEAD"]
     if not (root / ".git").exists():

@@ -1,13 +1,13 @@
-"""Text that is not valid Unicode, or that shows nothing."""
+"""Text that is not valid Unicode, or that has no visible characters."""
 
 from unicodedata import category
 
-# Letters and a symbol to Unicode, but blank: the Hangul fillers and the empty Braille pattern.
+# Letters and a symbol in Unicode that are blank: the Hangul fillers and the empty Braille pattern.
 _FILLERS = "\u115f\u1160\u3164\uffa0\u2800"
 
 
 def without_surrogates(text: str) -> str:
-    """Join surrogate pairs and replace lone surrogates by U+FFFD.
+    """Join surrogate pairs and replace lone surrogates with U+FFFD.
 
     JSON can contain them; UTF-8 output and the tokenizer do not accept them.
     """
@@ -15,20 +15,20 @@ def without_surrogates(text: str) -> str:
 
 
 def argument_text(argument: str) -> str:
-    """Read a command-line argument as UTF-8, also where the locale has another encoding.
+    """Read a command-line argument as UTF-8, even if the locale has another encoding.
 
     Bytes that are not UTF-8 become U+FFFD.
     """
-    try:  # what Python could not decode has arrived as lone surrogates
+    try:  # Python passes undecodable bytes as lone surrogates
         return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     except UnicodeEncodeError:
         return without_surrogates(argument)
 
 
 def is_blank(text: str) -> bool:
-    """Whether a text shows nothing: only spaces, control and format characters, lone accents.
+    """Whether a text is blank: only spaces, control and format characters, lone accents.
 
-    A tokenizer removes most of these, but makes [UNK] of the fillers.
+    A tokenizer removes most of these, but turns the fillers into [UNK].
     """
     return all(
         character in _FILLERS or category(character)[0] in "CZ" or category(character) == "Mn"

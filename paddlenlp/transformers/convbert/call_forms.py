@@ -1,9 +1,9 @@
-"""The call forms of PaddleNLP 2.2 and 2.8, in one place, so that the models show only their idea.
+"""The call forms of PaddleNLP 2.2 and 2.8, kept out of the models' code.
 
 2.2 builds a body from keywords and a head around it: ``ConvBertModel(**sizes)``,
 ``ConvBertForSequenceClassification(body, num_classes=3)``; it returns bare tensors. 2.8 adds
-``labels`` (the loss comes first in the result), ``output_hidden_states`` and ``return_dict``. The
-result follows the arguments: without any of these it is what 2.2 returns.
+``labels`` (the loss comes first in the result), ``output_hidden_states`` and ``return_dict``.
+Without any of these arguments the result is what 2.2 returns.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ class ModelOutput(dict):
 
 
 def result(values: dict[str, Any], return_dict: bool | None) -> Any:
-    """Return named values as 2.8 does: an object, a tuple, or the value itself if it is alone."""
+    """Return named values as 2.8 does: as an object, a tuple, or a single value."""
     found = {name: value for name, value in values.items() if value is not None}
     if return_dict:
         return ModelOutput(found)
@@ -40,7 +40,7 @@ def result(values: dict[str, Any], return_dict: bool | None) -> Any:
 
 
 def refuse_attentions(output_attentions: bool | None) -> None:
-    """Attention weights are the one output of 2.8 that does not exist here."""
+    """Raise ValueError for attention weights, the only output of 2.8 that is not supported."""
     if output_attentions:
         raise ValueError("output_attentions is not supported: the weights are not kept")
 

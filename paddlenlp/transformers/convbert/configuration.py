@@ -11,14 +11,14 @@ from paddlenlp.utils.errors import UserError
 
 @dataclass(frozen=True)
 class ConvBertConfig:
-    """Everything that shapes a ConvBERT; the model's only input.
+    """All settings of a ConvBERT model.
 
     Raises:
-        UserError: a value of a wrong type or out of range, or sizes that do not fit together.
+        UserError: a value has a wrong type or is out of range, or sizes do not fit together.
     """
 
     vocab_size: int = 30522
-    embedding_size: int = 768  # unlike hidden_size: a projection follows the embeddings
+    embedding_size: int = 768  # if it differs from hidden_size, the embeddings are projected
     hidden_size: int = 768
     num_hidden_layers: int = 12
     num_attention_heads: int = 12  # before head_ratio divides them: 12 / 2 = 6 remain
@@ -36,8 +36,8 @@ class ConvBertConfig:
     num_groups: int = 1  # groups of the two feed-forward layers
     num_classes: int = 2
     classifier_dropout: float | None = None  # None: hidden_dropout_prob
-    # True: an answer does not depend on which sentences share the batch. False: as the reference,
-    # whose padded positions leak into their neighbours through both convolutions.
+    # True: an answer does not depend on the other sentences of its batch. False: as in the
+    # reference, where padded positions leak into their neighbours through both convolutions.
     mask_padding_in_conv: bool = True
 
     def __post_init__(self):
@@ -49,7 +49,7 @@ class ConvBertConfig:
             yield from _wrong_value(field, getattr(self, field.name))
         hidden, heads, groups = self.hidden_size, self.num_attention_heads, self.num_groups
         if self.head_ratio != 2:
-            # The reference computes the head size as hidden / heads * ... for 2 only.
+            # The reference is correct only for 2 (transformers#21523).
             yield f"head_ratio must be 2, not {self.head_ratio}: no other value is defined upstream"
         if heads % 2:
             yield f"num_attention_heads must be a multiple of head_ratio 2, not {heads}"
@@ -63,7 +63,7 @@ class ConvBertConfig:
         if self.conv_kernel_size % 2 == 0:
             yield f"conv_kernel_size must be odd, not {self.conv_kernel_size}"
         if self.hidden_act not in ACTIVATIONS:
-            yield f"hidden_act '{self.hidden_act}' is unknown: one of {', '.join(ACTIVATIONS)}"
+            yield f"hidden_act '{self.hidden_act}' is unknown: use one of {', '.join(ACTIVATIONS)}"
         if self.pad_token_id >= self.vocab_size:
             yield f"pad_token_id {self.pad_token_id} is outside the {self.vocab_size} words"
 
@@ -79,7 +79,7 @@ class ConvBertConfig:
 
     @property
     def parameter_count(self) -> int:
-        """The numbers in the weights of a classifier of this configuration."""
+        """Number of parameters of a classifier with this configuration."""
         vocab, hidden, inner = self.vocab_size, self.hidden_size, self.intermediate_size
         embedding, width = self.embedding_size, self.num_heads * self.head_dim
         rows = vocab + self.max_position_embeddings + self.type_vocab_size + 2
@@ -100,18 +100,20 @@ class ConvBertConfig:
             UserError: ``name`` is not a published size.
         """
         if name not in PRESETS:
-            raise UserError("model-name", f"model '{name}' is unknown: one of {', '.join(PRESETS)}")
+            raise UserError(
+                "model-name", f"model '{name}' is unknown: use one of {', '.join(PRESETS)}"
+            )
         return cls(**{**PRESETS[name], **overrides})
 
     @classmethod
     def from_dict(
         cls, raw: dict[str, Any], where: str = "model configuration", **overrides: Any
     ) -> "ConvBertConfig":
-        """Read a configuration in our form, PaddleNLP's old or new one, or that of transformers.
+        """Read a configuration in our format, PaddleNLP's old or new one, or transformers'.
 
         Old PaddleNLP nests the body's arguments: ``{"init_args": [{...}], "num_classes": 3, ...}``,
-        and arguments given by position follow the body in that list. Keys that do not change the
-        answer are ignored.
+        and positional arguments follow the body in that list. Keys that do not change the answer
+        are ignored.
 
         Args:
             raw: the JSON object.
@@ -120,7 +122,7 @@ class ConvBertConfig:
 
         Raises:
             UserError: a value cannot be used, keys contradict each other, or a key that changes the
-                answer has a value without a counterpart here.
+                answer has a value that is not supported.
         """
         flat = {key: value for key, value in _flatten(raw).items() if value is not None}
         names = read_label_names(flat, where)
@@ -135,8 +137,8 @@ class ConvBertConfig:
         _merge(flat, "classifier_dropout", dropouts, where)
         fields = {f.name: flat[f.name] for f in dataclasses.fields(cls) if f.name in flat}
         if "num_hidden_layers" not in fields or "hidden_size" not in fields:
-            raise UserError("configuration", f"{where} gives no hidden_size or num_hidden_layers")
-        if "num_classes" not in overrides:  # else a new head, for another task
+            raise UserError("configuration", f"{where} has no hidden_size or no num_hidden_layers")
+        if "num_classes" not in overrides:  # otherwise there will be a new head, for another task
             _check_problem_type(flat, fields.get("num_classes", 2), where)
         try:
             return cls(**{**fields, **overrides})
@@ -165,7 +167,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 
 def _wrong_value(field: dataclasses.Field, value: Any):
-    """Yield what is wrong with one field's value, if anything."""
+    """Yield the error of one field's value, if any."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if field.type is int:
         low, high = _RANGES.get(field.name, (1, _MOST))
@@ -179,8 +181,8 @@ def _wrong_value(field: dataclasses.Field, value: Any):
         yield f"{field.name} must be of type {field.type.__name__}, not {value!r}"
 
 
-# Keys of transformers and PaddleNLP that change the answer -> the values that mean what is done
-# here. Keys that are not listed do not change it.
+# Keys of transformers and PaddleNLP that change the answer -> the values that are supported. Keys
+# that are not listed do not change it.
 _SUPPORTED: dict[str, tuple[Any, ...]] = {
     "add_cross_attention": (False,),
     "is_decoder": (False,),
@@ -202,7 +204,7 @@ def _check_supported(flat: dict[str, Any], where: str) -> None:
 
 
 def _check_problem_type(flat: dict[str, Any], classes: Any, where: str) -> None:
-    """One class is a regression here, several are alternatives: softmax."""
+    """Here one class means regression, and several are mutually exclusive (softmax)."""
     expected = "regression" if classes == 1 else "single_label_classification"
     found = flat.get("problem_type", expected)
     if found != expected:
@@ -214,7 +216,7 @@ def _check_problem_type(flat: dict[str, Any], classes: Any, where: str) -> None:
 
 
 def _merge(flat: dict[str, Any], name: str, given: list[tuple[str, Any]], where: str) -> None:
-    """Set a field from its several names, which must agree."""
+    """Set a field that has several names, whose values must agree."""
     for key, value in given:
         if value != given[0][1]:
             raise UserError(

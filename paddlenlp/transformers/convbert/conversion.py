@@ -24,19 +24,19 @@ LAYOUTS = ("paddle", "hf")
 
 
 def convert(source: str, target: str, layout: str, architecture: str | None = None) -> str:
-    """Convert one checkpoint; ``target`` appears whole, or not at all.
+    """Convert one checkpoint; ``target`` is written atomically.
 
     Args:
         source: a checkpoint directory in either layout.
         target: directory to write; an earlier checkpoint is replaced.
         layout: "paddle" (also upstream's) or "hf" (transformers').
-        architecture: our class of the model; None: as the configuration says.
+        architecture: our class of the model; None: the one in the configuration.
 
     Returns:
         The architecture.
 
     Raises:
-        UserError: the source cannot be read, a tensor is missing or left over (named), or the
+        UserError: the source cannot be read, a tensor is missing or superfluous (named), or the
             architecture is unknown.
     """
     config_file, _ = checkpoint.find_files(source)
@@ -68,7 +68,7 @@ def _model_class(architecture: str) -> type:
 
 
 def find_architecture(raw: dict[str, Any]) -> str | None:
-    """Return our class of a model, from any of the three forms of the configuration, if named."""
+    """Return our class of a model from its configuration in any format; None if not given."""
     named = raw.get("architecture") or raw.get("init_class")
     if named:
         return named
@@ -96,9 +96,9 @@ def hf_config(
 ) -> dict[str, Any]:
     """Return the content of transformers' ``config.json``."""
     head = weight_names.HEADS[architecture]
-    # transformers ignores but keeps what it does not know (mask_padding_in_conv, architecture).
+    # transformers ignores but keeps unknown keys (mask_padding_in_conv, architecture).
     fields = config.to_dict()
-    del fields["num_classes"]  # it counts id2label instead
+    del fields["num_classes"]  # transformers counts id2label instead
     if not labels or len(labels) != config.num_classes:
         labels = fillers(config.num_classes)
     return {
@@ -113,7 +113,7 @@ def hf_config(
 
 
 def _write_tokenizer(source: str, target: Path, settings: dict[str, Any], model) -> None:
-    """Carry vocabulary and settings over; newer checkpoints of transformers have no vocab.txt."""
+    """Copy vocabulary and settings; newer checkpoints of transformers have no vocab.txt."""
     if not has_vocab(source):
         return
     positions = model.config.max_position_embeddings
@@ -123,7 +123,7 @@ def _write_tokenizer(source: str, target: Path, settings: dict[str, Any], model)
     if tokenizer.vocab_size > model.config.vocab_size:
         raise UserError(
             "vocabulary",
-            f"the vocabulary of {source} has {tokenizer.vocab_size} words but its model "
-            f"{model.config.vocab_size}: use the vocabulary that belongs to it",
+            f"the vocabulary of {source} has {tokenizer.vocab_size} words but its model has "
+            f"{model.config.vocab_size}: use the vocabulary that belongs to the model",
         )
     tokenizer.save_pretrained(target)

@@ -1,13 +1,16 @@
-"""The speed tricks of the model, all in one place; each function says what it computes plainly.
+"""The speed optimisations of the model; each function documents the plain computation.
 
-Two kinds: gradients by hand, because Paddle computes those of a bias, a normalisation and a
-depthwise convolution slowly on a CPU (column by column on one core), while a few matrix products
-give the same numbers faster (`bash benchmarks/run.sh training` compares whole steps); and forms
-that avoid an operator that is slow or does not export. The first are used in dygraph on a CPU only,
-never on a GPU or in an exported program, and ``PPNLP_CPU_OPS=0`` in the environment turns them off.
+There are two kinds:
 
-Paddle calls gradients by hand from C++ and turns an exception in them, a Ctrl-C too, into an error
-of its own: a training loop lets signals wait during ``backward()``, or is run with the switch off.
+- Hand-written gradients. On a CPU Paddle computes the gradients of a bias, a normalisation and a
+  depthwise convolution slowly (column by column on one core); a few matrix products give the same
+  numbers faster (`bash benchmarks/run.sh training` compares whole steps). They are used only in
+  dygraph on a CPU, never on a GPU or in an exported program. ``PPNLP_CPU_OPS=0`` in the environment
+  turns them off.
+- Formulations that avoid an operator that is slow or cannot be exported.
+
+Paddle calls hand-written gradients from C++ and turns every exception in them, including Ctrl-C,
+into its own error: a training loop must delay signals during ``backward()`` or turn them off.
 """
 
 import numpy as np
@@ -18,9 +21,9 @@ from paddle.autograd import PyLayer
 
 from paddlenlp.utils.env import cpu_ops_enabled
 
-DROPOUT_STEPS = 1 << 16  # dropout decides with 16 random bits, so a rate is exact to 1 / 65536
-# Up to this many elements repeating an operand is faster than broadcasting it; beyond, the copy no
-# longer fits in the cache and costs more.
+DROPOUT_STEPS = 1 << 16  # dropout uses 16 random bits, so its rate is exact to 1 / 65536
+# Up to this many elements repeating an operand is faster than broadcasting it. A larger copy does
+# not fit in the cache and is slower.
 REPEAT_LIMIT = 1 << 20
 
 
@@ -74,7 +77,7 @@ def dropout(x: paddle.Tensor, rate: float, training: bool) -> paddle.Tensor:
     dropped = round(rate * DROPOUT_STEPS)
     if not (training and 0 < dropped < DROPOUT_STEPS and _by_hand(x)):
         return F.dropout(x, rate, training=training)
-    seed = paddle.randint(0, 2**31 - 1, [1]).item()  # so that paddle.seed decides
+    seed = paddle.randint(0, 2**31 - 1, [1]).item()  # so that paddle.seed determines it
     random = np.random.Generator(np.random.SFC64(seed))
     kept = random.integers(0, DROPOUT_STEPS, x.shape, dtype=np.uint16) >= dropped
     scale = np.float32(DROPOUT_STEPS / (DROPOUT_STEPS - dropped))
@@ -87,7 +90,7 @@ def depthwise_conv(x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
         return _DepthwiseConv.apply(x, weight)
     if _on_cpu(x):
         return _shifted_sum(x, weight)
-    # oneDNN's depthwise kernel wants NCHW; its NLC Conv1D crashes the next LayerNorm.
+    # oneDNN's depthwise kernel needs NCHW; with its NLC Conv1D the next LayerNorm crashes.
     x = x.transpose([0, 2, 1]).unsqueeze(2)  # [B, H, 1, L]
     half, channels = weight.shape[-1] // 2, weight.shape[0]
     x = F.conv2d(x, weight.unsqueeze(2), padding=[0, half], groups=channels)
@@ -97,8 +100,8 @@ def depthwise_conv(x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
 def pad_length(x: paddle.Tensor, half: int) -> paddle.Tensor:
     """Put ``half`` zeros before and after the positions: [B, L, H] -> [B, L + 2 half, H].
 
-    F.pad does the same, but its gradient is slower on a CPU, and padding the middle axis goes wrong
-    at some shapes in a program that Paddle 3 runs with oneDNN.
+    F.pad does the same, but its gradient is slower on a CPU, and padding the middle axis gives
+    wrong results for some shapes in a program that Paddle 3 runs with oneDNN.
     """
     zeros = paddle.zeros([axis_size(x, 0), half, x.shape[-1]], dtype=x.dtype)
     return paddle.concat([zeros, x, zeros], axis=1)
@@ -122,7 +125,7 @@ def _by_hand(x: paddle.Tensor) -> bool:
 
 
 def _repeat(x: paddle.Tensor, like: paddle.Tensor) -> paddle.Tensor:
-    """Repeat x to the shape of ``like`` where that is faster than broadcasting it."""
+    """Repeat x to the shape of ``like`` if that is faster than broadcasting it."""
     fits = np.prod(like.shape) <= REPEAT_LIMIT  # .size fails in a model that was exported before
     return x.expand(like.shape) if fits else x
 

@@ -93,7 +93,7 @@ class ConvBertForMultipleChoice(ConvBertHeadModel):
         self.classifier = linear(config, config.hidden_size, 1)
 
     def as_rows(self, given):
-        """Every choice of [B, M, L], or [B, M, L, E] for embeddings, is a row of its own."""
+        """Make each choice of [B, M, L], or [B, M, L, E] for embeddings, a separate row."""
         return given.flatten(0, 1)
 
     def head(self, x, words) -> paddle.Tensor:

@@ -1,14 +1,14 @@
 """The layers that make ConvBERT: mixed attention and the grouped feed-forward layer.
 
 Half of BERT's attention heads become convolutions over the neighbourhood (arXiv 2008.02496,
-sections 3.2 and 3.3). Each position and head makes a kernel of its own from a span of words:
+sections 3.2 and 3.3). Each position and head computes its own kernel from a span of words:
 
     kernel = softmax(W (Q * K_s))             K_s: a separable convolution over the input
     out[l] = sum_k kernel[l, k] V[l + k - K // 2]
 
 Shapes: B batch, L length, H hidden, N heads of each kind, D head dimension, K kernel size.
-Everything works for any B and L, in dygraph and in the exported program. What is written in an
-unusual way only because it is faster lives in `cpu_ops`.
+Everything works for any B and L, in dygraph and in the exported program. Code that is unusual only
+for speed is in `cpu_ops`.
 """
 
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 
 
 class PaddingMask(NamedTuple):
-    """Where the padding of a batch is, in the forms that attention and convolution need.
+    """The padding of a batch, in the forms that attention and convolution need.
 
     Attributes:
         bias: [B, 1, 1, L] float, added to attention scores: 0 at tokens, very negative at padding.
@@ -50,14 +50,14 @@ class MixedAttention(nn.Layer):
         self.key_conv_attn_layer = SeparableConv1D(config, width)
         self.conv_kernel_layer = linear(config, width, config.num_heads * self.kernel_size)
         self.conv_out_layer = linear(config, hidden, width)
-        # Layers, so that a forward hook sees what they return: see convbert/explain.
+        # Layers, so that forward hooks can record their outputs: see convbert/explain.
         self.attention_softmax = nn.Softmax()
         self.kernel_softmax = nn.Softmax()
 
     def forward(self, x, mask: PaddingMask, first_token_only: bool = False) -> paddle.Tensor:
         """Mix x [B, L, H] over positions; returns [B, L, H], or [B, 1, H] for the first token."""
         source, keep = x, mask.keep
-        if first_token_only:  # all that a convolution at the first token reaches
+        if first_token_only:  # the positions that a convolution at the first token reads
             reach = self.kernel_size // 2 + 1
             x, keep = x[:, :reach], keep[:, :reach]
         query = self.q_proj(x)  # [B, L, N * D], shared by both kinds of heads
@@ -104,8 +104,8 @@ def span_dynamic_conv(values: paddle.Tensor, kernels: paddle.Tensor) -> paddle.T
 def banded(kernels: paddle.Tensor) -> paddle.Tensor:
     """Write the K taps of position l into row l of a matrix, from column l on.
 
-    Nothing is computed: with L zeros appended to each row of K taps, the same numbers read in rows
-    that are one shorter are shifted to the right by one more column in every row.
+    This needs no arithmetic: append L zeros to each row of K taps, and read the same numbers as
+    rows that are one shorter. Each row is then shifted one column further to the right.
 
     Args:
         kernels: [B, N, L, K] float.
@@ -182,7 +182,8 @@ class GroupedLinear(nn.Layer):
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """Map x [B, L, in] to [B, L, out]."""
         batch = cpu_ops.axis_size(x, 0)
-        # Equal ranks: Paddle broadcasts a 4-D by 3-D product wrongly, in the gradient and fused.
+        # Equal ranks, because Paddle broadcasts a 4-D by 3-D product wrongly in the gradient and if
+        # fused.
         x = x.reshape([-1, self.groups, self.group_in]).transpose([1, 0, 2])  # [G, B * L, in / G]
         x = paddle.matmul(x, self.weight).transpose([1, 0, 2])  # [B * L, G, out / G]
         return cpu_ops.add_bias(x.reshape([batch, -1, self.out_features]), self.bias)

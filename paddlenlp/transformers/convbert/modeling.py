@@ -105,7 +105,7 @@ class ConvBertEncoder(nn.Layer):
 
 
 class ConvBertPretrainedModel(PretrainedModel, metaclass=CallForms):
-    """What all ConvBERT models share: the configuration, the body's name, the tensor names."""
+    """Base class of all ConvBERT models: configuration, name of the body, tensor names."""
 
     config_class = ConvBertConfig
     base_model_prefix = "convbert"
@@ -155,8 +155,8 @@ class ConvBertModel(ConvBertPretrainedModel):
             inputs_embeds: [B, L, E] float instead of ids; without a mask all tokens are real.
             output_attentions: not supported.
             output_hidden_states: also return the embeddings' and every layer's output.
-            first_token_only: compute the last layer at the first token only, for heads that read
-                no other: one layer's work less.
+            first_token_only: compute the last layer only at the first token, for heads that read no
+                other token; this saves most of one layer.
 
         Returns:
             [B, L, H] float, [B, 1, H] with ``first_token_only``; with ``output_hidden_states`` a
@@ -180,23 +180,23 @@ class ConvBertModel(ConvBertPretrainedModel):
 
     def _padding_mask(self, attention_mask, dtype) -> PaddingMask:
         mask = attention_mask.astype(dtype)  # [B, L]
-        # A large negative number that float16 can hold: exp() of it is 0 in every float type.
+        # A large negative number within the range of float16, whose exp() is 0 in every float type.
         bias = ((mask - 1.0) * 1e4).unsqueeze([1, 2])  # [B, 1, 1, L]
         keep = mask if self.config.mask_padding_in_conv else paddle.ones_like(mask)
         return PaddingMask(bias, keep.unsqueeze(-1))
 
 
 class ConvBertHeadModel(ConvBertPretrainedModel):
-    """A body with a head: a subclass says what its head computes from the body's output."""
+    """A body with a head; a subclass computes the head from the body's output."""
 
     reads_first_token_only = False
 
     def as_rows(self, given: paddle.Tensor) -> paddle.Tensor:
-        """One input of the model as one row per sequence, for the body."""
+        """Reshape one input of the model to one row per sequence, for the body."""
         return given
 
     def head(self, x: paddle.Tensor, words: paddle.Tensor) -> paddle.Tensor:
-        """Logits of the body's output x; ``words`` are the ids or embeddings as they were given."""
+        """Logits of the body's output x; ``words`` are the original ids or embeddings."""
         raise NotImplementedError
 
     def forward(
@@ -230,13 +230,13 @@ class ConvBertHeadModel(ConvBertPretrainedModel):
         """The body's output for the head, and all states or None."""
         refuse_attentions(output_attentions)
         inputs = [None if each is None else self.as_rows(each) for each in inputs]
-        if output_hidden_states:  # they include the whole last layer
+        if output_hidden_states:  # these include all positions of the last layer
             return self.convbert(*inputs, output_hidden_states=True)
         return self.convbert(*inputs, first_token_only=self.reads_first_token_only), None
 
 
 def head_dropout(config: ConvBertConfig) -> nn.Dropout:
-    """Dropout of a head: ``classifier_dropout``, or the body's where that is None."""
+    """Dropout of a head: ``classifier_dropout``, or the body's if that is None."""
     dropout = config.classifier_dropout
     return cpu_ops.Dropout(config.hidden_dropout_prob if dropout is None else dropout)
 
@@ -258,7 +258,7 @@ class ConvBertClassificationHead(nn.Layer):
 
 
 class ConvBertForSequenceClassification(ConvBertHeadModel):
-    """ConvBERT with a sentence classifier, or a regressor when ``num_classes`` is 1."""
+    """ConvBERT with a sentence classifier, or a regressor if ``num_classes`` is 1."""
 
     reads_first_token_only = True
 

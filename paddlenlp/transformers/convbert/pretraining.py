@@ -28,7 +28,7 @@ def generator_config(config: ConvBertConfig, share: int = 4) -> ConvBertConfig:
     generator of convbert-small has a single head and so no convolution; here it has two.)
 
     Raises:
-        UserError: the sizes cannot be divided so.
+        UserError: the sizes cannot be divided by ``share``.
     """
     return dataclasses.replace(
         config,
@@ -116,8 +116,8 @@ class ConvBertForTotalPretraining(nn.Layer):
     """Generator and discriminator, sharing the word embeddings, for replaced-token detection.
 
     Args:
-        generator, discriminator: with equal ``vocab_size`` and ``embedding_size``. The generator
-            takes over the discriminator's word embeddings (ELECTRA, section 3.2).
+        generator, discriminator: models with equal ``vocab_size`` and ``embedding_size``. The
+            generator uses the discriminator's word embeddings (ELECTRA, section 3.2).
     """
 
     def __init__(self, generator: ConvBertGenerator, discriminator: ConvBertDiscriminator):
@@ -152,7 +152,7 @@ class ConvBertForTotalPretraining(nn.Layer):
 
         Returns:
             Generator logits [B, L, V] and discriminator logits [B, L], float; discriminator
-            labels [B, L] int64, 1 where the sampled token is not the original one; attention
+            labels [B, L] int64, 1 if the sampled token differs from the original; attention
             mask [B, L] bool.
         """
         gen_logits = self.generator(input_ids, token_type_ids, position_ids, attention_mask)
@@ -189,7 +189,7 @@ class ConvBertPretrainingCriterion(nn.Layer):
         discriminator_labels: paddle.Tensor,
         attention_mask: paddle.Tensor | None = None,
     ) -> paddle.Tensor:
-        """Return the weighted sum (a scalar); arguments are what the model returns and its labels.
+        """Return the weighted sum (a scalar); the arguments are the model's outputs and the labels.
 
         Args:
             generator_prediction_scores: [B, L, V] float.
@@ -205,7 +205,7 @@ class ConvBertPretrainingCriterion(nn.Layer):
         return self.gen_weight * generator_loss + self.disc_weight * discriminator_loss
 
     def generator_loss(self, scores: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
-        """Mean cross entropy over masked positions; 0 where none is masked."""
+        """Mean cross entropy over masked positions; 0 if none is masked."""
         total = F.cross_entropy(
             scores.reshape([-1, self.vocab_size]),
             labels.flatten(),

@@ -4,4 +4,4 @@ from paddlenlp.transformers.tokenizer_utils import WordPieceTokenizer
 
 
 class ConvBertTokenizer(WordPieceTokenizer):
-    """Gives the ids of the published ConvBERT models. See `WordPieceTokenizer` for the calls."""
+    """The tokenizer of the published ConvBERT models; see `WordPieceTokenizer`."""

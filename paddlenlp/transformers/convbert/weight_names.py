@@ -1,7 +1,7 @@
-"""What ConvBERT's tensors are called here (upstream's names) and in transformers' checkpoints.
+"""The names of ConvBERT's tensors here (upstream's names) and in transformers' checkpoints.
 
-One table drives both directions. Shapes differ in two ways: torch keeps the weight of a linear
-layer as [out, in], Paddle as [in, out]; and one bias is a column [O, 1] there.
+One table is used in both directions. Shapes differ in two ways: torch stores the weight of a linear
+layer as [out, in], Paddle as [in, out]; and one bias is a column [O, 1] in transformers.
 """
 
 from collections.abc import Callable, Iterable
@@ -53,7 +53,7 @@ LAYER = (
 
 
 class Head(NamedTuple):
-    """The class in transformers with the same head, its rows, and settings that it depends on."""
+    """The class in transformers with the same head, its tensors, and the settings it requires."""
 
     hf_class: str
     rows: tuple[tuple[str, str, Kind], ...]
@@ -92,7 +92,7 @@ HEADS: dict[str, Head] = {
             ("generator_lm_head_bias", "generator_lm_head.bias", VECTOR),
         ),
     ),
-    # transformers has no discriminator of ConvBERT: ELECTRA's names, and its body loads there.
+    # transformers has no ConvBERT discriminator: the head has ELECTRA's names, the body loads.
     "ConvBertDiscriminator": Head(
         "ConvBertModel",
         (
@@ -136,7 +136,7 @@ def name_pairs(config: ConvBertConfig, architecture: str) -> dict[str, tuple[str
     """
     if architecture not in HEADS:
         raise UserError(
-            "model-name", f"architecture '{architecture}' is unknown: one of {', '.join(HEADS)}"
+            "model-name", f"architecture '{architecture}' is unknown: use one of {', '.join(HEADS)}"
         )
     prefix = "" if architecture == "ConvBertModel" else PREFIX
     pairs = _expand(BODY, prefix)
@@ -177,8 +177,9 @@ def _named(missing: list[str], unknown: list[str]):
     return (("missing", missing), ("unknown", unknown))
 
 
-# Parts of names that only one side has. Names that both have (embeddings, the classifier) say
-# nothing, and a square matrix fits in either orientation, so the body decides for all.
+# Parts of names that occur only on one side. Names on both sides (embeddings, classifier) are
+# ambiguous, and a square matrix fits in either orientation, so the names of the body decide for all
+# tensors.
 _ONLY_OURS = ("encoder.layers.", "embeddings.layer_norm.")
 _ONLY_THEIRS = ("encoder.layer.", "embeddings.LayerNorm.")
 
@@ -187,14 +188,14 @@ def is_hf(weights: Iterable[str], source: str) -> bool:
     """Whether tensors have the names of transformers, and so torch's orientation [out, in].
 
     Raises:
-        UserError: names of both sides, or those of an adapter (LoRA).
+        UserError: the names are from both sides, or from an adapter (LoRA).
     """
     adapters = [name for name in weights if "lora_" in name.lower()]
     if adapters:
         raise UserError(
             "checkpoint",
             f"{source} contains adapter weights ({shorten(adapters, 2)}): merge them into the "
-            "model and save that",
+            "model and save the result",
         )
     ours = [name for name in weights if any(part in name for part in _ONLY_OURS)]
     theirs = [name for name in weights if any(part in name for part in _ONLY_THEIRS)]
@@ -215,20 +216,20 @@ def to_paddle(
 ) -> dict[str, np.ndarray]:
     """Rename and reshape the tensors of a transformers checkpoint.
 
-    A name that the table does not know is kept: strict loading then reports it.
+    Unknown names are kept, so that strict loading reports them.
 
     Args:
         weights: arrays by name in transformers, the body with or without its prefix.
         config: the model's configuration.
-        architecture: a key of ``HEADS``: the model that will be filled.
+        architecture: a key of ``HEADS``: the model to load the weights into.
         hf_config: the content of ``config.json``.
 
     Raises:
-        UserError: the head computes something else than ours.
+        UserError: the head differs from ours.
     """
     pairs = name_pairs(config, architecture)
     back = {theirs: (ours, form) for ours, (theirs, form) in pairs.items()}
-    # A body may come with or without its prefix; strict loading settles which is wanted.
+    # A body may have its prefix or not; strict loading decides which one is right.
     for ours, (theirs, form) in name_pairs(config, "ConvBertModel").items():
         back[theirs] = (ours, form)
         back[PREFIX + theirs] = (PREFIX + ours, form)
@@ -250,12 +251,12 @@ def _check_head(weights: dict[str, np.ndarray], architecture: str, hf_config) ->
         if hf_config.get(key) != value:
             raise UserError(
                 "checkpoint",
-                f"this {head.hf_class} has {key} {hf_config.get(key)!r}: only {value!r} has a "
-                "counterpart here",
+                f"this {head.hf_class} has {key} {hf_config.get(key)!r}: only {value!r} is "
+                "supported",
             )
     words = weights.get(PREFIX + WORDS)
     generator = architecture == "ConvBertGenerator" and TIED in weights and words is not None
     if generator and not np.array_equal(weights[TIED], words):
         raise UserError(
-            "checkpoint", f"{TIED} differs from {PREFIX + WORDS}: only tied weights exist here"
+            "checkpoint", f"{TIED} differs from {PREFIX + WORDS}: only tied weights are supported"
         )
