@@ -5,9 +5,10 @@
     python pretrain.py --resume --output_dir ./pretrained ...    (continue, with the same settings)
     python train.py --model_name_or_path ./pretrained/last/discriminator ...
 
-One process, one text file in memory: enough to see the method work and to warm up a small model,
-not to reproduce the paper's pretraining. Like train.py the file reads from top to bottom; Paddle is
-imported inside the functions because the number of threads must be set before.
+It runs in one process and keeps the text file in memory. This is enough to see how the method works
+and to pretrain a small model, but not to reproduce the paper's pretraining. Like train.py, the file
+reads from top to bottom; Paddle is imported inside the functions because the number of threads must
+be set first.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif (directory / STATE_DIR).exists():
             raise UserError(
                 "resume",
-                f"{directory} holds a run: continue it with --resume or give another --output_dir",
+                f"{directory} has a run: continue it with --resume or give another --output_dir",
             )
         fit(run)
     return 0
@@ -63,11 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @dataclass
 class Run:
-    """Everything that a run consists of.
+    """All parts of a run.
 
     Attributes:
         config: the settings.
-        processor: pads the batches; its tokenizer knows the special tokens.
+        processor: pads the batches; its tokenizer gives the special tokens.
         sequences: the text as ``[CLS] ... [SEP]``, int32 arrays.
         sampler: which sequences form which batch.
         model: generator and discriminator with shared embeddings.
@@ -88,10 +89,10 @@ class Run:
 
 
 def build(config: PretrainConfig) -> Run:
-    """Read the text, make random models and their optimizer; writes nothing.
+    """Read the text, make random models and their optimizer; write nothing.
 
     Raises:
-        UserError: text, vocabulary, sizes or device that cannot work.
+        UserError: the text, vocabulary, sizes or device cannot be used.
     """
     import paddle
 
@@ -129,7 +130,7 @@ def build(config: PretrainConfig) -> Run:
 
 
 def fit(run: Run) -> None:
-    """Train to the last step; print and save on the way."""
+    """Train to the last step; print and save regularly."""
     config, losses, started = run.config, [], time.perf_counter()
     for indices in batches(run):
         lr = run.optimizer.get_lr()
@@ -149,7 +150,7 @@ def fit(run: Run) -> None:
 
 
 def batches(run: Run) -> Iterator[list[int]]:
-    """Yield the batches of sequence numbers that are left, epoch after epoch."""
+    """Yield the remaining batches of sequence numbers, epoch after epoch."""
     while run.step < run.config.max_steps:
         epoch, first = divmod(run.step, len(run.sampler))
         for indices in list(run.sampler.epoch(epoch))[first:]:
@@ -161,15 +162,15 @@ def batches(run: Run) -> Iterator[list[int]]:
 def train_step(run: Run, indices: list[int]) -> tuple[float, float]:
     """Do one optimizer step; return the losses of generator and discriminator.
 
-    The generator guesses masked words; the discriminator finds the words that it replaced
-    (arXiv 2003.10555, section 2).
+    The generator predicts masked words; the discriminator finds the words that the generator
+    replaced (arXiv 2003.10555, section 2).
 
     Raises:
         UserError: the loss is not a finite number.
     """
     import paddle
 
-    # Masks, samples and dropout are functions of seed and step, as is the order of the data.
+    # Masks, samples, dropout and the order of the data are functions of seed and step.
     random = np.random.default_rng([run.config.seed, run.step])
     features = [Features(run.sequences[i], np.zeros_like(run.sequences[i])) for i in indices]
     ids, token_types = run.processor.collate(features)  # [B, L] int64 each
@@ -200,8 +201,8 @@ def train_step(run: Run, indices: list[int]) -> tuple[float, float]:
 def save(run: Run) -> Path:
     """Write the state; return its directory.
 
-    ``discriminator`` and ``generator`` in it are checkpoints of their own: the first is what
-    train.py takes as ``--model_name_or_path``.
+    Its folders ``discriminator`` and ``generator`` are complete checkpoints; the first one is for
+    ``--model_name_or_path`` of train.py.
     """
     from convbert.training.state import write_state
 
@@ -217,7 +218,7 @@ def resume(run: Run) -> None:
     """Continue from the state in the output directory.
 
     Raises:
-        UserError: there is none, it is damaged, or it belongs to other settings (named).
+        UserError: there is none, it is damaged, or a setting differs (named).
     """
     from convbert.training.state import read_state
 
@@ -228,7 +229,7 @@ def resume(run: Run) -> None:
 
 
 def identity(run: Run) -> dict[str, Any]:
-    """What a resumed run must share with its beginning: the settings and the text."""
+    """The settings and the text, which must be the same when a run is resumed."""
     text = 0
     for ids in run.sequences:
         text = zlib.crc32(ids.tobytes(), text)

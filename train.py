@@ -1,4 +1,4 @@
-"""Fine-tune ConvBERT on a GLUE task or your own data; evaluate on the way and keep the best.
+"""Fine-tune ConvBERT on a GLUE task or your own data; evaluate regularly and keep the best model.
 
     python train.py --task_name sst-2 --model_name_or_path convbert-base
     python train.py --train_file reviews.csv --text_column review --label_column stars
@@ -7,7 +7,7 @@
 
 The file reads from top to bottom: flags (`main`), everything a run needs (`build`), the loop
 (`fit`), one optimizer step (`train_step`), one evaluation (`evaluate`). Paddle is imported inside
-the functions because the number of threads must be set before.
+the functions because the number of threads must be set first.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @dataclass
 class Run:
-    """Everything that a run consists of.
+    """All parts of a run.
 
     Attributes:
         config: the settings.
@@ -69,7 +69,7 @@ class Run:
         model: the classifier or regressor, on the selected device.
         parallel_model: the same with gradients averaged over the processes.
         optimizer, schedule, scaler: AdamW, its learning rate, the loss scaling of float16.
-        use_amp: compute in ``config.amp_dtype`` where that is safe.
+        use_amp: compute in ``config.amp_dtype`` in the operators where that is safe.
     """
 
     config: TrainConfig
@@ -87,17 +87,17 @@ class Run:
     total_steps: int
 
     def autocast(self):
-        """A context in which the model computes in the type of ``--amp_dtype``, if asked to."""
+        """A context in which the model computes in ``--amp_dtype``, if ``--use_amp`` is set."""
         import paddle
 
         return paddle.amp.auto_cast(self.use_amp, dtype=self.config.amp_dtype, level="O1")
 
 
 def build(config: TrainConfig) -> Run:
-    """Load data and model, make the optimizer; writes nothing, so a mistake leaves no trace.
+    """Load data and model and make the optimizer; write nothing, so that errors leave no files.
 
     Raises:
-        UserError: data, model, device or settings that cannot work.
+        UserError: the data, model, device or settings cannot be used.
     """
     import paddle
 
@@ -200,7 +200,8 @@ def fit(run: Run, progress: run_folder.Progress, record: Recorder) -> None:
     """Train to the last step; every ``save_steps`` steps evaluate and keep the best weights."""
     config = run.config
     try:
-        # A resumed run comes back to its last step, whose evaluation may not have been completed.
+        # A resumed run repeats its last step without training, because its evaluation may be
+        # missing.
         for update in record.bar(updates(run, done=progress.step - 1)):
             step, last = update.step, update.step == run.total_steps
             if step > progress.step:
@@ -222,7 +223,7 @@ def fit(run: Run, progress: run_folder.Progress, record: Recorder) -> None:
 
 
 def evaluate_and_save(run: Run, progress: run_folder.Progress, record: Recorder, update) -> None:
-    """Evaluate; weights at least as good as the best so far replace them; save a state."""
+    """Evaluate, save the weights if they are at least as good as the best ones, save a state."""
     started = time.perf_counter()
     results, logits = evaluate(run)
     record.evaluation(update, results, time.perf_counter() - started)
@@ -244,7 +245,7 @@ def train_step(run: Run, update: Update):
     import paddle
 
     config = run.config
-    # Dropout is a function of seed, step and process, so that a resumed run equals one in one go.
+    # Dropout is a function of seed, step and process, so a resumed run equals an uninterrupted one.
     random = np.random.default_rng([config.seed, update.step, run.ranks.rank])
     paddle.seed(int(random.integers(2**31)))
     run.model.train()
@@ -282,8 +283,8 @@ def mean_loss(losses: list) -> float:
     """The mean of the losses since the last printed line.
 
     Raises:
-        UserError: it is not a finite number. Checked here and not in every step, because a GPU
-            must finish its work to answer.
+        UserError: it is not a finite number. This is not checked in every step, because the check
+            would wait for the GPU.
     """
     import paddle
 
@@ -291,7 +292,7 @@ def mean_loss(losses: list) -> float:
 
 
 def finite(loss: float, where: str) -> float:
-    """Return ``loss``; raise `UserError` where it is nan or infinite."""
+    """Return ``loss``; raise `UserError` if it is nan or infinite."""
     if not math.isfinite(loss):
         raise UserError(
             "not-finite",

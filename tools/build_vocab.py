@@ -20,8 +20,9 @@ from paddlenlp.utils.files import atomic_write
 def build_vocab(sentences: Sequence[str], vocab_size: int, min_frequency: int) -> list[str]:
     """Train WordPiece and return its tokens in the order of their ids; [PAD] is 0.
 
-    The trainer numbers the inner characters ("##a") in the order of a hash table and breaks ties
-    between equally frequent pairs by those numbers. Naming them up front makes it repeatable.
+    The trainer numbers the inner characters ("##a") in the order of a hash table, and these numbers
+    break ties between equally frequent pairs. Listing them in advance makes the result
+    reproducible.
     """
     from tokenizers import BertWordPieceTokenizer
 
@@ -43,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--data_dir", default="data/reviews", help="folder with train.tsv")
     parser.add_argument("--output", default="data/reviews/vocab.txt", help="file to write")
     parser.add_argument("--vocab_size", type=int_at_least(100), default=2000, help="upper bound")
-    parser.add_argument("--min_frequency", type=int_at_least(1), default=1, help="of a merged pair")
+    parser.add_argument(
+        "--min_frequency", type=int_at_least(1), default=1, help="lowest count of a pair"
+    )
     args = parser.parse_args(argv)
     train = load_dataset("glue", "sst-2", splits="train", data_dir=args.data_dir)
     sentences = [example["sentence"] for example in train]

@@ -1,4 +1,4 @@
-"""Compare two reprod_log files; exit with status 1 when they differ by more than the threshold.
+"""Compare two reprod_log files; exit with status 1 if they differ by more than the threshold.
 
 Example:
     python tools/compare_outputs.py output_predict_engine.npy output_inference_engine.npy
@@ -32,10 +32,10 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def load(path: str) -> dict[str, np.ndarray]:
-    """Read a reprod_log file without running what its pickle asks for.
+    """Read a reprod_log file without running code from its pickle.
 
     Raises:
-        UserError: it is missing or not such a file.
+        UserError: it is missing or has another format.
     """
     if not os.path.isfile(path):
         raise UserError(
@@ -51,12 +51,14 @@ def load(path: str) -> dict[str, np.ndarray]:
         ) from None
     numbers = (isinstance(v, np.ndarray) and v.dtype.kind in "iuf" for v in content.values())
     if not content or not all(numbers):
-        raise UserError("file-damaged", f"{path} does not hold arrays of numbers: write it again")
+        raise UserError(
+            "file-damaged", f"{path} does not contain arrays of numbers: write it again"
+        )
     return content
 
 
 def main(argv=None) -> int:
-    """Compare and print one line per key; 1 if any differs."""
+    """Compare and print one line per key; return 1 if any key differs."""
     args = parse_args(argv)
     first, second = load(args.first), load(args.second)
     if set(first) != set(second):
@@ -64,7 +66,8 @@ def main(argv=None) -> int:
     for key in first:
         if first[key].shape != second[key].shape:
             raise UserError(
-                "outputs-differ", f"{key}: {first[key].shape} values against {second[key].shape}"
+                "outputs-differ",
+                f"{key}: shape {first[key].shape} in one file, {second[key].shape} in the other",
             )
     failed = False
     for key, left in sorted(first.items()):

@@ -3,9 +3,9 @@
     python tools/convert_weights.py --input_dir conv-bert-base --output_dir convbert-base-paddle
     python tools/convert_weights.py --input_dir best.pdparams --output_dir hf --to hf
 
-Reads transformers' config.json + model.safetensors (or pytorch_model.bin where torch is installed),
-and our or upstream's model_config.json + model_state.pdparams. Strict: a tensor that is missing or
-left over is an error.
+It reads transformers' config.json and model.safetensors (or pytorch_model.bin, which needs torch),
+or our or upstream's model_config.json and model_state.pdparams. A missing or superfluous tensor is
+an error.
 """
 
 import argparse
@@ -22,16 +22,16 @@ def parse_args(argv=None) -> argparse.Namespace:
     """Parse the command line."""
     parser = make_parser(__doc__)
     parser.add_argument("--input_dir", required=True, help="checkpoint to read")
-    parser.add_argument("--output_dir", required=True, help="directory to write, replaced if there")
+    parser.add_argument("--output_dir", required=True, help="directory to write or replace")
     parser.add_argument(
         "--to", choices=("paddle", "hf"), default="paddle", help="layout to write (%(default)s)"
     )
-    parser.add_argument("--architecture", help="our model class, where the input does not name it")
+    parser.add_argument("--architecture", help="our model class, if the input does not name it")
     return parser.parse_args(argv)
 
 
 def main(argv=None) -> None:
-    """Convert and say what was written."""
+    """Convert and print what was written."""
     args = parse_args(argv)
     start_paddle()
     import paddle

@@ -3,8 +3,8 @@
 Example:
     python tools/download_sst2.py --output_dir data/SST-2
 
-A file that is already there is checked and kept, so a machine without access to the download site
-can be given the files by hand.
+An existing file is checked and kept, so on a machine without access to the download site you can
+put the files there yourself.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def put(path: Path, download: Callable[[], Path], md5: str | None = None) -> Non
     """Keep ``path`` if it is the official file; copy the downloaded one there if it is missing.
 
     Raises:
-        UserError: it is another file, or the download failed.
+        UserError: it is not the official file, or the download failed.
     """
     if not path.exists():
         try:

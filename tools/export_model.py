@@ -1,4 +1,4 @@
-"""Export a trained checkpoint to a static program and prove that both give the same logits.
+"""Export a trained checkpoint to a static program and check that both give the same logits.
 
 Example:
     python tools/export_model.py --model_path convbert_base_outputs/best.pdparams
@@ -35,7 +35,9 @@ def main(argv=None) -> None:
     start_paddle()
     import paddle
 
-    paddle.set_device("cpu")  # the program runs anywhere; the check runs everywhere
+    paddle.set_device(
+        "cpu"
+    )  # the check runs on every machine
     from convbert.inference.export import TOLERANCE, export_checkpoint
 
     rows = export_checkpoint(args.model_path or default_checkpoint(), args.save_inference_dir)

@@ -1,10 +1,10 @@
-"""Convert an exported model (convbert_infer) into the folders Paddle Serving reads.
+"""Convert an exported model (convbert_infer) into the folders that Paddle Serving reads.
 
 Example:
     python tools/export_serving_model.py --dirname convbert_infer --serving_server convbert_server
 
 The flags are those of ``python -m paddle_serving_client.convert``, which needs paddle.fluid, a
-module Paddle has removed.
+module that Paddle has removed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(argv=None) -> None:
-    """Convert and print what the server will feed and fetch."""
+    """Convert and print the inputs and outputs of the program."""
     args = parse_args(argv)
     start_paddle()
     config = convert(

@@ -1,4 +1,4 @@
-"""Classify sentences with a trained checkpoint in dygraph mode, one printed line each.
+"""Classify sentences with a trained checkpoint in dygraph mode and print one line for each.
 
 Example:
     python tools/predict.py --model_path convbert_base_outputs/best.pdparams --text "a fine film"

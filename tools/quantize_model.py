@@ -1,11 +1,11 @@
-r"""Quantize an exported model to int8 (post-training) and check what that changes.
+r"""Quantize an exported model to int8 (post-training) and compare it with the original.
 
 Example:
     python tools/quantize_model.py --model_dir convbert_infer --calib_file train.tsv \
         --calib_column sentence --dev_file dev.tsv
 
-For OpenVINO the accuracy on labelled sentences is measured before and after, and nothing is written
-when int8 loses more than --max_drop.
+For OpenVINO the accuracy on labelled sentences is measured before and after. If int8 loses more
+than --max_drop, nothing is written.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def parse_args(argv=None) -> argparse.Namespace:
         default="./convbert_infer_int8",
         help="directory to write, replaced as a whole (%(default)s)",
     )
-    add("--calib_file", required=True, help="sentences like those to come, one per line")
+    add("--calib_file", required=True, help="sentences similar to the later input, one per line")
     add(
         "--calib_column",
         metavar="NAME[,NAME]",
@@ -48,9 +48,9 @@ def parse_args(argv=None) -> argparse.Namespace:
         "--calib_size",
         type=int_at_least(1),
         default=256,
-        help="sentences used, from the first on (%(default)s)",
+        help="number of sentences, from the start of the file (%(default)s)",
     )
-    add("--save_results", metavar="FILE", help="write what was done as JSON")
+    add("--save_results", metavar="FILE", help="write settings and results as JSON")
     group = parser.add_argument_group("engine openvino")
     add = group.add_argument
     add("--dev_file", help="labelled sentences, not those of --calib_file; tab-separated")
@@ -85,7 +85,7 @@ def main(argv=None) -> None:
 
 
 def quantize_openvino(args: argparse.Namespace, texts: list[Row]) -> dict:
-    """Quantize with NNCF and print what changed."""
+    """Quantize with NNCF and print the changes."""
     from convbert.inference.quantize import quantize_export
 
     processor = open_processor(args.model_dir)
@@ -107,7 +107,7 @@ def quantize_openvino(args: argparse.Namespace, texts: list[Row]) -> dict:
 
 
 def quantize_paddle(args: argparse.Namespace, texts: list[Row]) -> dict:
-    """Quantize with Paddle and print what changed."""
+    """Quantize with Paddle and print the changes."""
     start_paddle()
     from convbert.inference.quantize_paddle import quantize_export
 
@@ -125,7 +125,7 @@ def quantize_paddle(args: argparse.Namespace, texts: list[Row]) -> dict:
     )
     print(
         f"same label as before: {done['agreement']:.2%} with int8 kernels, "
-        f"{done['agreement_in_float']:.2%} with the roundings alone"
+        f"{done['agreement_in_float']:.2%} with rounding in float"
     )
     if not done["vnni"]:
         print("this CPU has no VNNI: its int8 kernels saturate and are seldom faster than float")

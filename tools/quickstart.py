@@ -1,4 +1,4 @@
-"""Answer a sentence with the bundled model, then run the whole chain once and end with a table.
+"""Classify a sentence with the bundled model, then run the whole chain once and print a table.
 
 Example:
     python tools/quickstart.py --data_dir data/SST-2 --model_name_or_path convbert-base
@@ -33,14 +33,15 @@ from paddlenlp.utils.log import get_logger
 
 REVIEWS = ROOT / "data" / "reviews"
 PRETRAINED = "convbert-base"
-# A CPU takes some seconds for a training step of convbert-base: enough steps to try every part.
+# On a CPU a training step of convbert-base takes several seconds; this is enough to test every
+# part.
 CPU_STEPS = 20
 FROM_SCRATCH = shlex.split(
     "--from_scratch --model_name_or_path convbert-small --layer_lr_decay 1.0 --group_by_length "
     "--num_hidden_layers 2 --hidden_size 64 --num_attention_heads 4 --intermediate_size 128 "
     "--embedding_size 64"
 )
-# The bundled model knows such sentences already: one pass shows how fine-tuning works.
+# The bundled model already knows such sentences; one epoch shows how fine-tuning works.
 FROM_BUNDLED = shlex.split(
     "--group_by_length --batch_size 16 --learning_rate 5e-5 --num_train_epochs 1 --save_steps 10 "
     "--logging_steps 10"
@@ -58,7 +59,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     add("--data_dir", help="folder with the official SST-2 files (default: data/reviews)")
     add("--model_name_or_path", help="checkpoint directory (default: the bundled model)")
     add("--vocab_file", help="vocab.txt, to train a tiny model on --data_dir from scratch")
-    add("--output_dir", default="./quickstart_outputs", help="where all products go (%(default)s)")
+    add("--output_dir", default="./quickstart_outputs", help="folder for all output (%(default)s)")
     add_device_flag(parser)
     return parser.parse_args(argv)
 
@@ -85,13 +86,13 @@ def main(argv=None) -> None:
 
 
 def engines(output: Path, exported: Path) -> dict[str, tuple[str, list]]:
-    """The engines that are installed and read this export: name of the files and flags of each."""
+    """The installed engines that can read this export, with file name and flags of each."""
     found = {
         "Paddle Inference": ("plain", ["--use_mkldnn", False]),
         "Paddle Inference, oneDNN": ("onednn", ["--use_mkldnn", True]),
     }
     if not (exported / "inference.pdmodel").is_file():
-        print("\nOpenVINO and ONNX Runtime are left out: they read programs of Paddle 2.6")
+        print("\nOpenVINO and ONNX Runtime are skipped: they read only programs of Paddle 2.6")
         return found
     if installed("openvino"):
         found["OpenVINO"] = "openvino", ["--engine", "openvino"]
@@ -117,7 +118,7 @@ def python(script: str, *flags) -> None:
 
 
 def training_flags(args: argparse.Namespace) -> list[str]:
-    """Choose data and model: given, else with --full downloaded, else of this repository."""
+    """Choose data and model: given by flags, downloaded (--full), or from this repository."""
     model, data = args.model_name_or_path, ["--data_dir", args.data_dir or str(REVIEWS)]
     if args.full and not model:
         model = reachable("weights", PRETRAINED, _fetch_model)
@@ -135,15 +136,15 @@ def training_flags(args: argparse.Namespace) -> list[str]:
 
 
 def reachable(kind: str, name: str, fetch):
-    """Return ``name`` after ``fetch()``, or None after one line on what could not be reached."""
+    """Return ``name`` after ``fetch()``; if that fails, print one line and return None."""
     print(f"looking for the {kind} of {name} ...", flush=True)
     logger = get_logger()
     level = logger.level
-    logger.setLevel(logging.ERROR)  # not the retries, only their outcome
+    logger.setLevel(logging.ERROR)  # print only the result, not the retries
     try:
         fetch()
     except UserError as error:
-        print(f"not reached: {error}")
+        print(f"not available: {error}")
         return None
     finally:
         logger.setLevel(level)

@@ -3,8 +3,8 @@
 Example:
     python tools/report.py runs/reviews --input_file dev.csv --text_column review
 
-MODEL is the --output_dir of a training run or a checkpoint directory; without it, the bundled
-model. The page needs no other file. --json writes the same numbers, as a model card needs them.
+MODEL is the --output_dir of a training run or a checkpoint directory; the default is the bundled
+model. The page is self-contained. --json writes the same numbers, for a model card.
 """
 
 from __future__ import annotations
@@ -47,13 +47,24 @@ def parse_args(argv=None) -> argparse.Namespace:
     add = parser.add_argument
     add("model", nargs="?", metavar="MODEL", help="training run or checkpoint directory")
     add("--input_file", required=True, help="labelled texts: .csv, .tsv, .jsonl or .parquet")
-    add("--text_column", metavar="NAME", help="column of the texts (that of the training run)")
+    add(
+        "--text_column",
+        metavar="NAME",
+        help="column of the texts (as in the training run)",
+    )
     add("--text_pair_column", metavar="NAME", help="column of the second texts, for pairs")
     add("--label_column", metavar="NAME", help="column of the true labels (label)")
     add("--int8_dir", metavar="DIR", help="exported int8 model to compare the answers with")
-    add("--engine", choices=("openvino", "paddle"), default="openvino", help="runs --int8_dir")
-    add("--batch_size", type=int_at_least(1), default=32, help="texts run together (%(default)s)")
-    add("--mistakes", type=int_at_least(0), default=10, help="mistakes listed (%(default)s)")
+    add(
+        "--engine", choices=("openvino", "paddle"), default="openvino", help="engine for --int8_dir"
+    )
+    add("--batch_size", type=int_at_least(1), default=32, help="texts per run (%(default)s)")
+    add(
+        "--mistakes",
+        type=int_at_least(0),
+        default=10,
+        help="mistakes to list (%(default)s)",
+    )
     add("--output_file", help=f"page to write ({REPORT_FILE} in the folder of the run, or here)")
     add("--json", metavar="FILE", help="also write the numbers as JSON")
     return parser.parse_args(argv)
@@ -93,10 +104,10 @@ def main(argv=None) -> None:
 
 
 def labelled_rows(args: argparse.Namespace, run: Path | None, processor) -> list[Row]:
-    """Read the texts and their labels; columns that no flag names are those of the training.
+    """Read the texts and their labels; by default from the columns used in training.
 
     Raises:
-        UserError: the file or a row cannot be used, or the model does not choose among classes.
+        UserError: the file or a row cannot be used, or the model is not a classifier.
     """
     saved = read_json(str(run / ARGS_FILE)) if run and (run / ARGS_FILE).is_file() else {}
     for name in ("text_column", "text_pair_column", "label_column"):
@@ -109,12 +120,12 @@ def labelled_rows(args: argparse.Namespace, run: Path | None, processor) -> list
 
 
 def names_of(processor) -> list[str]:
-    """The label names by class id; the ids where the model has none."""
+    """The label names by class id; the ids if the model has no names."""
     return processor.label_names or [str(number) for number in range(processor.num_classes)]
 
 
 def int8_answers(args: argparse.Namespace, rows: list[Row]):
-    """What the quantized export answers to the same texts."""
+    """The answers of the quantized export to the same texts."""
     options = EngineOptions(engine=args.engine, precision="int8")
     engine, processor = open_exported(args.int8_dir, options)
     return evaluation.answer(rows, processor, engine.run, args.batch_size)
@@ -161,7 +172,7 @@ def training_section(run: Path | None) -> list[tuple[str, str]]:
         selection = read_json(str(run / SUMMARY_FILE))["selection"]
         picture = draw_curve(read_records(log), selection)
     except (KeyError, TypeError):
-        message = f"{log} is damaged: move it away to leave out the curves"
+        message = f"{log} is damaged: move it away to get a report without curves"
         raise UserError("file-damaged", message) from None
     return [("Training", html.image("png", picture, "loss and metric over the steps"))]
 
@@ -174,9 +185,10 @@ def calibration_section(numbers: dict) -> str:
     ]
     explained = (
         f"Expected calibration error {numbers['expected_calibration_error']:.4f}, in 10 intervals "
-        f"of confidence. With the logits divided by a temperature it is "
+        f"of confidence. After temperature scaling it is "
         f"{numbers['error_after_temperature']:.4f}; each half of the texts is scaled with the "
-        f"temperature of the other half. All texts together give {numbers['temperature']:.2f}."
+        f"temperature of the other half. The temperature of all texts is "
+        f"{numbers['temperature']:.2f}."
     )
     chart = html.reliability_chart(numbers["reliability"], numbers["reliability_after_temperature"])
     return html.note(explained) + chart + html.table(INTERVAL_COLUMNS, rows)

@@ -1,7 +1,7 @@
 """Score a table of any size with an exported model: CSV, TSV, JSON lines or Parquet, in and out.
 
-The output has all columns of the input, in the same order of rows, and the answers in new columns.
-A job that was killed goes on where it was when the same command is given again.
+The output has the rows and columns of the input, in the same order, and new columns with the
+answers. To continue a killed job, run the same command again.
 
 Example:
     python tools/score.py --model_dir convbert_infer --input_file reviews.tsv \\
@@ -46,20 +46,20 @@ def parse_args(argv=None) -> argparse.Namespace:
     add("--input_file", required=True, help="table: .csv, .tsv, .jsonl or .parquet")
     add("--text_column", default="sentence", help="column of the texts (%(default)s)")
     add("--text_pair_column", help="column of the second texts, for a model of sentence pairs")
-    add("--output_file", required=True, help="table to write, in the form of the input")
-    add("--prefix", default="predicted_", help="of label_id, label and prob (%(default)s)")
+    add("--output_file", required=True, help="table to write, in the format of the input")
+    add("--prefix", default="predicted_", help="first part of the new column names (%(default)s)")
     add_bool_flag(parser, "--overwrite", False, "replace the output file (%(default)s)")
     add(
         "--rows_per_part",
         type=int_at_least(1),
         default=4096,
-        help="rows that are kept in memory, and that a killed job loses at most (%(default)s)",
+        help="rows kept in memory; a killed job loses at most this many (%(default)s)",
     )
     add_batch_flags(parser, batch_size=32)
     add(
         "--engine_cluster",
         choices=("ray",),
-        help="use many engines: on the cluster that RAY_ADDRESS names, else on this machine",
+        help="use many engines, on the cluster at RAY_ADDRESS or on this machine",
     )
     add("--ray_workers", type=int_at_least(1), help="engines in the cluster (1 per core here)")
     add_engine_flags(parser)
@@ -115,7 +115,7 @@ def answer_of(
 
 
 def part_settings(args: argparse.Namespace, columns: list[str]) -> dict:
-    """All that decides the content of a part."""
+    """The settings that determine the content of a part."""
     names = ("engine", "precision", "prefix", "rows_per_part", "max_seq_len")
     files = model_files(args.model_dir, engine_options(args))
     return {**{name: getattr(args, name) for name in names}, "columns": columns, "model": files}

@@ -1,4 +1,4 @@
-"""Draw what a classifier does with a text: dynamic kernels, attention, effects of the words.
+"""Draw how a classifier processes a text: dynamic kernels, attention, effects of the words.
 
 Example:
     python tools/visualize.py --model_path convbert_base_outputs/best.pdparams \\
@@ -30,17 +30,17 @@ def parse_args(argv=None) -> argparse.Namespace:
     add("--model_path", help="checkpoint directory (default: the bundled model)")
     add("--text", default=DEFAULT_SENTENCE, help="sentence to explain (%(default)r)")
     add("--text_pair", help="second sentence, for a model of sentence pairs")
-    add("--output_dir", default="./visualize_outputs", help="where the files go (%(default)s)")
+    add("--output_dir", default="./visualize_outputs", help="directory for the files (%(default)s)")
     add(
         "--steps",
         type=int_at_least(1, 4096),
         default=64,
-        help="points of the integral of the gradients (%(default)s)",
+        help="steps of integrated gradients (%(default)s)",
     )
     add(
         "--max_seq_len",
         type=int_at_least(3),
-        help="longest sequence in tokens; longer texts are cut (128, or less if the model is)",
+        help="longest sequence in tokens; longer texts are cut (128, or the model's limit)",
     )
     add_device_flag(parser)
     return parser.parse_args(argv)
@@ -66,7 +66,7 @@ def main(argv=None) -> None:
     print(f"{'word':20} {'gradients':>10} {'occlusion':>10}")
     for word in found.words:
         print(f"{word.text:20} {word.gradients:+10.4f} {word.occlusion:+10.4f}")
-    print(f"margin: {found.margin:.4f}, of a text of [PAD]: {found.pad_margin:.4f}")
+    print(f"margin: {found.margin:.4f}, text of [PAD]: {found.pad_margin:.4f}")
     print(f"completeness error of the gradients: {found.completeness_error:.2e}")
     print(f"pictures and page: {args.output_dir}")
 
