@@ -30,14 +30,14 @@ find_python() {
     die "no Python with venv found: install one of $* (on Debian also python3-venv), or set PYTHON"
 }
 
-# make_venv DIR PYTHON REQUIREMENTS...: make or complete a virtual environment. A requirements file that
-# has a lock is installed from it: exactly these versions, and only files with the recorded SHA-256. A
-# stamp of the files, written last, marks the environment as complete; so the next call completes a
-# killed set-up.
+# make_venv DIR PYTHON REQUIREMENTS...: make or complete a virtual environment. If a requirements file has
+# a lock, the lock is installed: exactly these versions, and only files with the recorded SHA-256. A stamp
+# of the files is written last and marks the environment as complete, so that the next call completes an
+# interrupted set-up.
 make_venv() {
     local dir="$1" python="$2" stamp file files=() flags=()
     shift 2
-    for file in "${@#"$ROOT/"}"; do # named from the root, also when given as a whole path
+    for file in "${@#"$ROOT/"}"; do # relative to the root, even if given as an absolute path
         if [ -f "$ROOT/locks/$file" ]; then
             files+=("$ROOT/locks/$file") flags=(--require-hashes --no-deps --only-binary ":all:")
         else
@@ -45,7 +45,7 @@ make_venv() {
         fi
     done
     [ "${#flags[@]}" -eq 0 ] || [ "$(uname -sm)" = "Linux x86_64" ] ||
-        die "locks/ is for Linux x86_64, this is $(uname -sm): install $* with pip"
+        die "locks/ is for Linux x86_64, but this is $(uname -sm): install $* with pip"
     stamp="$(cat "${files[@]}" | cksum | tr ' ' '-')"
     (
         # If two set-ups run at the same time, the second waits.

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Write locks/FILE for each requirements file: the version and the SHA-256 sums of every package that it
+# Write locks/FILE for each requirements file: the version and the SHA-256 hashes of every package that it
 # needs, for CPython 3.10 to 3.13 on Linux x86_64.
-#   bash shell/lock.sh             after a change of a requirements file; other versions stay
+#   bash shell/lock.sh             after changing a requirements file; keeps the other versions
 #   bash shell/lock.sh --upgrade   the newest versions that the requirements allow
-# All that .venv can contain is resolved together, so a package in several locks has one version. The
-# locks of what is added to an environment leave out the packages of requirements-base.txt.
+# All packages that .venv can contain are resolved together, so that a package in several locks has the
+# same version. The locks of additional packages leave out the packages of requirements-base.txt.
 set -euo pipefail
 # shellcheck source=shell/_env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/_env.sh"
@@ -15,7 +15,7 @@ make_venv "$ROOT/.venv-tools" "$python" requirements-tools.txt
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
-# compile OUTPUT FILE...: the rest may contain flags of uv too. An existing output keeps its versions.
+# compile OUTPUT FILE... [FLAG of uv...]. An existing output keeps its versions.
 compile() {
     .venv-tools/bin/uv pip compile --quiet --universal --python-version 3.10 --no-build \
         --generate-hashes --no-header --no-annotate --output-file "$@" >"$work/log" ||
@@ -43,7 +43,7 @@ grep -v '^paddlepaddle==' "$work/pins" >"$work/pins-paddle3"
 compile locks/requirements.txt requirements.txt --constraint "$work/pins"
 compile locks/requirements-paddle3.txt requirements-paddle3.txt --constraint "$work/pins-paddle3"
 compile "$work/base.txt" requirements-base.txt --constraint "$work/pins"
-# Not those that the base needs on fewer versions of Python than the others.
+# Except packages that the base needs on fewer versions of Python than the others do.
 partly="$(comm -23 <(pins "$work/base.txt") "$work/pins" | sed 's/==.*//')"
 in_base=()
 for name in $(pins "$work/base.txt" | sed 's/==.*//' | sort -u); do
@@ -52,6 +52,6 @@ done
 for file in "${added[@]}"; do
     compile "locks/$file" "$file" --constraint "$work/pins" "${in_base[@]}"
 done
-for file in requirements-demo.txt requirements-tools.txt; do # environments of their own
+for file in requirements-demo.txt requirements-tools.txt; do # separate environments
     compile "locks/$file" "$file" "$@"
 done

@@ -2,15 +2,15 @@
 # About the packages of .venv: bash shell/packages.sh licenses|sbom|audit
 #   licenses   print name, version and license of each (flags: those of pip-licenses)
 #   sbom       print a CycloneDX software bill of materials (flags: those of cyclonedx-py environment)
-#   audit      look up their known vulnerabilities (flags: those of pip-audit); exit status 0: none is
-#              known, 1: some are, 2: it could not look
+#   audit      look up their known vulnerabilities (flags: those of pip-audit); exit status 0: none
+#              known, 1: some known, 2: the lookup failed
 set -euo pipefail
 # shellcheck source=shell/_env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/_env.sh"
 cd "$ROOT"
 
-# pip-audit has exit status 1 both when it found something and when it had no answer. It writes its
-# report only after it has looked up every package, and with --strict it skips none.
+# pip-audit has exit status 1 both if it found something and if it got no answer. It writes its report
+# only after it has looked up every package, and with --strict it skips none.
 audit() {
     local packages report status=0
     packages="$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
@@ -20,7 +20,7 @@ audit() {
     cat "$report"
     if [ "$status" -ne 0 ] && [ ! -s "$report" ]; then
         rm "$report"
-        die "the vulnerability database gave no answer, so nothing was found out: see the lines above"
+        die "the vulnerability database did not answer: see the lines above"
     fi
     rm "$report"
     return "$status"

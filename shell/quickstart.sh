@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Set up .venv, then train, evaluate, export, infer, predict and compare. The first call takes some
-# minutes, because it installs packages. Flags: see tools/quickstart.py --help.
+# Set up .venv, then classify, train, evaluate, export, predict, infer and compare. The first call takes
+# some minutes, because it installs packages. Flags: see tools/quickstart.py --help.
 set -euo pipefail
 # shellcheck source=shell/_env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/_env.sh"

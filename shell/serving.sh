@@ -2,7 +2,7 @@
 # Serve the exported model with Paddle Serving: bash shell/serving.sh setup|convert|start|stop|restart|status
 #   setup    install the packages for serving into .venv
 #   convert  convbert_infer -> deploy/serving_python/convbert_server (flags: tools/export_serving_model.py)
-#            where convbert_infer is missing: the bundled model
+#            if convbert_infer is missing: the bundled model
 #   start    start in the background, return when ready (flags: deploy/serving_python/web_service.py)
 set -euo pipefail
 # shellcheck source=shell/_env.sh
@@ -18,13 +18,13 @@ setup() {
     local venv="$ROOT/.venv" python
     python="$(find_python "${SERVING_PYTHONS[@]}")" # not in the "local" line, which would hide a failure
     if [ -x "$venv/bin/python" ] && ! (PYTHON="$venv/bin/python" find_python "${SERVING_PYTHONS[@]}") &>/dev/null; then
-        die ".venv has $("$venv/bin/python" --version), serving needs CPython 3.10 to 3.12: remove .venv and run this again"
+        die ".venv has $("$venv/bin/python" --version), but serving needs CPython 3.10 to 3.12: remove .venv and run this again"
     fi
     make_venv "$venv" "$python" requirements.txt requirements-serving.txt requirements-openvino.txt
     (cd "$ROOT" && exec "$venv/bin/python" -c "$CHECK") || die "serving cannot be imported: see the lines above"
 }
 
-# Both default folders are beside the config; flags of the user come later and override them.
+# Both default folders are beside the config; the user's flags come later and override them.
 convert() {
     local model=(--dirname "$ROOT/convbert_infer")
     [ -d "${model[1]}" ] || model=() # then the bundled model is used

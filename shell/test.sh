@@ -7,12 +7,12 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/_env.sh"
 cd "$ROOT"
 
-# As many processes as cores, with one thread each; the tests of a file run in one process.
+# One process per core, with one thread each; the tests of a file run in the same process.
 run_tests() {
     OMP_NUM_THREADS=1 "$1" -m pytest -q -n auto --dist loadfile "${@:2}"
 }
 
-# Tests that depend on the version of Paddle; they run in the second environment too.
+# Tests that depend on the version of Paddle; they also run in the second environment.
 PADDLE3_TESTS=(
     tests/paddlenlp/test_{checkpoint,cpu_ops,golden,heads,modeling,upstream_forms,weight_names}.py
     tests/training/test_{optimizer,train_step,tasks}.py tests/training/test_train.py::test_a_whole_run
@@ -26,7 +26,7 @@ make_venv "$ROOT/.venv" "$python" requirements.txt requirements-onnx.txt require
 if .venv/bin/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then
     bash shell/serving.sh setup
 fi
-# For the page of deploy/web_demo; without a browser its tests are skipped and say why.
+# For the page of deploy/web_demo; without a browser its tests are skipped with a reason.
 make_venv "$ROOT/.venv-demo" "$python" requirements-demo.txt
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v chromedriver >/dev/null; then
     { apt-get update -qq && apt-get install -yqq chromium chromium-driver fonts-noto-cjk; } >/dev/null ||
