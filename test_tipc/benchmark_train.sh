@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Training speed as TIPC's benchmark reports it: one JSON line with ips (samples/s) per case.
+# Training speed in the format of TIPC's benchmark: one JSON line with ips (samples/s) per case.
 #   bash test_tipc/benchmark_train.sh CONFIG [benchmark_train] [CASE]
 # CASE: dynamic_bs8_fp32_DP_N1C1 (batch 8, fp32, one node, one card or CPU process; N1C2: two).
 # Without it: every batch size and number format in lines 53 and 54 of the configuration.

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# Sourced by the TIPC scripts beside it, and by scripts of your own:
-#   tipc COMMAND ARGUMENTS...   run a command of main.py in place of this script, in the repository's
-#                               root and with the project's Python; signals reach it directly
+# Sourced by the TIPC scripts in this folder, and by your own scripts:
+#   tipc COMMAND ARGUMENTS...   replace this script with a command of main.py, run in the repository's
+#                               root with the project's Python; signals reach it directly
 
 TIPC_DIR="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 # shellcheck source=shell/_env.sh
@@ -11,7 +11,7 @@ tipc() {
     local python
     python="$(project_python)" || exit
     "$python" -c 'import psutil' 2>/dev/null || die "$python does not find psutil: run bash shell/serving.sh setup"
-    # The `python3` of a configuration is the project's own, unless another environment is active.
+    # `python3` in a configuration is the project's, unless another environment is active.
     if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && [ -x "$ROOT/.venv/bin/python3" ]; then
         export PATH="$ROOT/.venv/bin:$PATH"
     fi

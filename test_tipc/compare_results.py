@@ -1,9 +1,9 @@
-"""Judge by hand what an engine wrote, or record it as an expectation of later runs.
+"""Check the results of an engine by hand, or record them for comparison with later runs.
 
 Example:
     python test_tipc/compare_results.py infer --results results.json --gt_file expected.json
 
-Exit status 1 if the answers are wrong. The runner judges each step with the same functions.
+The exit status is 1 if the answers are wrong. The runner checks each step with the same functions.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser = make_parser(__doc__)
     commands = parser.add_subparsers(required=True)
 
-    infer = commands.add_parser("infer", help="judge the results of an engine")
+    infer = commands.add_parser("infer", help="check the results of an engine")
     infer.set_defaults(judge=judge.engine)
     add = infer.add_argument
-    add("--results", type=Path, required=True, help="what --save_results wrote")
+    add("--results", type=Path, required=True, help="file written by --save_results")
     add("--expect", action="append", default=[], metavar="NAME=VALUE")
-    add("--reference", type=Path, help="answers it must agree with (.jsonl or results)")
-    add("--gt_file", type=Path, help="recorded expectation")
-    record = commands.add_parser("record", help="write a recorded expectation")
+    add("--reference", type=Path, help="answers to compare with (.jsonl or results)")
+    add("--gt_file", type=Path, help="recorded result")
+    record = commands.add_parser("record", help="record a result")
     record.set_defaults(judge=judge.record)
     add = record.add_argument
     add("--results", type=Path, required=True)
@@ -43,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv=None) -> int:
-    """Judge and print; 1 if anything is wrong."""
+    """Check and print; return 1 if anything is wrong."""
     args = vars(build_parser().parse_args(argv))
     judged_by = args.pop("judge")
     if "expect" in args:

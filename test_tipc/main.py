@@ -1,4 +1,4 @@
-"""The entry of the TIPC scripts beside it: one command per script.
+"""The entry point of the TIPC scripts in this folder: one command per script.
 
     bash test_tipc/test_serving.sh CONFIG
 
@@ -30,7 +30,7 @@ from tipc.runner import Run
 from tipc.serving import ServingPlan
 from tipc.train_infer import TrainInferPlan
 
-# The kinds of configurations: what the result files are named after, and the plan.
+# The kinds of configurations: the name in the result files, and the plan.
 CHAINS: dict[str, tuple[str, type[Plan]]] = {
     "train_infer": ("python", TrainInferPlan),
     "serving": ("serving", ServingPlan),
@@ -50,7 +50,7 @@ def main(argv=None) -> int:
 
 def run_chain(kind: str, argv: list[str]) -> int:
     """Check everything, make the run folder, and run the steps."""
-    parser = make_parser("Run every combination of a TIPC configuration and judge it.")
+    parser = make_parser("Run and check every combination of a TIPC configuration.")
     parser.add_argument("config", metavar="CONFIG")
     only_mode = {"nargs": "?", "default": MODES[kind][0]} if len(MODES[kind]) == 1 else {}
     parser.add_argument("mode", metavar="MODE", help=", ".join(MODES[kind]), **only_mode)
@@ -90,6 +90,6 @@ def _seconds(name: str, default: float) -> float:
 
 
 if __name__ == "__main__":
-    sys.argv[0] = os.environ.get("TIPC_SCRIPT", sys.argv[0])  # the name that errors start with
+    sys.argv[0] = os.environ.get("TIPC_SCRIPT", sys.argv[0])  # the name at the start of errors
     sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     run_main(main)

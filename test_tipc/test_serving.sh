@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The serving chain of TIPC: convert, start, ask over HTTP, compare, stop, for every combination.
+# The serving chain of TIPC, for every combination: convert, start, request over HTTP, compare, stop.
 #   bash test_tipc/test_serving.sh CONFIG
 # Get the model first: bash test_tipc/prepare.sh CONFIG serving_infer
 set -euo pipefail

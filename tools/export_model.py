@@ -35,9 +35,7 @@ def main(argv=None) -> None:
     start_paddle()
     import paddle
 
-    paddle.set_device(
-        "cpu"
-    )  # the check runs on every machine
+    paddle.set_device("cpu")  # the check runs on every machine
     from convbert.inference.export import TOLERANCE, export_checkpoint
 
     rows = export_checkpoint(args.model_path or default_checkpoint(), args.save_inference_dir)

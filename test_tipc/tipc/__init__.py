@@ -1,10 +1,10 @@
 """The TIPC runner behind the scripts in test_tipc.
 
-Reading: ``formats`` has the tables of the configuration lines, ``config`` reads a file against one,
+Reading: ``formats`` has the tables of the configuration lines, ``config`` reads and checks a file,
 ``environment`` checks the interpreter, its packages and the GPUs.
-Planning: ``plan`` has the steps and what all chains share; ``train_infer``, ``serving``,
+Planning: ``plan`` has the steps and the base class of all chains; ``train_infer``, ``serving``,
 ``paddle2onnx`` and ``benchmark`` are the chains.
-Running: ``runner`` runs the steps and reports, ``processes`` starts and stops what they start,
-``judge`` compares what the programs wrote with what was expected.
+Running: ``runner`` runs the steps and reports, ``processes`` starts and stops their processes,
+``judge`` compares the output of the programs with the expected results.
 Inputs: ``prepare`` makes data and models.
 """

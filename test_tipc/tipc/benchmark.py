@@ -1,4 +1,4 @@
-"""The chain of benchmark_train.sh: one training per case, and its speed as TIPC reports it."""
+"""The chain of benchmark_train.sh: one training per case, and its speed in TIPC's format."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class BenchmarkPlan(Plan):
         config, cards = self.config, CARDS_OF_TAG[tag]
         on_cpu = config.values("gpu_list")[0].startswith("-1")
         if precision != "fp32" and on_cpu:
-            raise config.fail("fp_items", f"{precision} needs a GPU, gpu_list names the CPU")
+            raise config.fail("fp_items", f"{precision} needs a GPU, but gpu_list names the CPU")
         gpus = ",".join(["-1"] * cards if on_cpu else map(str, range(cards)))
         run_type = "SingleP" if cards == 1 else "MultiP"
         name = f"{config.value('model_name')}_bs{batch}_{precision}_{run_type}_DP_{tag}"
@@ -89,13 +89,13 @@ class BenchmarkPlan(Plan):
 
 
 def judge_speed(output: Path, gpus: str, speed: Path, facts: dict[str, Any]) -> list[str]:
-    """Judge a training and write its speed: one line of JSON with the fields of TIPC.
+    """Check a training and write its speed: one line of JSON with the fields of TIPC.
 
     Args:
         output: output_dir of train.py.
         gpus: the cards or processes that it ran on.
         speed: file to write, named MODEL_bs8_fp32_SingleP_DP_N1C1_speed.
-        facts: what the training itself does not report.
+        facts: further fields of the report.
     """
     if wrong := judge.training(output / "metrics.json", device_of(gpus), processes(gpus)):
         return wrong

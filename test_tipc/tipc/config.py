@@ -45,7 +45,7 @@ class Entry:
         return {mode: value for mode, _, value in parts}
 
     def all_values(self) -> list[str]:
-        """Each value that is written in the line, whatever the mode."""
+        """All values in the line, for any mode."""
         pairs = self.by_mode()
         if pairs is not None:
             return list(pairs.values())
@@ -93,12 +93,12 @@ class Config:
         return self.set(name, value)
 
     def set(self, name: str, value: str | Path | None) -> list[str]:
-        """The flag of a slot with a value of the runner; empty if either is unused."""
+        """The flag of a slot with a value given by the runner; empty if either is unused."""
         key = self.entries[name].key
         return [] if key == NULL or value in (None, AUTO) else [f"{key}={value}"]
 
     def script(self, name: str) -> list[str]:
-        """The words of a script and its flags; quotes as in a shell."""
+        """The words of a script and its flags, with quotes as in a shell."""
         words = shlex.split(self.value(name) or "")
         for word, following in zip(words, [*words[1:], ""]):
             flag, equals, value = word.partition("=")
@@ -148,8 +148,8 @@ def read_config(path: str, kind: str, mode: str) -> Config:
         mode: one of `tipc.formats.MODES`.
 
     Raises:
-        UserError: unknown mode; no such file; or a line that does not fit its position, with its
-            number.
+        UserError: the mode is unknown, the file does not exist, or a line does not fit its position
+            (with its number).
     """
     if mode not in MODES[kind]:
         known = ", ".join(MODES[kind])
@@ -220,6 +220,6 @@ def _check_script(name: str, *flags: str) -> None:
     for flag in (word.partition("=")[0] for word in flags):
         if flag in RUNNER_FLAGS:
             raise ValueError(
-                f"remove {flag}: the runner sets it, so that a product of an earlier run cannot "
-                "pass as one of this run"
+                f"remove {flag}: the runner sets it, so that output of an earlier run cannot be "
+                "mistaken for output of this run"
             )

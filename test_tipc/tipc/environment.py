@@ -1,4 +1,4 @@
-"""What a configuration needs of this machine: an interpreter, packages, GPUs."""
+"""Checks that this machine has what a configuration needs: interpreter, packages, GPUs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ PACKAGES: dict[str, tuple[tuple[str, ...], str]] = {
 CPU_VALUES = {"gpu_list": "-1", "use_gpu": "False", "device_type": "0"}
 ANSWER = "^answer:(.*)$"  # not printed by a program that is not Python
 ANSWER_SECONDS = 120
-# Each prints an ANSWER: what is missing. Packages are searched for: an import takes seconds.
+# Each prints an ANSWER with what is missing. Packages are only searched for, because importing
+# takes seconds.
 FIND_PACKAGES = """
 import sys
 missing = "Python 3.10 (it is %d.%d)" % sys.version_info[:2] if sys.version_info < (3, 10) else None
@@ -42,11 +43,11 @@ def check_environment(config: Config, kind: str) -> None:
     """Check that the interpreter of a configuration runs and finds its packages and GPUs.
 
     Args:
-        config: for the mode that will be run.
+        config: the configuration, for the mode to run.
         kind: a key of `PACKAGES`.
 
     Raises:
-        UserError: with the line, what is missing, and how to correct it.
+        UserError: something is missing; the message names the line and how to correct it.
     """
     packages, setup = PACKAGES[kind]
     python = config.value("python")
@@ -55,7 +56,7 @@ def check_environment(config: Config, kind: str) -> None:
         raise config.fail("python", message, "environment")
     for slot, value, count in wanted_gpus(config, kind):
         if found := ask(config, COUNT_GPUS, [str(count)]):
-            message = f"'{value}' needs {count} GPU(s), the Paddle of {python} {found}"
+            message = f"'{value}' needs {count} GPU(s), but the Paddle of {python} {found}"
             how = f"write '{CPU_VALUES[slot]}' for the CPU"
             raise config.fail(slot, f"{message}: {how}", "device")
 
@@ -85,13 +86,13 @@ def ask(config: Config, question: str, words: Sequence[str] = ()) -> str:
             command, capture_output=True, text=True, errors="replace", timeout=ANSWER_SECONDS
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        reason = getattr(error, "strerror", None) or "it does not end"
+        reason = getattr(error, "strerror", None) or "it does not finish"
     else:
         answers = re.findall(ANSWER, run.stdout, re.MULTILINE)  # packages may print other lines
         if run.returncode == 0 and answers:
             return answers[-1]
-        # A traceback ends with its reason, the message of a shell begins with it.
-        lines = run.stderr.strip().splitlines() or ["it does not answer as Python does"]
+        # A traceback has the reason in its last line, a shell's message in its first.
+        lines = run.stderr.strip().splitlines() or ["it does not answer like Python"]
         reason = lines[-1 if lines[0].startswith("Traceback") else 0]
     message = f"'{command[0]}' does not run: {reason}; name an interpreter of this project"
     raise config.fail("python", message, "environment")

@@ -1,4 +1,4 @@
-"""The configuration formats as tables: what each line holds and which values it may have.
+"""The configuration formats as tables: the meaning and the allowed values of each line.
 
 A configuration is a numbered list of ``key:value`` lines; the position of a line gives its meaning.
 ``null`` means unused, ``a|b`` are alternatives that are all run, ``mode=a|mode=b`` gives each mode
@@ -38,7 +38,7 @@ ANYTHING = Rule(".*", "")
 WORD = Rule(r"[\w.-]+", "give a name of letters, digits, '_', '.', '-'")
 BOOL = one_of("True", "False")
 POSITIVE = Rule("0*[1-9][0-9]*", "give an integer of at least 1")
-# A fixed path would let the product of an earlier run pass.
+# With a fixed path, output of an earlier run could be mistaken for output of this run.
 SET_BY_RUNNER = Rule(AUTO, f"leave it {NULL} or {AUTO}: the runner puts a path of this run there")
 UNSUPPORTED = Rule("(?!)", f"this project does not offer it: write {NULL}")
 SCRIPT = Rule(r"(-m|\S+\.py)( .*)?", "give a script of this repository with its flags")

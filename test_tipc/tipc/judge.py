@@ -1,7 +1,7 @@
-"""Judge the JSON that the programs write, never their logs.
+"""Checks the JSON that the programs write, never their logs.
 
-`training`, `engine` and `answers` return what is wrong, as lines; `find_record` names the recorded
-expectation that an engine is compared with.
+`training`, `engine` and `answers` return the errors, as lines; `find_record` returns the recorded
+result to compare an engine with.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ TOLERANCES: dict[str, dict[str, float]] = {
     "fp32": {"prob": 1e-5, "labels": 0.0},
     "fp16": {"prob": 2e-2, "labels": 0.01},
     "bf16": {"prob": 5e-2, "labels": 0.02},
-    # With two classes the predicted one has at least 0.5 in both, so 0.5 never fails: where integer
-    # kernels saturate (no VNNI), a probability moves by up to 0.4 and accuracy hardly changes.
+    # With two classes the predicted class has at least 0.5 in both, so 0.5 never fails: if integer
+    # kernels saturate (no VNNI), a probability changes by up to 0.4 and accuracy hardly changes.
     "int8": {"prob": 5e-1, "labels": 0.05},
 }
-MAX_ACCURACY_DROP = 0.03  # of int8 against fp32
+MAX_ACCURACY_DROP = 0.03  # of int8 compared with fp32
 
 
 def training(metrics: Path, device: str, processes: int, steps: int | None = None) -> list[str]:
-    """Judge metrics.json of train.py: finished, on that device, with that many processes."""
+    """Check metrics.json of train.py: finished, with this device and number of processes."""
     content = read_json(metrics)
     wrong = check_expected(content, {"device": device, "processes": processes})
     if content.get("finished") is not True:
@@ -56,15 +56,15 @@ def engine(
     rounded: Path | None = None,
     gt_file: Path | None = None,
 ) -> list[str]:
-    """Judge the results of an inference engine.
+    """Check the results of an inference engine.
 
     Args:
-        results: what ``--save_results`` wrote.
+        results: file written by ``--save_results``.
         expect: settings that it must report, such as device, precision and batch_size.
-        reference: answers that it must agree with.
-        baseline: results of the float model, for a quantized one.
-        rounded: results without integer kernels, for a quantized model with them.
-        gt_file: recorded expectation.
+        reference: answers to compare with.
+        baseline: for a quantized model, the results of the float model.
+        rounded: for a quantized model with integer kernels, the results without them.
+        gt_file: recorded result.
     """
     content, own = read_json(results), read_answers(results)
     precision = content.get("precision", "fp32")
@@ -75,16 +75,16 @@ def engine(
         wrong += check_answers(own, read_answers(reference), precision, reference)
     if baseline:
         wrong += check_quantized(content, read_json(baseline), baseline)
-    # Integer kernels also round what passes between layers; equal answers mean that none ran.
+    # Integer kernels also round the activations; equal answers mean that no integer kernel ran.
     if rounded and _same(own, read_answers(rounded)):
-        wrong.append(f"the probabilities of {rounded}: no integer kernel ran")
+        wrong.append(f"the probabilities equal those of {rounded}: no integer kernel ran")
     if gt_file:
         wrong += check_record(content, own, read_record(gt_file), gt_file)
     return wrong
 
 
 def answers(answers: Path, reference: Path, precision: str = "fp32") -> list[str]:
-    """Judge answers that come without a report of the engine."""
+    """Check answers that have no report of the engine."""
     return check_answers(read_answers(answers), read_answers(reference), precision, reference)
 
 
@@ -95,7 +95,7 @@ def record(
     accuracy_atol: float = 0.0,
     accuracy_only: bool = False,
 ) -> None:
-    """Write results as an expectation of later runs on the texts in ``input_file``."""
+    """Record results for comparison with later runs on the texts in ``input_file``."""
     content = read_json(results)
     expected = {
         "input_sha256": sha256(input_file),
@@ -111,16 +111,16 @@ def record(
 
 
 def find_record(model_name: str, key: str, texts: str | None, notes: list[str]) -> Path | None:
-    """The recorded expectation for these texts; adds a note if there is none.
+    """The recorded result for these texts; add a note if there is none.
 
     Raises:
         UserError: the record is damaged.
     """
     path = RESULTS / f"{model_name}_{key}.json"
     if texts is None or not path.is_file():
-        note = f"no recorded expectation for {model_name}, {key}"
+        note = f"no recorded result for {model_name}, {key}"
     elif read_record(path)["input_sha256"] != sha256(Path(ROOT, texts)):
-        note = f"{path.name} was recorded on other texts than {texts}: not compared"
+        note = f"{path.name} was recorded with other texts than {texts}: not compared"
     else:
         return path
     if note not in notes:
@@ -132,19 +132,19 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        UserError: the file is missing or does not hold one.
+        UserError: the file is missing or does not contain one.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError("file-unreadable", f"cannot read {path}: {error}") from None
     if not isinstance(content, dict):
-        raise UserError("file-damaged", f"{path} does not hold a JSON object")
+        raise UserError("file-damaged", f"{path} does not contain a JSON object")
     return content
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Read a recorded expectation.
+    """Read a recorded result.
 
     Raises:
         UserError: it is missing or damaged.
@@ -153,7 +153,7 @@ def read_record(path: Path) -> dict[str, Any]:
     missing = {"input_sha256", "accuracy", "accuracy_atol"} - set(content)
     if missing or ("label_id" in content) != ("prob" in content):
         how = "make it with compare_results.py record"
-        raise UserError("file-damaged", f"{path} is not a recorded expectation: {how}")
+        raise UserError("file-damaged", f"{path} is not a recorded result: {how}")
     return content
 
 
@@ -161,7 +161,7 @@ def read_answers(path: Path) -> Answers:
     """Read answers from an object, or from JSON lines if the name ends in .jsonl.
 
     Raises:
-        UserError: the file is missing, has no answers, or is of another kind.
+        UserError: the file is missing, has no answers, or has another format.
     """
     if path.suffix == ".jsonl":
         try:
@@ -178,11 +178,11 @@ def read_answers(path: Path) -> Answers:
 
 
 def check_expected(results: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
-    """Compare what a program reports about itself with what the run requested."""
+    """Compare the settings that a program reports with those that the run requested."""
     wrong = []
     for name, wanted in expected.items():
         found = str(results.get(name))
-        kind = found.split(":")[0] if name == "device" else found  # gpu:0 is a gpu
+        kind = found.split(":")[0] if name == "device" else found  # gpu:0 counts as gpu
         if kind != str(wanted):
             wrong.append(f"{name} is {found}, expected {wanted}")
     return wrong
@@ -193,7 +193,7 @@ def check_answers(answers: Answers, reference: Answers, precision: str, name: Pa
     allowed = TOLERANCES[precision]
     labels, other = answers["label_id"], reference["label_id"]
     if len(labels) != len(other):
-        return [f"{len(labels)} answers, {name} has {len(other)}"]
+        return [f"{len(labels)} answers, but {name} has {len(other)}"]
     wrong = []
     differing = [row for row, pair in enumerate(zip(labels, other), start=1) if pair[0] != pair[1]]
     if len(differing) > allowed["labels"] * len(labels):
@@ -206,7 +206,7 @@ def check_answers(answers: Answers, reference: Answers, precision: str, name: Pa
 
 
 def _gaps(answers: Answers, reference: Answers) -> list[float]:
-    """Differences of the probabilities; if labels differ, they belong to different classes."""
+    """Differences of the probabilities in rows with equal labels (others are of two classes)."""
     rows = zip(answers["prob"], reference["prob"], answers["label_id"], reference["label_id"])
     return [abs(prob - other) for prob, other, label, wanted in rows if label == wanted]
 
@@ -214,11 +214,11 @@ def _gaps(answers: Answers, reference: Answers) -> list[float]:
 def check_record(
     results: Mapping[str, Any], answers: Answers, record: Mapping[str, Any], name: Path
 ) -> list[str]:
-    """Compare with a recorded expectation: accuracy, and answers if it has them."""
+    """Compare with a recorded result: accuracy, and answers if it has them."""
     found, wanted, allowed = results.get("accuracy"), record["accuracy"], record["accuracy_atol"]
     wrong = []
     if found is None or not abs(found - wanted) <= allowed:
-        wrong.append(f"accuracy {found}, {name} has {wanted} +- {allowed}")
+        wrong.append(f"accuracy {found}, but {name} has {wanted} +- {allowed}")
     if "label_id" in record:
         wrong += check_answers(answers, record, results["precision"], name)
     return wrong
@@ -227,13 +227,13 @@ def check_record(
 def check_quantized(
     results: Mapping[str, Any], baseline: Mapping[str, Any], name: Path
 ) -> list[str]:
-    """Compare a quantized model with the float one: similar answers, but not the same.
+    """Compare a quantized model with the float one: answers must be similar but not equal.
 
-    Prints one line about what quantization changed.
+    Prints one line about the changes by quantization.
     """
     wrong = check_answers(results, baseline, "int8", name)
     if _same(results, baseline):
-        wrong.append(f"the probabilities of {name}: nothing in this model is quantized")
+        wrong.append(f"the probabilities equal those of {name}: nothing in this model is quantized")
     after, before = results.get("accuracy"), baseline.get("accuracy")
     if after is None or before is None:
         return [*wrong, "no accuracy to compare: the texts have no labels"]
@@ -251,5 +251,5 @@ def check_quantized(
 
 
 def _same(answers: Answers, other: Answers) -> bool:
-    """Whether answers differ by no more than those of two float engines."""
+    """Whether answers differ at most as much as those of two float engines may."""
     return not check_answers(answers, other, "fp32", Path())

@@ -1,7 +1,7 @@
-"""The steps of a run, and what the plans of all chains share.
+"""The steps of a run, and the base class of all plans.
 
-Every product is in the folder of the run. A step names the files that it must write, the check that
-judges them, and the steps that it needs; `tipc.runner` runs the steps in order.
+All output is in the folder of the run. A step names the files that it must write, the check of
+these files, and the steps that it needs; `tipc.runner` runs the steps in order.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Step:
         command: the words of the command.
         log: file for its output.
         makes: files that it must write.
-        check: a function of `tipc.judge` that returns what is wrong with them, as lines.
-        needs: numbers (from 1) of the steps that must have succeeded before.
+        check: a function of `tipc.judge` that returns their errors, as lines.
+        needs: numbers (from 1) of the steps that must succeed first.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Step:
 
 @dataclass(frozen=True)
 class StartServer(Step):
-    """A server that runs until `StopServer`; ready when ``url`` names ``device``."""
+    """A server that runs until `StopServer`; it is ready when ``url`` reports ``device``."""
 
     url: str = ""
     device: str = ""
@@ -49,7 +49,7 @@ class StartServer(Step):
 
 @dataclass(frozen=True)
 class StopServer(Step):
-    """The end of the server; it must release its ``ports``."""
+    """Stops the server, which must release its ``ports``."""
 
     ports: tuple[int, ...] = ()
 
@@ -72,7 +72,7 @@ class Plan:
         """Return all steps, in order.
 
         Raises:
-            UserError: lines that contradict each other, or inputs that do not exist.
+            UserError: lines contradict each other, or an input does not exist.
         """
         raise NotImplementedError
 
@@ -88,8 +88,8 @@ class Plan:
     ) -> int:
         """Append a step and return its number.
 
-        It needs the steps in ``options["needs"]``, and those that make what it reads: the paths in
-        its command and its check.
+        It needs the steps in ``options["needs"]`` and those that write its inputs, which are the
+        paths in its command and its check.
         """
         words = [word.rpartition("=")[2] for word in command]
         values = [*check.args, *check.keywords.values()] if check else []
@@ -107,9 +107,9 @@ class Plan:
 
         Args:
             script: slot of the script.
-            flags: slots whose values the configuration gives.
+            flags: slots with values from the configuration.
             start: words before the script, instead of the interpreter.
-            values: values of the runner, by slot.
+            values: values given by the runner, by slot.
         """
         words = [*(start or [self.python]), *self.config.script(script)]
         for name, value in values.items():
@@ -119,7 +119,7 @@ class Plan:
         return words
 
     def given_model(self, slot: str, model: str) -> str:
-        """Return a model directory of the configuration after noting the hash of its files."""
+        """Return a model directory of the configuration; add a note with the hash of its files."""
         folder = Path(ROOT, self.config.existing(slot, model))
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         hashes = "".join(f"{path.relative_to(folder)} {sha256(path)}\n" for path in files)
@@ -128,7 +128,7 @@ class Plan:
         return model
 
     def paddle_answers(self, model: str, texts: list[str]) -> Path:
-        """Add the step whose answers the other engines are compared with: Paddle Inference."""
+        """Add a step with Paddle Inference, whose answers are the reference for other engines."""
         results = self.run_dir / "paddle.json"
         command = [self.python, INFER, f"--model_dir={model}", *texts, *result_flags(results)]
         self.add("infer", command, self.run_dir / "paddle.log", results)
@@ -136,5 +136,5 @@ class Plan:
 
 
 def result_flags(results: Path) -> list[str]:
-    """The flags of an inference script for its products."""
+    """The flags for the output files of an inference script."""
     return [f"--save_results={results}", f"--output_npy={results.with_suffix('.npy')}"]

@@ -4,10 +4,10 @@ lite/, whole/   train.tsv, dev.tsv in the format of GLUE SST-2, texts.txt (sente
 init/           the checkpoint that training starts from
 reference/      a checkpoint with fixed weights, the same on every machine: its answers are recorded
 trained/        a fine-tuned checkpoint, and its export in convbert_infer/
-bundled/        the model that the commands use when none is given
-teacher/        logits.npz: what the bundled part answers to the training data, for distillation
+bundled/        the model that the commands use if none is given
+teacher/        logits.npz: logits of the bundled model for the training data, for distillation
 
-The manifest.json in each of them names its source and the SHA-256 of each file.
+Each of them has a manifest.json with its source and the SHA-256 of each file.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ class Recipe:
     """How the parts of one model name are made.
 
     Attributes:
-        preset: published model whose weights are used, or only its size.
-        download: whether SST-2 and the weights are downloaded, not made from this repository.
+        preset: published model whose weights, or only whose size, are used.
+        download: whether SST-2 and the weights are downloaded; otherwise made from this repository.
         shape: sizes that replace the preset's.
-        training: flags of train.py for ``trained``; empty: it must be given.
+        training: flags of train.py for ``trained``; empty: the user must give a checkpoint.
     """
 
     preset: str
@@ -78,7 +78,7 @@ RECIPES: dict[str, Recipe] = {
 
 
 def main(argv=None) -> int:
-    """Prepare what a configuration needs in a mode; complete parts are kept."""
+    """Prepare the parts that a configuration needs in a mode; complete parts are kept."""
     parser = make_parser("Get the data and models that a TIPC configuration needs in a mode.")
     add = parser.add_argument
     add("config")
@@ -97,7 +97,7 @@ def main(argv=None) -> int:
     if find_spec("paddle") is None:
         raise UserError("environment", f"{sys.executable} does not find paddle: run {SETUP}")
     set_cpu_environment()
-    exit_on_sigterm()  # subprocess.call then stops the training it waits for
+    exit_on_sigterm()  # so that subprocess.call stops the training
     parts = ["lite", "whole", "init"]
     distills = kind == "train_infer" and "distill_train" in config.values("trainer")
     if args.mode not in (*TRAIN_MODES, *MODES["benchmark"]):
@@ -240,7 +240,7 @@ class Preparation:
 
 
 def _is_complete(part: Path, source: str) -> bool:
-    """Whether a part was made from ``source`` and was not changed since."""
+    """Whether a part was made from ``source`` and has not changed since."""
     manifest = read_manifest(part)
     if manifest is None or manifest["settings"].get("source") != source:
         return False

@@ -1,4 +1,4 @@
-"""Processes of a run: start one with all that it starts, stop them, wait for a server."""
+"""Starting a command, stopping it with all its descendants, waiting for a server."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from typing import IO
 
 import psutil
 
-MARK = "TIPC_STEP"  # environment variable that everything a command starts inherits
-STOP_SECONDS = 15.0  # that a command has to end after SIGTERM
-LEFTOVER_SECONDS = 2.0  # and the processes that it leaves behind
+MARK = "TIPC_STEP"  # environment variable that all descendants of a command inherit
+STOP_SECONDS = 15.0  # for a command to exit after SIGTERM
+LEFTOVER_SECONDS = 2.0  # for the processes that it leaves behind
 HEALTH_SECONDS = 2.0
 POLL_SECONDS = 0.05
 
 
 class Interrupted(Exception):
-    """The run was asked to end by the signal ``number``."""
+    """The run received the signal ``number``."""
 
     def __init__(self, number: int):
         super().__init__(signal.Signals(number).name)
@@ -50,9 +50,9 @@ class SignalFlag:
 
 
 class Child:
-    """A command in a session of its own, so that Ctrl-C reaches the runner alone.
+    """A command in a separate session, so that Ctrl-C reaches only the runner.
 
-    Its processes are found by a mark in their environment, also those whose parent has ended.
+    Its descendants are found by a mark in their environment, even if their parent has exited.
     """
 
     def __init__(self, command: list[str], log: IO):
@@ -72,7 +72,7 @@ class Child:
         return 128 - status if status is not None and status < 0 else status
 
     def end(self) -> int:
-        """Ask the command to end, kill it if it does not, and return its exit status."""
+        """Terminate the command, kill it if it does not exit, and return its exit status."""
         if self.status() is None:
             self._process.terminate()
             try:
@@ -83,7 +83,7 @@ class Child:
         return self.status()
 
     def end_leftovers(self) -> None:
-        """End the processes that the command has left behind."""
+        """Stop the processes that the command has left behind."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             left = self._members()
             for process in left:
@@ -93,7 +93,7 @@ class Child:
                 break
 
     def _members(self) -> list[psutil.Process]:
-        """Running processes with our mark; of other users' processes there is nothing to read."""
+        """Running processes with our mark; those of other users cannot be read."""
         found = psutil.process_iter(["environ"])
         return [
             process for process in found if (process.info["environ"] or {}).get(MARK) == self._mark

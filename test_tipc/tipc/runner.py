@@ -1,4 +1,4 @@
-"""Run the steps of a plan in order, judge each, and report: result lines, summary, exit status."""
+"""Runs the steps of a plan, checks each, and reports: result lines, summary, exit status."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Run:
     Args:
         steps: the plan.
         folder: the run folder; it exists.
-        label: what the result files are named after.
+        label: part of the names of the result files.
         step_seconds: time limit of a step.
         ready_seconds: time limit for a server to become ready.
     """
@@ -63,10 +63,10 @@ class Run:
         self.server: Child | None = None
 
     def execute(self) -> int:
-        """Run all steps; a step that failed stops only those that need it.
+        """Run all steps; if a step fails, only the steps that need it are skipped.
 
         Returns:
-            0: every step succeeded; 1: one did not; 128 + N: ended by signal N.
+            0: every step succeeded; 1: a step failed; 128 + N: stopped by signal N.
         """
         status = 0
         try:
@@ -77,7 +77,7 @@ class Run:
             print(f"\ninterrupted by {signal}: stopping what this run started")
             status = 128 + signal.number
         except OSError as error:  # a full disk, a run folder that was removed
-            print(f"cannot go on: {error}", file=sys.stderr)
+            print(f"cannot continue: {error}", file=sys.stderr)
             status = 1
         finally:
             self._stop_server()
@@ -99,7 +99,7 @@ class Run:
         step.log.parent.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
         try:
-            # Logs hold whatever the programs print, and file names that are not UTF-8.
+            # Logs contain any output of the programs, and file names that are not UTF-8.
             with open(step.log, "w", encoding="utf-8", errors="backslashreplace") as log:
                 status = self._attempt(step, log)
         except Interrupted:
@@ -112,7 +112,7 @@ class Run:
             print(*(f"    | {line}" for line in lines[-TAIL_LINES:]), sep="\n")
 
     def _attempt(self, step: Step, log: IO) -> int:
-        """Run a step and return its status; what goes wrong here is written to its log."""
+        """Run a step and return its status; errors are written to its log."""
         if isinstance(step, StopServer):
             return self._end_server(step, log)
         began = os.fstat(log.fileno()).st_mtime_ns  # by the clock of the file system
@@ -171,7 +171,7 @@ class Run:
         return 1
 
     def _end_server(self, step: StopServer, log: IO) -> int:
-        """End the server by its own pid; its exit status and its ports are part of the proof."""
+        """Stop the server by its pid; check its exit status and its ports."""
         status = 0
         if self.server:
             status = self.server.end()
@@ -179,7 +179,7 @@ class Run:
         free = wait_until(lambda: not any(map(is_open, step.ports)), LEFTOVER_SECONDS)
         self._stop_server()
         if not free:
-            print(f"of the ports {step.ports} one is still in use", file=log)
+            print(f"one of the ports {step.ports} is still in use", file=log)
         return int(not free) or (0 if status == TERMINATED else status)
 
     def _stop_server(self) -> None:
@@ -213,7 +213,7 @@ class Run:
             os.replace(link, base / f"latest_{self.label}")
         except (OSError, UserError) as error:
             link.unlink(missing_ok=True)
-            message = f"the results in {base} are not those of this run: see {self.results}"
+            message = f"the results in {base} are not from this run: see {self.results}"
             print(f"{message} ({error})", file=sys.stderr)
             return False
         return True
@@ -233,12 +233,12 @@ class Run:
 
 
 def _not_written(step: Step, began: int) -> list[str]:
-    """What of the files that a step must write is missing, empty, or older than the step."""
+    """The first file that a step must write but that is missing, empty or older than the step."""
     for path in step.makes:
         if not path.is_file() or not path.stat().st_size:
             return [f"the command succeeded but did not write {path}"]
         if path.stat().st_mtime_ns < began:
-            return [f"{path} is older than this step: a product of an earlier run"]
+            return [f"{path} is older than this step: it is from an earlier run"]
     return []
 
 
@@ -250,6 +250,6 @@ def _judge(step: Step, log: IO) -> list[str]:
             return step.check() or []
     except UserError as error:
         return [str(error)]
-    except Exception:  # whatever a broken program wrote must fail its step, not the whole run
+    except Exception:  # the output of a broken program must fail its step, not the whole run
         traceback.print_exc(file=log)
-        return ["the products cannot be judged"]
+        return ["the output cannot be checked"]

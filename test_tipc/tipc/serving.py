@@ -1,4 +1,4 @@
-"""The chain of test_serving.sh: convert, then start, ask and stop for every combination."""
+"""The chain of test_serving.sh: convert, then start, request and stop for each combination."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tipc.plan import Plan, StartServer, Step, StopServer
 from tipc.processes import free_ports
 
 DEVICE_OF_TYPE = {"-1": "cpu", "0": "cpu", "1": "gpu"}  # Paddle Serving's device_type
-ENGINE = "op.convbert.local_service_conf.engine=paddle"  # whose settings are combined
+ENGINE = "op.convbert.local_service_conf.engine=paddle"  # the settings below are for this engine
 SETTINGS = ("device_type", "serving_mkldnn", "serving_threads", "serving_precision")
 
 

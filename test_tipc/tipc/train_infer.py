@@ -14,15 +14,15 @@ from tipc.plan import Plan, Step
 
 WEIGHTS_FILE = "model_state.pdparams"
 EXPORTED_FILES = ("inference.pdiparams", "vocab.txt")
-# What the quantization script writes, by the engine that it quantizes for.
+# The files that the quantization script writes, by target engine.
 QUANTIZED_FILES = {"paddle": EXPORTED_FILES, "openvino": ("inference.bin", "vocab.txt")}
-# The number formats that each kind of engine can run; other combinations are left out.
+# The number formats that each kind of engine supports; other combinations are skipped.
 PRECISIONS_OF = {"gpu": ("fp32", "fp16"), "onednn": ("fp32", "bf16", "int8"), "cpu": ("fp32",)}
 
 
 @dataclass(frozen=True)
 class Engine:
-    """One combination of the inference slots; None where the configuration has null."""
+    """One combination of the inference slots; None for null in the configuration."""
 
     use_gpu: str
     use_mkldnn: str | None
@@ -42,7 +42,7 @@ class Engine:
 
     @property
     def expected(self) -> dict[str, str]:
-        """What the results file must report about the engine that wrote it."""
+        """The settings that the results file must report."""
         values = {key: value for key, value in asdict(self).items() if value is not None}
         values["device"] = "gpu" if values.pop("use_gpu") == "True" else "cpu"
         if "infer_batch" in values:
@@ -58,8 +58,8 @@ class Model:
         model: its directory.
         folder: for the results.
         texts: file to infer on; None: the default sentence of the scripts.
-        key: name of the recorded expectation.
-        reference: answers that the engines must agree with.
+        key: name of the recorded result.
+        reference: answers to compare the engines with.
     """
 
     model: Path
@@ -130,7 +130,8 @@ class TrainInferPlan(Plan):
             self._infer(given)
 
     def _use(self, checkpoint: Model) -> None:
-        """Evaluate a checkpoint in dygraph, export it, quantize in that mode, and infer."""
+        """Evaluate a checkpoint in dygraph mode, export it, quantize it in that TIPC mode, and
+        infer."""
         answers = self._evaluate(checkpoint) if self.config.value("eval") else None
         exported = replace(checkpoint, model=self._export(checkpoint), reference=answers)
         if self.config.mode == "klquant_whole_infer":
@@ -170,11 +171,13 @@ class TrainInferPlan(Plan):
         words = " ".join(config.script("kl_quant")).replace("=", " ").split()
         name = dict(zip(words, words[1:])).get("--engine", "openvino")
         if name not in QUANTIZED_FILES:
-            raise config.fail("kl_quant", f"--engine {name}: one of {', '.join(QUANTIZED_FILES)}")
+            raise config.fail(
+                "kl_quant", f"--engine {name}: use one of {', '.join(QUANTIZED_FILES)}"
+            )
         return name
 
     def _infer_quantized(self, floats: Model) -> None:
-        """Infer with int8; each engine is judged against the float one of the same settings."""
+        """Infer with int8; compare each engine with the float one of the same settings."""
         openvino = self._quantized_for() == "openvino"
         engines = list(self._engines("int8"))
         if not engines:
@@ -190,7 +193,8 @@ class TrainInferPlan(Plan):
             for engine, twin in zip(engines, twins):
                 self._infer_one(int8, engine, baseline=floats.results(twin))
             return
-        # First the rounded weights in float, the same on every CPU; then the integer kernels.
+        # First the rounded weights in float, which are the same on every CPU; then the integer
+        # kernels.
         rounded = replace(twins[-1], use_mkldnn="False")
         self._infer_one(int8, rounded, baseline=floats.results(twins[-1]))
         for engine, twin in zip(engines, twins):
@@ -202,7 +206,7 @@ class TrainInferPlan(Plan):
             self._infer_one(exported, engine)
 
     def _engines(self, precision: str | None = None) -> Iterator[Engine]:
-        """All combinations that exist; ``precision`` replaces that slot."""
+        """All supported combinations; ``precision`` replaces the slot of that name."""
         config = self.config
         precisions = [precision] if precision else config.values("precision")
         for use_gpu in config.values("use_gpu"):
@@ -224,7 +228,7 @@ class TrainInferPlan(Plan):
         command = self.command("inference", "benchmark", "infer_extra", **values)
         command += [f"--engine={engine.engine}"] if engine.engine else []
         command.append(f"--output_npy={results.with_suffix('.npy')}")
-        if "baseline" not in judge_by:  # a float engine, which the record is for
+        if "baseline" not in judge_by:  # the recorded results are for float engines
             model_name = self.config.value("model_name")
             judge_by["gt_file"] = judge.find_record(model_name, exported.key, texts, self.notes)
         judge_by["reference"] = exported.reference
@@ -249,11 +253,11 @@ def launcher(python: str, gpus: str, log_dir: Path) -> list[str]:
 
 
 def processes(gpus: str) -> int:
-    """Number of processes that an entry of gpu_list means, over all nodes."""
+    """Number of processes of an entry of gpu_list, over all nodes."""
     nodes, _, cards = gpus.rpartition(";")
     return len(cards.split(",")) * len(nodes.split(","))
 
 
 def device_of(gpus: str) -> str:
-    """The kind of device that an entry of gpu_list means."""
+    """The kind of device of an entry of gpu_list."""
     return "cpu" if gpus.startswith("-1") else "gpu"
