@@ -1,8 +1,8 @@
-"""The inputs of both sides: sizes, random weights, batches. NumPy only, no framework.
+"""The inputs of both sides: sizes, random weights, batches. Needs only NumPy, no framework.
 
-All numbers come from ``numpy.random.RandomState`` with seeds made of names. They are the same on
-every platform and NumPy version, so that both sides can compute them again.
-Shapes: B batch, L length, C classes, M choices.
+All numbers come from ``numpy.random.RandomState`` with seeds derived from names. They are the same
+on every platform and NumPy version, so both sides can generate them independently. Shapes: B batch,
+L length, C classes, M choices.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 SIZES = ("convbert-small", "convbert-medium-small", "convbert-base")  # smallest first
-# The same three shapes in miniature, for the golden file of the ordinary tests.
+# Small versions of the three sizes, for the golden file of the unit tests.
 _TINY = {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
@@ -36,16 +36,16 @@ TINY_SIZES = {
 BATCHES = (1, 3, 8)
 LENGTHS = (1, 2, 8, 9, 17, 128, 511, 512)
 FORMS = ("plain", "padded", "pairs")  # pairs: two token types, padded as well
-# Shapes at which gradients are compared, every parameter of the full depth.
+# Shapes at which the gradients of all parameters are compared, at full depth.
 GRADIENT_SHAPES = ((1, 1), (3, 9), (8, 17), (3, 128), (1, 512))
 PAD, CLASSES, CHOICES = 0, 3, 3
-IGNORED = -100  # label of a token that does not count
-GAIN = 0.5  # deviation of a matrix times sqrt(inputs); the usual 0.02 is 0.55 in convbert-base
+IGNORED = -100  # label of a token that is ignored
+GAIN = 0.5  # standard deviation times sqrt(inputs); the usual 0.02 gives 0.55 in convbert-base
 
 
 @dataclass(frozen=True)
 class Case:
-    """One batch: its shape and how it is filled."""
+    """One batch: its shape and its kind of content."""
 
     batch: int
     length: int
@@ -57,7 +57,7 @@ class Case:
         return f"b{self.batch}_l{self.length}_{self.form}"
 
     def random(self, what: str) -> np.random.RandomState:
-        """Numbers for one purpose, the same in every process."""
+        """A generator for one purpose, with the same numbers in every process."""
         return random_state(f"{self.name}/{what}")
 
     def inputs(self, vocab_size: int) -> dict[str, np.ndarray]:
@@ -65,7 +65,7 @@ class Case:
         ids = self.random("ids").randint(1, vocab_size, (self.batch, self.length))
         columns = np.arange(self.length)
         lengths = np.full(self.batch, self.length)
-        if self.form != "plain":  # rows are padded by different amounts and keep at least a token
+        if self.form != "plain":  # rows have different amounts of padding and at least one token
             lengths = np.maximum(1, self.length - self.length * (1 + np.arange(self.batch)) // 11)
         mask = (columns < lengths[:, None]).astype(np.int64)
         types = np.zeros_like(ids)
@@ -107,11 +107,11 @@ def tiny_cases() -> list[Case]:
 def random_weights(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     """Return reproducible random weights for tensors with these names in transformers and shapes.
 
-    The usual initialization (biases 0, gains 1, deviation 0.02 in every size) would hide mistakes:
-    a swapped bias or gain would change nothing, and the outputs of the small sizes would hardly
-    vary. Here biases and gains vary, and every matrix has the spread that 0.02 gives the largest
-    size. Wider weights (GAIN 1) would exceed the precision of float32: transformers' gradients then
-    differ by up to 1e-4 from its own in float64.
+    The usual initialization (biases 0, gains 1, standard deviation 0.02 in every size) would hide
+    mistakes: a swapped bias or gain would change nothing, and the outputs of the small sizes would
+    hardly vary. Here biases and gains are random, and every matrix is scaled as 0.02 scales the
+    largest size. Larger weights (GAIN 1) would exceed the precision of float32: transformers'
+    gradients would then differ by up to 1e-4 from its own in float64.
     """
     return {name: _random_tensor(name, shape) for name, shape in shapes.items()}
 
@@ -138,7 +138,7 @@ def _fan_in(shape: tuple[int, ...]) -> int:
 
 @dataclass(frozen=True)
 class HeadCase:
-    """One head: our class, the labels that its loss takes, and its batch."""
+    """One head: our class, the number of classes, and its batch."""
 
     architecture: str
     classes: int = CLASSES
@@ -212,7 +212,7 @@ TRAINING = {
     "learning_rate": 1e-4,
     "warmup_steps": 4,
     "layer_lr_decay": 0.8,
-    "weight_decay": 1.0,  # so large that one tensor too many or too few exceeds the bound
+    "weight_decay": 1.0,  # so large that decay of a wrong tensor exceeds the bound
     "epsilon": 1e-6,
 }
 

@@ -1,12 +1,12 @@
-"""Compare the probabilities of one model along the chain and over two Paddle versions.
+"""Compare the probabilities of one model along the chain and between two versions of Paddle.
 
     python alignment/chain.py                              convbert-base, random weights
     python alignment/chain.py --model_dir best.pdparams    a trained checkpoint
 
-Dygraph, to_static, and the exported program under Paddle Inference, plain and with oneDNN, on the
-Paddle of this environment and of --other_env; there also the program that this one exported. All
-against dygraph here, on the dev sentences of --data_dir. Exits 1 if a probability differs by more
-than 1e-5.
+It runs dygraph, to_static, and the exported program under Paddle Inference, plain and with oneDNN,
+with the Paddle of this environment and that of --other_env, which also runs the program exported
+here. All are compared with dygraph in this environment, on the dev sentences of --data_dir. The
+exit status is 1 if a probability differs by more than 1e-5.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser = make_parser(__doc__)
     add = parser.add_argument
     add("--model_dir", help="checkpoint (default: random weights)")
-    add("--size", choices=list(PRESETS), default="convbert-base", help="of the random model")
+    add("--size", choices=list(PRESETS), default="convbert-base", help="size of the random model")
     data = sentences.REVIEWS
     add("--data_dir", type=Path, default=data, help="dev.tsv in SST-2's format (data/reviews)")
     other = ROOT / ".venv-paddle3"
@@ -59,7 +59,7 @@ def main(argv=None) -> int:
         if python.exists():
             answers.update(other_answers(python, work, model_dir, args.data_dir))
         else:
-            print(f"not run: a second Paddle, because {python} does not exist")
+            print(f"the second Paddle was not run, because {python} does not exist")
     (first, expected), *rest = answers.items()
     rows = [
         dumps.Row("chain", name, dumps.differences({"p": expected}, {"p": probs})["p"], BOUND)
@@ -72,7 +72,7 @@ def main(argv=None) -> int:
 
 
 def other_answers(python: Path, work: Path, model_dir: str, data_dir: Path) -> Arrays:
-    """Return the answers under another Paddle, also to the program exported here.
+    """Return the answers under another Paddle, including those of the program exported here.
 
     Raises:
         UserError: it failed.
@@ -86,7 +86,7 @@ def other_answers(python: Path, work: Path, model_dir: str, data_dir: Path) -> A
 
 
 def save_random(args: argparse.Namespace, target: Path) -> str:
-    """Write a checkpoint with the random weights of the alignment, its answers spread."""
+    """Write a checkpoint with the random weights of the alignment and different answers."""
     from alignment.ours import CLASSIFIER, random_model
     from convbert.text.processing import TextProcessor
     from paddlenlp.transformers import ConvBertConfig, ConvBertTokenizer
@@ -103,7 +103,7 @@ def save_random(args: argparse.Namespace, target: Path) -> str:
 
 
 def spread_answers(model, batches: list[sentences.Batch]) -> None:
-    """Make the answers as different as those of a trained model.
+    """Make the answers differ as much as those of a trained model.
 
     A random model gives nearly the same answer to every sentence, which would hide a difference.
     Here its last layer reads the direction in which the sentences differ most, so that the

@@ -30,11 +30,11 @@ def differences(
 ) -> dict[str, float]:
     """Return the largest absolute difference per name.
 
-    It is infinite where a value is not finite or the shapes differ.
+    It is infinite if a value is not finite or the shapes differ.
 
     Args:
         reference, ours: arrays by name.
-        scales: numbers to divide the differences by, for relative ones.
+        scales: numbers to divide the differences by, for relative differences.
 
     Raises:
         UserError: the names differ.

@@ -1,4 +1,4 @@
-"""What both sides compute, and in which file each result goes: the five steps of the comparison."""
+"""The five steps of the comparison: what both sides compute, and the files of the results."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from alignment.dumps import Arrays
 
 
 class Side:
-    """One implementation of ConvBERT, of one published size.
+    """One implementation of ConvBERT, for one published size.
 
-    A subclass computes; all arrays are NumPy's, under transformers' names and in their shapes:
+    A subclass computes the results; all are NumPy arrays with transformers' names and shapes:
 
     - ``body()``: the classifier of three classes
     - ``forward(model, case)``: hidden states ``state_0`` to ``state_n``, ``logits``, ``loss``
@@ -21,9 +21,9 @@ class Side:
     - ``backward(model, case)``: computes new gradients of the classification loss
     - ``gradients(model)``: the gradient of every parameter
     - ``head(head)``: logits, loss, and the model with its gradients
-    - ``pretraining_loss(losses)``: of generator and discriminator, given the losses of all heads
+    - ``pretraining_loss(losses)``: their joint loss, from the losses of all heads
     - ``train(batches)``: the loss of each of 20 steps, and the parameters after them
-    - ``metrics()``: every metric of GLUE
+    - ``metrics()``: all metrics of GLUE
 
     Args:
         work: folder that both sides share. The reference writes its checkpoints to ``hf/SIZE``,

@@ -21,13 +21,13 @@ CLASSIFIER = "ConvBertForSequenceClassification"
 
 
 class Ours(Side):
-    """This repository's models; what they compute is named through the conversion table."""
+    """This repository's models; the conversion table gives their results transformers' names."""
 
     name = "ours"
 
     def __init__(self, work: Path, size: str):
         super().__init__(work, size)
-        self._answers = {}  # of the heads that pretraining needs: logits, labels, mask
+        self._answers = {}  # logits, labels and mask of each head
 
     def body(self):
         """Return the classifier of three classes."""
@@ -42,14 +42,14 @@ class Ours(Side):
         """Return hidden states, logits and loss."""
         inputs = tensors(case.inputs(model.config.vocab_size))
         _, states = model.convbert(**inputs, output_hidden_states=True)
-        logits = model(**inputs)  # not from the last state: the whole model as users call it
+        logits = model(**inputs)  # not from the last state: test the model as users call it
         loss = F.cross_entropy(logits, paddle.to_tensor(case.labels(cases.CLASSES)))
         found = {f"state_{number}": state.numpy() for number, state in enumerate(states)}
         return {**found, "logits": logits.numpy(), "loss": loss.numpy()}
 
     @paddle.no_grad()
     def without_padding(self, model, case: cases.Case) -> np.ndarray:
-        """Return the logits of the padded batch when the convolutions mask padding."""
+        """Return the logits of the padded batch, with padding masked in the convolutions."""
         return self._masking(**tensors(case.inputs(model.config.vocab_size))).numpy()
 
     def backward(self, model, case: cases.Case) -> None:
@@ -73,7 +73,7 @@ class Ours(Side):
         loss.backward()
         self._answers[head.architecture] = (outputs, labels, mask)
         logits = named_logits(outputs)
-        self.save(f"converted/{head.name}", logits)  # what the converted checkpoint must give
+        self.save(f"converted/{head.name}", logits)  # the converted checkpoint must give these
         ours = self.work / "paddle" / self.size / head.name
         convert(str(source), str(ours), "paddle", head.architecture)
         convert(str(ours), str(self.work / "converted" / self.size / head.name), "hf")
@@ -131,7 +131,7 @@ class Ours(Side):
 
 
 def load(directory: Path, architecture: str, **overrides):
-    """Load a checkpoint in transformers' layout; padding reaches the convolutions, as there."""
+    """Load a checkpoint in transformers' layout; as there, padding reaches the convolutions."""
     overrides = {"mask_padding_in_conv": False, **overrides}
     model = getattr(transformers, architecture).from_pretrained(
         str(directory), new_head=False, **overrides
@@ -141,7 +141,7 @@ def load(directory: Path, architecture: str, **overrides):
 
 
 def random_model(config, architecture: str):
-    """Build a model with the random weights that the reference has under the same names."""
+    """Build a model with the same random weights as the reference."""
     model = getattr(transformers, architecture)(config)
     state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     names = weight_names.to_hf(state, config, architecture)
@@ -185,7 +185,7 @@ def head_loss(head: cases.HeadCase, outputs, labels, mask: paddle.Tensor) -> pad
     if head.classes == 1:
         return F.mse_loss(outputs.squeeze(-1), labels)
     logits, labels = outputs.reshape([-1, outputs.shape[-1]]), labels.flatten()
-    # Not its mean: Paddle 3.3.1 divides that by the ignored tokens too.
+    # Not the mean of Paddle 3.3.1, because that also counts ignored tokens.
     total = F.cross_entropy(logits, labels, ignore_index=cases.IGNORED, reduction="sum")
     return total / (labels != cases.IGNORED).sum().astype(total.dtype)
 

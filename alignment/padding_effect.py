@@ -1,11 +1,11 @@
-"""Measure how padding changes the answers of a trained classifier, with and without masking it.
+"""Measure how padding changes the answers of a trained classifier, with and without masking.
 
     python alignment/padding_effect.py --model_dir best.pdparams
 
 In the reference, padded positions reach both convolutions, so an answer depends on the other
 sentences of its batch; mask_padding_in_conv, the default here, prevents that. Every dev sentence of
---data_dir is answered alone and in several kinds of batches; the table shows how far the
-probability of class 1 moves from the answer alone.
+--data_dir is classified alone and in several kinds of batches. The table shows how much the
+probability of class 1 changes compared with the answer to the sentence alone.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main(argv=None) -> int:
 
 
 def rows(found: dict[str, np.ndarray], labels: np.ndarray) -> Iterator[list[str]]:
-    """Yield the cells of the table; the first kind of batch is what the others are compared to."""
+    """Yield the cells of the table; the others are compared with the first kind of batch."""
     (first, alone), *_ = found.items()
     for name, answers in found.items():
         accuracy = f"{((answers > 0.5) == labels).mean():.4f}"
@@ -85,7 +85,7 @@ def kinds(processor, texts: list[str]) -> dict[str, list[Batch]]:
     return {
         "alone": alone,
         f"{BATCH}, sorted by length": sorted_batches(processor, texts),
-        f"{BATCH}, as they come": in_order,
+        f"{BATCH}, in file order": in_order,
         f"padded to {full}": padded,
     }
 

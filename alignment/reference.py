@@ -2,7 +2,7 @@
 
     reference.py WORK SIZE whole|quick|converted
 
-Started by run.py in an environment of its own, without Paddle. Writes checkpoints in transformers'
+run.py starts it in a separate environment without Paddle. It writes checkpoints in transformers'
 layout for our side, and the results; with "converted", the results of the checkpoints that our side
 converted back. The training loop is plain PyTorch.
 """
@@ -41,7 +41,7 @@ class Reference(Side):
     name = "reference"
 
     def body(self) -> nn.Module:
-        """Return the classifier of three classes; writes its checkpoint."""
+        """Return the classifier of three classes; write its checkpoint."""
         model = build(self.size, CLASSIFIER)
         model.save_pretrained(self.checkpoints / "body")
         return model
@@ -57,7 +57,7 @@ class Reference(Side):
 
     @torch.no_grad()
     def without_padding(self, model, case: cases.Case) -> np.ndarray:
-        """Return the logits of each row by itself, without its padding."""
+        """Return the logits of each row alone, without padding."""
         inputs, rows = tensors(case.inputs(model.config.vocab_size)), []
         for row, mask in enumerate(inputs["attention_mask"]):
             alone = {name: x[row : row + 1, : int(mask.sum())] for name, x in inputs.items()}
@@ -75,7 +75,7 @@ class Reference(Side):
         return gradients(model)
 
     def head(self, head: cases.HeadCase) -> tuple[Arrays, float, object]:
-        """Return logits, loss and model of a head; writes its checkpoint in both file formats."""
+        """Return logits, loss and model of a head; write its checkpoint in both file formats."""
         model = build(self.size, head.architecture, head.classes)
         model.save_pretrained(self.checkpoints / head.name)
         torch.save(model.state_dict(), self.checkpoints / head.name / checkpoint.HF_TORCH_FILE)
@@ -84,11 +84,12 @@ class Reference(Side):
         return logits_of(result), result["loss"].item(), model
 
     def pretraining_loss(self, losses: dict[str, float]) -> float:
-        """Return ELECTRA's sum, which transformers does not have."""
+        """Return ELECTRA's weighted sum, which transformers does not have."""
         return losses["ConvBertGenerator_2"] + 50 * losses["ConvBertDiscriminator_2"]
 
     def train(self, batches: Arrays) -> tuple[list[float], Arrays]:
-        """Train with torch's AdamW, one parameter group for each tensor; writes the start."""
+        """Train with torch's AdamW, one parameter group for each tensor; write the initial
+        weights."""
         model = build(self.size, CLASSIFIER, classes=2)
         model.save_pretrained(self.checkpoints / "training")
         optimizer = torch.optim.AdamW(parameter_groups(model), eps=cases.TRAINING["epsilon"])
@@ -107,7 +108,7 @@ class Reference(Side):
         return losses, {name: p.detach().numpy() for name, p in model.named_parameters()}
 
     def metrics(self) -> dict[str, float]:
-        """Return every metric of GLUE by scikit-learn and SciPy."""
+        """Return all metrics of GLUE, from scikit-learn and SciPy."""
         from scipy import stats
         from sklearn import metrics
 
@@ -129,8 +130,8 @@ class Reference(Side):
     def write_converted(self) -> None:
         """Write the logits of the checkpoints that our side converted to Paddle and back.
 
-        Also compares our reading of ``pytorch_model.bin``, which needs torch and not Paddle, with
-        that of ``model.safetensors``.
+        Also compare our reader's result for ``pytorch_model.bin``, which needs torch but not
+        Paddle, with that for ``model.safetensors``.
         """
         for head in cases.HEAD_CASES:
             model = load_converted(self.work / "converted" / self.size / head.name, head)
@@ -139,7 +140,7 @@ class Reference(Side):
 
 
 class Discriminator(nn.Module):
-    """transformers' ConvBERT under transformers' ELECTRA head; it has no such class itself."""
+    """transformers' ConvBERT with its ELECTRA head; transformers has no such class."""
 
     def __init__(self, config):
         super().__init__()
@@ -163,7 +164,7 @@ class Discriminator(nn.Module):
 
 
 def build(size: str, architecture: str, classes: int = cases.CLASSES) -> nn.Module:
-    """Build the reference model of one of our classes and fill it with random numbers."""
+    """Build the reference model of one of our classes with random weights."""
     settings = cases.CHOICE_SETTINGS if architecture == "ConvBertForMultipleChoice" else {}
     sizes = {**PRESETS, **cases.TINY_SIZES}
     config = transformers.ConvBertConfig(
@@ -174,7 +175,7 @@ def build(size: str, architecture: str, classes: int = cases.CLASSES) -> nn.Modu
     else:
         model = getattr(transformers, cases.REFERENCE_CLASSES[architecture])(config)
     weights = cases.random_weights({n: tuple(p.shape) for n, p in model.named_parameters()})
-    with torch.no_grad():  # the tied output words follow the input words
+    with torch.no_grad():  # the tied output embeddings follow
         for name, parameter in model.named_parameters():
             parameter.copy_(torch.from_numpy(weights[name]))
     # transformers never trains the embedding of [PAD]; ours and the original code do.
@@ -204,7 +205,7 @@ def logits_of(result) -> Arrays:
 
 
 def parameter_groups(model: nn.Module) -> list[dict]:
-    """Return one group for each tensor: layer-wise learning rate, no decay of vectors."""
+    """Return one group for each tensor: layer-wise learning rate, no decay for vectors."""
     settings, layers = cases.TRAINING, model.config.num_hidden_layers
     return [
         {

@@ -1,10 +1,10 @@
-"""Compare this ConvBERT with transformers' PyTorch ConvBERT, step by step; exit 1 on a difference.
+"""Compare this ConvBERT with transformers' PyTorch ConvBERT; exit with status 1 if they differ.
 
     python alignment/run.py                 the whole grid at full depth
     python alignment/run.py --quick         the smallest size on a few shapes
 
-Makes the reference's environment if it is missing, gives both sides the same random weights and
-inputs, and prints one table. Downloads nothing but the packages of that environment.
+It makes the reference's environment if it is missing, gives both sides the same random weights and
+inputs, and prints one table. It downloads only the packages of that environment.
 """
 
 from __future__ import annotations
@@ -49,22 +49,22 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(argv=None) -> int:
-    """Run all steps; 0 if every difference is within its bound, 1 if not."""
+    """Run all steps; return 0 if every difference is within its bound, else 1."""
     args = parse_args(argv)
     start_paddle()
     sizes = args.sizes or (["convbert-small"] if args.quick else list(cases.SIZES))
     reference = reference_python(args.reference_env)
-    title = versions(reference)  # the code as the run found it
+    title = versions(reference)  # before the run, because the code may change meanwhile
     with ExitStack() as stack:
         work = args.work_dir or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         ensure_writable_dir(work)
         dumps.dump(work / "batches.npz", training_batches())
         rows: list[Row] = []
         for size in sizes:
-            remove_results(work, size)  # of an earlier run with this --work_dir
+            remove_results(work, size)  # from an earlier run with this --work_dir
             rows += compare_size(work, size, reference, args.quick)
             print(f"{size} done: {verdict(rows)}", file=sys.stderr, flush=True)
-            if not args.work_dir:  # one size fills some gigabytes
+            if not args.work_dir:  # one size takes several gigabytes
                 remove_results(work, size)
     rows.sort(key=lambda row: row.step)
     print(f"{title}\n\n{dumps.table(rows)}\n\n{verdict(rows)}")
@@ -142,7 +142,7 @@ def compare(
         step, quantity, bound: as in the table.
         what: file, or folder of files.
         select: start of the names to compare.
-        scale: returns what each difference is divided by.
+        scale: returns the number to divide each difference by.
     """
     worst, count = 0.0, 0
     for path in result_files(work / "reference" / size, what):
@@ -165,10 +165,10 @@ def result_files(folder: Path, what: str) -> list[Path]:
 
 
 def gradient_scales(gradients: Arrays) -> dict[str, float]:
-    """Return the largest entry of each gradient, which its difference is relative to.
+    """Return the largest entry of each gradient, for relative differences.
 
-    Some gradients are exactly zero in theory, so that both sides compute rounding noise; the
-    scale of those is the gradient of a neighbour.
+    Some gradients are exactly zero in theory, so both sides compute only rounding noise. Their
+    scale is the gradient of a related parameter.
     """
     scales = {name: float(abs(array).max()) for name, array in gradients.items()}
     scales.update({zero: scales[partner] for zero, partner in zeros_in_theory(gradients)})
@@ -176,7 +176,7 @@ def gradient_scales(gradients: Arrays) -> dict[str, float]:
 
 
 def zeros_in_theory(gradients: Arrays) -> Iterator[tuple[str, str]]:
-    """Yield parameters whose gradient is zero in theory, each with a neighbour.
+    """Yield parameters whose gradient is zero in theory, each with a related parameter.
 
     They shift all inputs of a softmax by the same amount: the bias of a key shifts all scores of a
     query; the bias of a span's or choice's score, and before it that of the last normalization,
@@ -194,11 +194,11 @@ def zeros_in_theory(gradients: Arrays) -> Iterator[tuple[str, str]]:
 
 
 def loss_scales(losses: Arrays) -> dict[str, float]:
-    """Return 1, or the loss itself if it is larger: float32 has seven digits."""
+    """Return 1, or the loss if it is larger, because float32 has seven digits."""
     return {name: max(1.0, float(abs(loss).max())) for name, loss in losses.items()}
 
 
-# step, file or folder, quantity, bound, start of the names, what differences are relative to
+# step, file or folder, quantity, bound, start of the names, scale of the differences
 COMPARISONS = (
     ("1 forward", "forward", "hidden states", 1e-5, "state_"),
     ("1 forward", "forward", "logits", 1e-5, "logits"),
@@ -237,7 +237,7 @@ def training_batches() -> Arrays:
 
 
 def versions(reference: str) -> str:
-    """Return what was compared, and on what machine."""
+    """Return the versions that were compared, and the machine."""
     import paddle
 
     code = "import torch, transformers as t; print(torch.__version__, t.__version__)"

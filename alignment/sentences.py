@@ -1,9 +1,9 @@
-"""The sentences of a dev.tsv in SST-2's format, answered by one model in several ways.
+"""The sentences of a dev.tsv in SST-2's format, classified by one model in several ways.
 
     sentences.py FOLDER MODEL_DIR DATA_DIR EXPORT
 
-writes all answers of this Paddle to FOLDER, also those of EXPORT, a program exported by another
-Paddle. chain.py starts it.
+writes all answers of this Paddle to FOLDER, including those of EXPORT, a program exported by
+another Paddle. chain.py starts it.
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ def probabilities(run: Callable, batches: list[Batch]) -> np.ndarray:
 
 
 def answers(model_dir: str, data_dir: Path, export: Path, other: Path | None) -> Arrays:
-    """Return the probabilities by Paddle version and way; writes the exported model.
+    """Return the probabilities by Paddle version and way; write the exported model.
 
     Args:
         model_dir: checkpoint.
         data_dir: folder with dev.tsv.
-        export: where the exported model goes.
-        other: a model exported by another Paddle, to be run as well.
+        export: directory for the exported model.
+        other: a model exported by another Paddle, which is run too.
     """
     import paddle
 
@@ -94,7 +94,7 @@ def engines(export: Path, what: str) -> Iterator[tuple[str, Callable]]:
     for name, use_mkldnn in (("plain", False), ("oneDNN", True)):
         engine = open_engine(str(export), EngineOptions(use_mkldnn=use_mkldnn))
         if use_mkldnn and not engine.use_mkldnn:
-            name = "oneDNN refused by this Paddle, plain"
+            name = "plain (this Paddle cannot use oneDNN)"
         yield f"{what}, {name}", engine.run
 
 
