@@ -1,13 +1,13 @@
-"""A file of 10,000 sentences: sentences per second and memory of every side, in turns.
+"""A file of 10,000 sentences: sentences per second and memory of every side.
 
     bash benchmarks/run.sh file                                            convbert-small
     bash benchmarks/run.sh file --model convbert-base --sentences 2000
-    bash benchmarks/run.sh file --model tiny --sentences 500               tries the command
+    bash benchmarks/run.sh file --model tiny --sentences 500               a trial run
     python benchmarks/bench_file.py --sides paddle openvino openvino_int8  without the peers
 
-The sentences have 1 to 126 random words of the embedded vocabulary. Every side gets the batches
-that infer.py makes of them with --batch_size, and answers them in turns of some batches. Resident
-memory is read after each turn. The memory of our sides, less what they held before they opened the
+The sentences have 1 to 126 random words of the vocabulary of data/reviews. Every side gets the same
+batches as infer.py with --batch_size makes, and the sides take turns of some batches. Resident
+memory is read after each turn. The memory of our sides, minus the memory before they opened the
 program, is compared with the weights and the activations of the largest batch.
 """
 
@@ -43,10 +43,10 @@ from paddlenlp.transformers import ConvBertConfig, ConvBertTokenizer
 
 LONGEST = 128  # tokens: 126 words and two special ones
 TURN = 20  # batches
-# side -> growth in MB, and peak less what was there before, in times of weights and activations;
-# bounds of convbert-base
+# side -> growth in MB, and peak minus the memory before, as a multiple of weights and activations;
+# limits for convbert-base
 BOUNDS = {"paddle": (20.0, 1.5), "openvino": (math.inf, 2.0)}
-# torch.compile would compile each of some hundred shapes; the products have no logits.
+# torch.compile would compile each of several hundred shapes; the products have no logits.
 NAMES = [name for name in usable_sides() if name in LABELS and name != "torch_compile"]
 
 
@@ -63,7 +63,7 @@ def parse_args(argv=None):
 
 
 def main(argv=None) -> int:
-    """Let the sides answer all batches in turns; 1 if a bound on the memory is exceeded."""
+    """Let the sides answer all batches in turns; return 1 if a memory limit is exceeded."""
     args = parse_args(argv)
     output = args.output or str(HERE / "results" / f"file-{args.model}.json")
     batches, seconds = make_batches(args.sentences, args.batch_size)
@@ -89,13 +89,14 @@ def main(argv=None) -> int:
 
 
 def beyond_bounds(row: dict[str, Any]) -> bool:
-    """Return whether the memory of a side grew, or its peak was, too large."""
+    """Return whether the growth or the peak of a side's memory is too large."""
     growth, peak = BOUNDS.get(row["side"], (math.inf, math.inf))
     return row["resident_mb"] - row["early_mb"] > growth or row.get("peak_times", 0) > peak
 
 
 def make_batches(sentences: int, batch_size: int) -> tuple[list[list[list[int]]], float]:
-    """Return the ids [B, L] of every batch that infer.py makes of random sentences, and seconds."""
+    """Return the ids [B, L] of the batches that infer.py makes from random sentences, and
+    seconds."""
     words = (REVIEWS / "vocab.txt").read_text(encoding="utf-8").split("\n")
     words, random_ = [word for word in words if word.isalpha()], random.Random(0)
     rows = [
@@ -133,11 +134,11 @@ def answer_in_turns(sides: dict[str, Side], batches: list) -> list[dict[str, Any
 
 
 def activations_mb(config: ConvBertConfig, batch: int) -> float:
-    """Return what one layer must hold at once for a batch of the longest sentences, float32.
+    """Return the memory of one layer's activations for a batch of the longest sentences, float32.
 
-    The larger of its two halves: mixed attention (input, four projections, span keys, band, scores
-    and their softmax, the mix) and the feed-forward part (input, inner layer before and after its
-    activation, output).
+    This is the larger of two parts: mixed attention (input, four projections, span keys, band,
+    scores and their softmax, output) and the feed-forward module (input, inner layer before and
+    after its activation, output).
     """
     hidden, heads, tokens = config.hidden_size, config.num_heads, batch * LONGEST
     attention = tokens * (3 * hidden + 5 * heads * config.head_dim + 3 * heads * LONGEST)
@@ -153,7 +154,7 @@ def table(record: dict[str, Any], rows: list[dict[str, Any]]) -> str:
         f"{record.get('encoded_per_second', 'unknown')} sentences/s",
         "",
         "| side | sentences/s | resident after the first turn, MB | at the end | peak "
-        "| peak less before, times weights and activations |",
+        "| (peak - before) / (weights and activations) |",
         "|---" * 6 + "|",
     ]
     for row in rows:

@@ -1,9 +1,9 @@
-"""Latency of the exported ConvBERT against its peers and the machine's limit, in turns, in one run.
+"""Latency of the exported ConvBERT compared with its peers and with the machine's limit.
 
     bash benchmarks/run.sh inference                          convbert-base, all shapes
-    bash benchmarks/run.sh inference --model tiny --rounds 1  tries the command
+    bash benchmarks/run.sh inference --model tiny --rounds 1  a trial run
 
-Every side is a process of its own with the same weights. At each shape the logits of all sides are
+Every side is a separate process with the same weights. At each shape the logits of all sides are
 compared with those of transformers on PyTorch before any is timed; then the sides take turns, round
 by round. The result file is written after each shape; then the table and the plot are made from it.
 """
@@ -39,8 +39,8 @@ from paddlenlp.utils.files import write_json
 SHAPES = ((1, 16), (1, 32), (1, 128), (1, 512), (8, 32), (8, 128), (32, 32))
 REFERENCE = "torch"
 TOLERANCE = 1e-5
-SETTINGS = (*TINY, "num_groups", "num_classes")  # what the sides need of a configuration
-# Runs of a side in its turn, the first not counted, up to this many tokens; above it is one run.
+SETTINGS = (*TINY, "num_groups", "num_classes")  # the settings that the sides need
+# Up to this many tokens a turn has several runs, of which the first is not counted; above, one run.
 SHORT_TOKENS, SHORT_RUNS = 256, 4
 
 # side -> environment, script, its argument
@@ -162,7 +162,7 @@ def measure(
 def time_in_turns(
     sides: dict[str, Side], ids: list[list[int]], rounds: int, short: bool
 ) -> dict[str, list[float]]:
-    """Return all milliseconds of every side; the first round is not counted."""
+    """Return all times of every side in ms; the first round is not counted."""
     times: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds + 1):
         for name, side in sides.items():

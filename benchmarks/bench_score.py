@@ -3,8 +3,8 @@
     python benchmarks/bench_score.py --model_dir quickstart_outputs/convbert_infer
     python benchmarks/bench_score.py --model_dir quickstart_outputs/convbert_infer --rows 10000
 
-The rows are the embedded review sentences, each with its number before it, as TSV. Both commands
-run on the same file, one after the other, with the same batch size and engine.
+The rows are the sentences of data/reviews, each with its number in front, as TSV. Both commands run
+on the same file, one after the other, with the same batch size and engine.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def parse_args(argv=None):
     add("--engine", default="openvino", help="(%(default)s)")
     add("--batch_size", type=int_at_least(1), default=32, help="(%(default)s)")
     add("--cpu_threads", type=int_at_least(1), default=1, help="(%(default)s)")
-    add("--work_dir", help="where the files go, and stay (a temporary directory)")
+    add("--work_dir", help="folder in which the files are kept (a temporary directory)")
     return parser.parse_args(argv)
 
 
@@ -76,10 +76,10 @@ def write_rows(path: Path, count: int) -> None:
 
 
 def run(command: list[str]) -> tuple[float, float, float]:
-    """Run a script in a process of its own, start included.
+    """Run a script in a separate process; its start is included.
 
     Returns:
-        Seconds, seconds of CPU, which depend little on what else runs, and peak memory in MB.
+        Seconds, CPU seconds (which depend little on other processes), and peak memory in MB.
     """
     start = time.perf_counter()
     nothing = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]

@@ -1,9 +1,9 @@
-"""Seconds from the start of infer.py to the end of its process after one answer.
+"""Seconds of a whole run of infer.py for one answer.
 
     bash benchmarks/run.sh startup
 
-Random weights of a published size. The first start of each engine is not counted; it fills the
-cache of compiled models.
+The model has a published size and random weights. The first start of each engine is not counted,
+because it fills the cache of compiled models.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from convbert.command.provenance import provenance
 from convbert.command.start import run_main, start_paddle
 from paddlenlp.transformers.convbert.configuration import PRESETS, ConvBertConfig
 
-BOUNDS = {"paddle": 3.0, "openvino": 1.2}  # seconds, of convbert-small
+BOUNDS = {"paddle": 3.0, "openvino": 1.2}  # seconds, for convbert-small
 
 
 def parse_args(argv=None):
@@ -42,7 +42,7 @@ def parse_args(argv=None):
 
 
 def main(argv=None) -> int:
-    """Start the engines in turns, write the medians; 1 if one of them is above its bound."""
+    """Start the engines in turns, write the medians; return 1 if one is above its limit."""
     args = parse_args(argv)
     start_paddle()
     import paddle
@@ -66,7 +66,7 @@ def table(record: dict[str, Any]) -> str:
     """Return the result as Markdown."""
     lines = [
         f"{record['model']}\n",
-        "| engine | median, s | bound of convbert-small |",
+        "| engine | median, s | limit for convbert-small |",
         "|---|---|---|",
     ]
     for engine, seconds in record["seconds"].items():

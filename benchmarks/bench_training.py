@@ -1,10 +1,10 @@
-"""One CPU training step (forward, backward, AdamW) against transformers on PyTorch, in turns.
+"""One CPU training step (forward, backward, AdamW) compared with transformers on PyTorch.
 
     bash benchmarks/run.sh training
-    bash benchmarks/run.sh training --models tiny --rounds 1   tries the command
+    bash benchmarks/run.sh training --models tiny --rounds 1   a trial run
 
 All sides start from the same weights, get the same full-length batches and use dropout 0.1. First
-their logits, dropout off, must agree within 1e-5.
+their logits without dropout must agree within 1e-5. Then the sides take turns.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ SMALL = {
     "num_attention_heads": 4,
     "intermediate_size": 512,
 }
-TINY = {**SMALL, "hidden_size": 32, "intermediate_size": 64, "vocab_size": 500}  # tries the command
-# name -> what differs from convbert-base, and the shapes (batch, length) to time
+TINY = {**SMALL, "hidden_size": 32, "intermediate_size": 64, "vocab_size": 500}  # for trial runs
+# name -> differences from convbert-base, and the shapes (batch, length) to time
 MODELS = {
     "convbert-base": ({}, ((32, 32), (32, 128))),
     "two layers, hidden 128": (SMALL, ((64, 10), (64, 20), (64, 30))),
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def measure(name: str, rounds: int, versions: dict[str, str]) -> list[dict[str, Any]]:
-    """Time one model at its shapes, the sides step by step in turns; adds to ``versions``.
+    """Time one model at its shapes, the sides in turns step by step; add to ``versions``.
 
     Raises:
         UserError: the logits of the sides differ.
@@ -98,7 +98,7 @@ def measure(name: str, rounds: int, versions: dict[str, str]) -> list[dict[str, 
 
 
 def make_batch(shape: tuple[int, int], vocab_size: int) -> dict[str, Any]:
-    """Return random ids and labels, without padding, which would reach the peer's convolutions."""
+    """Return random ids and labels; no padding, because it would affect the peer's convolutions."""
     random = np.random.RandomState(0)
     ids = random.randint(5, vocab_size, shape)
     return {"ids": ids.tolist(), "labels": random.randint(0, 2, shape[0]).tolist()}
@@ -117,7 +117,7 @@ def compare(sides: dict[str, Side], batch: dict[str, Any]) -> float:
 
 
 def time_steps(sides: dict[str, Side], batch: dict[str, Any], rounds: int) -> dict[str, float]:
-    """Return the median of each side in ms, the first steps not counted."""
+    """Return the median of each side in ms, without the first steps."""
     times: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(WARM_STEPS + rounds):
         for name, side in sides.items():

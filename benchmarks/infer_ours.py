@@ -46,7 +46,7 @@ def serve(side: str, work: Path) -> None:
     directory, engine, precision = SIDES[side]
     if engine == "paddle":
         start_paddle()
-    os.environ["XDG_CACHE_HOME"] = str(work / "cache")  # of compiled models
+    os.environ["XDG_CACHE_HOME"] = str(work / "cache")  # for compiled models
     package = importlib.import_module(engine)
     before = memory_mb()["resident_mb"]
     options = EngineOptions(engine=engine, precision=precision)
@@ -56,7 +56,7 @@ def serve(side: str, work: Path) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Prepare, or be a side."""
+    """Prepare, or run as a side."""
     action, work, config_json = argv
     if action == "prepare":
         prepare(Path(work), config_json)

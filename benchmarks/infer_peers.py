@@ -3,7 +3,7 @@
     infer_peers.py export WORK CONFIG_JSON   write WORK/transformers.onnx
     infer_peers.py PEER WORK CONFIG_JSON     answer requests with one of `PEERS`
 
-Each peer has its best ordinary settings: all cores, all graph optimizations, float32.
+Each peer has its best standard settings: all cores, all graph optimizations, float32.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def arguments(ids: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def export(work: Path, config_json: str) -> None:
-    """Write the ONNX file with free batch and length, by torch's default exporter."""
+    """Write the ONNX file with dynamic batch and length, with torch's default exporter."""
     import torch
 
     ids = arguments(np.ones((2, 16), np.int64))
@@ -68,7 +68,7 @@ def eager(work: Path, config_json: str) -> tuple[Run, dict[str, str]]:
 
 
 def compiled(work: Path, config_json: str) -> tuple[Run, dict[str, str]]:
-    """Return the model under torch.compile, which compiles each shape, weights frozen."""
+    """Return the model under torch.compile, compiled for each shape with frozen weights."""
     import torch
 
     torch._inductor.config.freezing = True

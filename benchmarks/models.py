@@ -12,7 +12,7 @@ from paddlenlp.utils.products import product_directory
 ROOT = Path(__file__).resolve().parents[1]
 REVIEWS = ROOT / "data" / "reviews"
 DEV_TEXTS = 16
-TINY = {  # tries the command
+TINY = {  # for trial runs
     "num_hidden_layers": 2,
     "hidden_size": 32,
     "embedding_size": 32,
@@ -35,8 +35,8 @@ def random_classifier(config: ConvBertConfig, weights: Path):
     """Return a classifier with the random weights of the alignment, in evaluation mode.
 
     Args:
-        config: of the model.
-        weights: .npz file to write them to, under transformers' names.
+        config: the model's configuration.
+        weights: .npz file to write the weights to, under transformers' names.
     """
     from alignment.ours import CLASSIFIER, random_model
     from paddlenlp.transformers.convbert.weight_names import to_hf
@@ -50,7 +50,7 @@ def random_classifier(config: ConvBertConfig, weights: Path):
 def export_random(model, folder: Path) -> None:
     """Export a random classifier.
 
-    The vocabulary is the embedded one, filled up to the number of words of the model.
+    The vocabulary is that of data/reviews, extended to the vocabulary size of the model.
     """
     from convbert.inference.export import save_program
     from paddlenlp.transformers import ConvBertTokenizer
@@ -65,7 +65,7 @@ def export_random(model, folder: Path) -> None:
 
 
 def quantize_random(exported: Path, folder: Path, texts: int) -> None:
-    """Quantize a random classifier for OpenVINO, calibrated on ``texts`` of the embedded reviews.
+    """Quantize a random classifier for OpenVINO, calibrated on ``texts`` sentences of data/reviews.
 
     Its answers are near 0.5, so any loss of accuracy is accepted.
     """

@@ -1,11 +1,11 @@
-"""The matrix products of ConvBERT alone, as a side of bench_inference.py: what the machine can do.
+"""Only the matrix products of ConvBERT, as a side of bench_inference.py: the machine's limit.
 
     products.py torch|onednn WORK CONFIG_JSON
 
-Every product of one forward pass at its true shape, each layer with weights of its own; the four
-projections of a layer's input count as one product, because they can be run as one. The nine taps
-of the two convolutions are left out (0.2% of the operations). By torch's MKL, and by oneDNN with
-the weights packed beforehand, as torch.compile does it.
+It runs every product of one forward pass at its real shape, with separate weights for each layer.
+The four projections of a layer's input count as one product, because they can be run as one. The
+nine taps of the two convolutions are left out (0.2% of the operations). The products run with
+torch's MKL, and with oneDNN and weights packed in advance, as in torch.compile.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def torch_product(left: torch.Tensor, right: torch.Tensor, weight: bool) -> Prod
 
 
 def onednn_product(left: torch.Tensor, right: torch.Tensor, weight: bool) -> Product:
-    """Return one product by oneDNN, its weight packed for this shape."""
+    """Return one product with oneDNN, with the weight packed for this shape."""
     if not weight:
         return torch_product(left, right, weight)
     packed = torch.ops.mkldnn._reorder_linear_weight(right.T.contiguous(), left.shape[0])
@@ -71,8 +71,8 @@ def main(library: str, work: str, config_json: str) -> None:
 
     def run(ids):
         if ids.shape not in prepared:
-            prepared.clear()  # one shape at a time: its buffers and packed weights
-            activation = functools.cache(torch.randn)  # those of one shape share their memory
+            prepared.clear()  # keep buffers and packed weights of one shape only
+            activation = functools.cache(torch.randn)  # equal shapes share their memory
             prepared[ids.shape] = [
                 make(activation(left), torch.randn(right) if weight else activation(right), weight)
                 for left, right, weight in shapes(config, *ids.shape)

@@ -2,8 +2,8 @@
 
     python benchmarks/report_inference.py benchmarks/results/inference-convbert-base.json
 
-writes the Markdown page and the plot beside the result. The table of convbert-base also goes to
-README.md and README_cn.md, between two markers.
+writes the Markdown page and the plot beside the result. The table of convbert-base is also written
+to README.md and README_cn.md, between two markers.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LABELS = {
 OURS = ("paddle", "openvino")
 BF16, INT8 = "openvino_bf16", "openvino_int8"
 PEERS = ("torch", "torch_compile", "onnxruntime", "openvino_peer")
-# (batch, length) -> how many times as fast as torch eager our fastest engine in float32 must be
+# (batch, length) -> required speed-up of our fastest float32 engine over torch eager
 BOUNDS: dict[Shape, float] = {
     (1, 16): 2.0, (1, 32): 2.0, (1, 128): 1.6, (8, 32): 1.35, (8, 128): 1.35, (32, 32): 1.35,
 }  # fmt: skip
@@ -47,7 +47,7 @@ START, END = "<!-- table of benchmarks/report_inference.py -->\n", "<!-- end of 
 
 
 def write_report(path: str) -> None:
-    """Write page and plot beside a result, and the table of both READMEs; print the page."""
+    """Write page and plot beside a result, and the table in both READMEs; print the page."""
     result = json.loads(Path(path).read_text(encoding="utf-8"))
     rows = result["rows"]
     title = f"{result['model']}, float32, median ms of {result['rounds']} rounds"
@@ -79,7 +79,7 @@ def times(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def ratios(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield how many times as fast as each peer our fastest engine in float32 is, bf16 and int8.
+    """Yield the speed-up of our fastest float32 engine, and of bf16 and int8, over the peers.
 
     A ratio below 1 is bold. The last column is the largest difference of the float32 logits.
     """
@@ -104,7 +104,7 @@ def ratios(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def bold_below_1(name: str, values: dict[str, float]) -> str:
-    """Return a ratio as text, in bold if the peer is faster than we are."""
+    """Return a ratio as text, in bold if the peer is faster."""
     if name not in values:
         return ""
     text = f"{values[name]:.2f}"

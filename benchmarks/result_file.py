@@ -14,7 +14,7 @@ def write_result(path: str, record: dict[str, Any], text: str) -> None:
 
     Args:
         path: the JSON file; the page is beside it.
-        record: what `provenance` returns, and the measured numbers.
+        record: the result of `provenance`, and the measured numbers.
         text: tables of the numbers, Markdown.
     """
     write_json(path, record)

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The measurements of benchmarks/README.md, one command each; further flags go to the program.
-#   inference   latency against all peers               bench_inference.py
+# The measurements of benchmarks/README.md, one command each; further flags are passed to the program.
+#   inference   latency compared with all peers         bench_inference.py
 #   file        10,000 sentences: rate and memory       bench_file.py
 #   serving     the HTTP service under load             serving/load.py
-#   training    a training step against PyTorch         bench_training.py
-#   startup     infer.py to the end of its first answer bench_startup.py
+#   training    a training step compared with PyTorch   bench_training.py
+#   startup     a run of infer.py for one answer        bench_startup.py
 #   report      table and plot of a result of inference report_inference.py
-# The environment of the peers, .venv-peers, is made where it is missing.
+# The environment of the peers, .venv-peers, is made if it is missing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=shell/_env.sh

@@ -2,7 +2,7 @@
 
 A side first writes its versions, then reads one JSON request per line from standard input and
 writes one JSON answer per line to standard output. Only one side computes at a time, so that
-changes of the machine's speed affect all of them alike.
+changes of the machine's speed affect all sides equally.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ SETTLE_SECONDS = 0.3
 
 
 def answer_requests(handle: Callable[..., Any], versions: dict[str, str]) -> None:
-    """Be a side: call ``handle(**request)`` for every request until standard input ends."""
+    """Run as a side: call ``handle(**request)`` for every request until standard input ends."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what libraries print must not mix with the answers
+    os.dup2(2, 1)  # output of libraries must not mix with the answers
     answers.write(json.dumps(versions) + "\n")
     answers.flush()
     for line in sys.stdin:
@@ -39,14 +39,14 @@ def answer_requests(handle: Callable[..., Any], versions: dict[str, str]) -> Non
 def answer_batches(
     run: Callable[[Any], Any], versions: dict[str, str], before_mb: float | None = None
 ) -> None:
-    """Be a side of an inference benchmark.
+    """Run as a side of an inference benchmark.
 
     A request has ``batches``, a list of ids [B, L]; 0 is padding. The answer has ``ms``, the
     milliseconds of each batch, the ``logits`` of the last one, and the memory of the process.
 
     Args:
         run: takes ids [B, L] int64, returns logits [B, C]; both NumPy arrays.
-        versions: of the packages that compute.
+        versions: versions of the packages that compute.
         before_mb: resident memory before the model was opened, if it is measured.
     """
     import numpy as np
@@ -75,14 +75,14 @@ def memory_mb() -> dict[str, float]:
 
 
 class Side:
-    """A running side; a context manager that ends its process.
+    """A running side; a context manager that stops its process.
 
     Args:
-        command: starts it.
-        variables: of its environment, beside those of this process.
+        command: starts the side.
+        variables: environment variables, in addition to those of this process.
 
     Raises:
-        UserError: the process ended instead of answering.
+        UserError: the process exited instead of answering.
     """
 
     def __init__(self, command: Sequence[str], **variables: str):
@@ -105,7 +105,9 @@ class Side:
         answer = self._process.stdout.readline()
         if not answer:
             status = self._process.wait()
-            raise UserError("step-failed", f"'{' '.join(self.command)}' ended with status {status}")
+            raise UserError(
+                "step-failed", f"'{' '.join(self.command)}' exited with status {status}"
+            )
         return json.loads(answer)
 
     def __enter__(self) -> Side:
@@ -119,7 +121,7 @@ class Side:
 
 
 def run_step(command: Sequence[str]) -> None:
-    """Run what a side needs beforehand, its output to standard error.
+    """Run the preparation of a side, with its output on standard error.
 
     Raises:
         UserError: it failed.

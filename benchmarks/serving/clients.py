@@ -1,4 +1,4 @@
-"""Bounded clients of the HTTP service: each keeps one connection and one request in flight."""
+"""Clients of the HTTP service: each has one connection and one in-flight request."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ BUSY = 3010  # err_no
 
 @dataclass
 class Tally:
-    """What happened to the requests of one client."""
+    """The results of one client's requests."""
 
-    seconds: list[float] = field(default_factory=list)  # of each answer with a label
-    ends: list[float] = field(default_factory=list)  # when it came
+    seconds: list[float] = field(default_factory=list)  # duration of each answer with a label
+    ends: list[float] = field(default_factory=list)  # when it arrived
     busy_seconds: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     wrong: int = 0
@@ -34,10 +34,10 @@ class Load:
     """A number of clients that send texts for some seconds.
 
     Args:
-        port: of the service on loopback.
-        clients: number of them.
+        port: port of the service on loopback.
+        clients: number of clients.
         seconds: how long they send.
-        texts: sent in turns; every client begins at another one.
+        texts: sent in turn; every client starts at another one.
         expected: the right answer to each text; None: answers are not checked.
     """
 
@@ -48,7 +48,7 @@ class Load:
     expected: dict[str, Prediction] | None = None
 
     def run(self, every: float = 5.0, watch: Callable[[], None] | None = None) -> dict[str, Any]:
-        """Send, and return the numbers; ``watch`` is called ``every`` seconds meanwhile."""
+        """Send, and return the numbers; meanwhile call ``watch`` ``every`` seconds."""
         tallies = [Tally() for _ in range(self.clients)]
         began = time.monotonic()
         end = began + self.seconds

@@ -1,12 +1,12 @@
-"""Measure the HTTP service under load on loopback: engines in turns, and what the service adds.
+"""Measure the HTTP service under load on loopback, and the time that it adds to a request.
 
     bash benchmarks/run.sh serving                        Paddle, OpenVINO, OpenVINO in int8
     bash benchmarks/run.sh serving --sides openvino --name "batch 4" --opt op.convbert.batch_size=4
     bash benchmarks/run.sh serving --size tiny --seconds 1 --overhead 1 --output runs/tiny.json
     bash benchmarks/run.sh serving --soak 600             16 clients, every answer checked
 
-The model has a published size and random weights: speed does not depend on their values. Results
-are added to results/SIZE.json; the page and the plot beside it are made from it.
+The model has a published size and random weights, because speed does not depend on their values.
+Results are added to results/SIZE.json; the page and the plot beside it are made from that file.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from paddlenlp.utils.files import write_json
 
 WARM_S = 5.0
 # Requests of a turn when the service is compared with the same work in process, and seconds until
-# the threads of the turn before sleep.
+# the threads of the previous turn sleep.
 TURN, SETTLE_S = 10, 0.3
 PADDLE = ["op.convbert.local_service_conf.engine=paddle", "service.pad_multiple=16"]
 # side -> model, settings that differ from the shipped ones
@@ -57,11 +57,16 @@ def parse_args(argv=None) -> argparse.Namespace:
     add = parser.add_argument
     add("--size", default="convbert-base", choices=tuple(MODELS), help="(%(default)s)")
     add("--sides", nargs="+", choices=tuple(SIDES), default=list(SIDES), help="(all)")
-    add("--opt", nargs="+", default=[], metavar="KEY=VALUE", help="settings of one more side")
+    add("--opt", nargs="+", default=[], metavar="KEY=VALUE", help="settings of an additional side")
     add("--name", default="other settings", help="its name in the result")
     add("--clients", nargs="+", type=int_at_least(1), default=[1, 16], help="(1 16)")
     add("--seconds", type=float, default=10.0, help="time of each point (%(default)s)")
-    add("--overhead", type=float, default=8.0, help="seconds of the comparison with in process")
+    add(
+        "--overhead",
+        type=float,
+        default=8.0,
+        help="seconds of the comparison in process",
+    )
     add("--soak", type=float, metavar="SECONDS", help="instead: 16 clients, every answer checked")
     add("--output", type=Path, help="JSON file (results/SIZE.json beside this script)")
     return parser.parse_args(argv)
@@ -76,7 +81,7 @@ def main(argv=None) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        os.environ["XDG_CACHE_HOME"] = str(work / "cache")  # of compiled models
+        os.environ["XDG_CACHE_HOME"] = str(work / "cache")  # for compiled models
         sides = choose_sides(args)
         models = make_models(args.size, work, {model for model, _ in sides.values()})
         if args.soak:
@@ -93,7 +98,7 @@ def main(argv=None) -> None:
 
 
 def choose_sides(args: argparse.Namespace) -> dict[str, tuple[str, list[str]]]:
-    """Return the sides to measure: those of --sides, and one with the settings of --opt."""
+    """Return the sides to measure: those of --sides, and an additional one for --opt."""
     if args.soak:
         return {"soak": ("float", args.opt)}
     other = {args.name: ("float", args.opt)} if args.opt else {}
@@ -101,7 +106,7 @@ def choose_sides(args: argparse.Namespace) -> dict[str, tuple[str, list[str]]]:
 
 
 def measure(args: argparse.Namespace, sides, models: dict[str, Path], work: Path) -> dict[str, Any]:
-    """Return the numbers of each number of clients, by name of the side."""
+    """Return the results for each number of clients, by name of the side."""
     texts, points, run = read_texts(), {}, time.strftime("%H:%M:%S")
     with ExitStack() as stack:
         services = {}
@@ -133,7 +138,8 @@ def running(port: int) -> dict[str, str]:
 
 
 def overhead(way: Callable[[str], Any], port: int, texts: list[str], seconds: float):
-    """Return the milliseconds of one client in process and over HTTP, the same texts in turns."""
+    """Return the times of one client in process and over HTTP in ms, for the same texts in
+    turns."""
     ways = {"in_process": way, "http": over_http(port)}
     for each in ways.values():
         for text in texts[: 3 * TURN]:  # most shapes
@@ -152,7 +158,7 @@ def overhead(way: Callable[[str], Any], port: int, texts: list[str], seconds: fl
 
 
 def in_process(served: Path, opts: list[str]) -> Callable[[str], Any]:
-    """Return a function from text to label that computes in this process what the service does."""
+    """Return a function that does the service's work for a text in this process."""
     from convbert.serving.pipeline.runner import Runner
 
     runner = Runner(load_settings(str(CONFIG), opts, str(served)))
@@ -173,7 +179,7 @@ def milliseconds(way: Callable[[str], Any], text: str) -> float:
 
 
 def soak(args: argparse.Namespace, served: Path, work: Path) -> dict[str, Any]:
-    """Run 16 clients for long, comparing each answer with that in process, watching the memory."""
+    """Run 16 clients for a long time; compare each answer with that in process; record memory."""
     texts = read_texts()
     way, memory = in_process(served, args.opt), []
     expected = {text: way(text) for text in texts}
@@ -191,7 +197,7 @@ def read_texts() -> list[str]:
 
 
 def when() -> dict[str, str]:
-    """Return date and commit, which each part of a result has for itself."""
+    """Return date and commit, which are recorded for each part of a result."""
     record = provenance()
     return {"date": record["date"], "commit": record["commit"]}
 

@@ -38,7 +38,8 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
 
 
 def sentences(name: str, point: dict[str, Any], reference: dict[str, Any] | None) -> Iterator[str]:
-    """Yield settings, engine, errors, speed beside Paddle, and what the service adds."""
+    """Yield settings, engine, errors, speed compared with Paddle, and the time added by the
+    service."""
     engine = f", engine {point['engine']} in {point['precision']}" if "engine" in point else ""
     settings = " ".join(point["settings"]) or "as in config.yml"
     yield f"{settings}{engine}; {point['date']}, commit {point['commit']}."
@@ -56,7 +57,7 @@ def sentences(name: str, point: dict[str, Any], reference: dict[str, Any] | None
         found = point["overhead"]
         yield (
             f"The service adds {found['adds_ms']} ms to a request of one client: median over "
-            f"{found['texts']} texts of HTTP less the same text in process, in turns."
+            f"{found['texts']} texts of the time over HTTP minus the time in process."
         )
 
 

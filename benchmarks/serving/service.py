@@ -1,4 +1,4 @@
-"""A model of a published size, and the service that is measured with it."""
+"""A model of a published size, and the service to measure with it."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from paddlenlp.utils.errors import UserError
 CONFIG = ROOT / "deploy" / "serving_python" / "config.yml"
 WEB_SERVICE = CONFIG.with_name("web_service.py")
 START_S = 180.0
-ENVIRONMENT = dict(os.environ)  # before this program changes its own
-CALIBRATION_TEXTS = 30  # speed does not depend on the ranges that are found
+ENVIRONMENT = dict(os.environ)  # a copy, because this program changes its own
+CALIBRATION_TEXTS = 30  # speed does not depend on the calibrated ranges
 
 
 def make_models(size: str, work: Path, kinds: Iterable[str]) -> dict[str, Path]:
-    """Export a random model and convert it, as it is (kind "float") and quantized ("int8").
+    """Export a random model and convert it, unquantized (kind "float") and quantized ("int8").
 
     Returns:
         The served directories by kind.
@@ -48,12 +48,12 @@ def make_models(size: str, work: Path, kinds: Iterable[str]) -> dict[str, Path]:
 class Service:
     """The service, started for a measurement; a context manager that stops it.
 
-    It gets the environment that the measuring program was started with, none of its settings,
-    and keeps compiled models beside ``folder``.
+    It gets the environment with which the measuring program was started, without the program's own
+    changes, and keeps compiled models beside ``folder``.
 
     Args:
         served: converted model.
-        folder: working directory, for what the service writes.
+        folder: working directory, for the files of the service.
         settings: ``KEY=VALUE`` of config.yml that differ from the shipped ones.
     """
 
