@@ -88,7 +88,7 @@ ARROWS = (
 
 
 def draw_kernels(axes: Axes, left: float, panel) -> None:
-    """Draw one of the three convolutions: a kernel above each word, and what it is made from."""
+    """Draw one of the three convolutions: a kernel above each word, and its source words."""
     letter, title, idea, formula, kernels, span = panel
     axes.text(left, 9.3, f"({letter})  {title}", fontsize=12.5, weight="bold")
     axes.text(left, 8.97, idea, fontsize=10.5)
@@ -105,7 +105,7 @@ def draw_kernels(axes: Axes, left: float, panel) -> None:
 
 
 def sources(position: int, span: int) -> list[int]:
-    """The words from which the kernel at ``position`` is computed: a span of so many words."""
+    """The words from which the kernel at ``position`` is computed: a span of ``span`` words."""
     if span == 0:
         return []
     around = range(position - span // 2, position + span // 2 + 1)

@@ -1,4 +1,4 @@
-"""Run commands as in a terminal and draw what they print: the pictures of the documents.
+"""Run commands as in a terminal and draw their output, for the pictures in the documentation.
 
 Example:
     python docs/draw_terminal.py images/service_start.png "bash shell/serving.sh start"
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
     parser.add_argument("picture", help="PNG file to write")
     parser.add_argument("commands", nargs="+", metavar="COMMAND", help="run by bash, in order")
-    parser.add_argument("--last", type=int, help="show only so many last lines of each command")
+    parser.add_argument("--last", type=int, help="show only this many last lines of each command")
     args = parser.parse_args(argv)
     lines: list[tuple[str, str]] = []
     for command in args.commands:
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run(command: str) -> list[str]:
-    """Run a command in the checkout and return its lines, both streams as they come.
+    """Run a command in the checkout and return its lines, standard output and error together.
 
     Raises:
         UserError: it failed.
@@ -64,7 +64,7 @@ def run(command: str) -> list[str]:
 
 
 def wrapped(line: str, color: str) -> list[tuple[str, str]]:
-    """Cut a line as a terminal of `COLUMNS` columns does."""
+    """Wrap a line like a terminal of `COLUMNS` columns."""
     starts = range(0, max(len(line), 1), COLUMNS)
     return [(line[start : start + COLUMNS], color) for start in starts]
 

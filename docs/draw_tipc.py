@@ -9,7 +9,7 @@ from matplotlib.patches import FancyBboxPatch
 
 TARGET = Path(__file__).resolve().parents[1] / "images" / "tipc_guide.png"
 WIDTH, STEP_X, STEP_Y, BOX = 12.4, 1.95, 1.25, (1.62, 0.8)  # inches
-FIRST_X = 2.6  # of the first step; the command is left of it
+FIRST_X = 2.6  # of the first step; the script's name is left of it
 # The script, its steps with what is checked, and a color.
 CHAINS = (
     (
