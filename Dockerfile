@@ -1,10 +1,10 @@
 # Training, export and inference in one image, for CPUs. Not built here (no container engine).
 #   docker build --tag convbert .
-#   docker run --rm convbert                                       (the chain on the embedded reviews)
+#   docker run --rm convbert                                       (the chain on data/reviews)
 #   docker run --rm --volume "$PWD/runs:/convbert/runs" convbert \
 #       python train.py --data_dir data/reviews --from_scratch --vocab_file data/reviews/vocab.txt \
 #       --output_dir runs/first
-# The service has an image of its own: deploy/serving_python/container/Dockerfile.
+# The service has its own image: deploy/serving_python/container/Dockerfile.
 ARG BASE=python:3.11-slim
 FROM ${BASE}
 

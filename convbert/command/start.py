@@ -31,7 +31,7 @@ def start_paddle(threads: int | None = None, training: bool = False) -> None:
     else:
         machine.return_freed_memory()
     machine.set_cpu_environment(threads)
-    exit_on_sigterm()  # Paddle has just installed a handler of its own
+    exit_on_sigterm()  # Paddle has just installed its own handler
 
 
 def exit_on_sigterm() -> None:

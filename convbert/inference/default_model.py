@@ -79,7 +79,7 @@ def cached_product(kind: str, source: str, script: str, *flags: str) -> str:
 
 
 def _digest(directory: str) -> str:
-    """Stands for a directory's files by its manifest; the script compares them with it."""
+    """Hash the manifest and Paddle's version; the script compares the files with the manifest."""
     manifest = read_manifest(directory)
     if manifest is None:
         raise UserError("file-missing", f"{directory} has no {MANIFEST_FILE}: write it again")

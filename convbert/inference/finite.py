@@ -1,7 +1,7 @@
-"""Whether the weights of an exported model are numbers, whatever engine they are for.
+"""Check an exported model of any engine for weights that are NaN or infinity.
 
-A row of the word table that no text has used yet shows nothing when the model is run, so the files
-are read: mapped, and a piece at a time, so that no second copy of the weights is in memory.
+Running the model would not show a bad word embedding until a text uses that word, so the files
+themselves are read. They are mapped and read in pieces: the weights are not in memory twice.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ _ONNX_TYPE, _ONNX_NUMBERS, _ONNX_OUTSIDE = 2, (4, 9, 10), 13
 _FIXED = {1: 8, 5: 4}  # bytes of a value by its wire type
 _LONGEST_DESC = 1 << 16  # bytes
 
-Tensor = tuple[str | None, memoryview]  # its NumPy name, and its numbers as they lie in the file
+Tensor = tuple[str | None, memoryview]  # the name of its NumPy type, and its bytes in the file
 
 
 def check_finite(path: str, form: str | None = None) -> None:
-    """Raise `UserError` where a file of weights has NaN or infinity.
+    """Raise `UserError` if a weight file contains NaN or infinity.
 
     Args:
         path: of the weights; those of OpenVINO have their .xml beside them.
-        form: ".pdiparams", ".bin" (OpenVINO) or ".onnx"; None: what the name ends in.
+        form: ".pdiparams", ".bin" (OpenVINO) or ".onnx"; None: taken from the name of the file.
     """
     bad = non_finite_tensors(path, form)
     if bad:
@@ -49,9 +49,9 @@ def check_finite(path: str, form: str | None = None) -> None:
 
 
 def non_finite_tensors(path: str, form: str | None = None) -> int:
-    """Count the tensors of a file of weights that hold NaN or infinity; see `check_finite`.
+    """Count the tensors of a weight file that contain NaN or infinity; see `check_finite`.
 
-    What does not have the expected form is left to the engine, which refuses it.
+    A file in another format counts as 0: the engine refuses it later.
     """
     tensors = {".bin": _openvino_tensors, ".onnx": _onnx_tensors}
     read, found = tensors.get(form or os.path.splitext(path)[1], _paddle_tensors), 0
@@ -103,7 +103,7 @@ def _paddle_tensors(path: str) -> Iterator[Tensor]:
 
 
 def _openvino_tensors(path: str) -> Iterator[Tensor]:
-    """Read an inference.bin; the constants in the .xml say where each tensor lies in it."""
+    """Read an inference.bin; the constants in the .xml give the place of each tensor."""
     from xml.etree import ElementTree  # for the models that need it only
 
     data = _map(path)
@@ -116,7 +116,7 @@ def _openvino_tensors(path: str) -> Iterator[Tensor]:
 
 
 def _onnx_tensors(path: str) -> Iterator[Tensor]:
-    """Read an ONNX file, and the files beside it that hold a part of its weights."""
+    """Read an ONNX file, and the files beside it that contain some of its weights."""
     data = _map(path)
     for tensor in (found for place in _ONNX_TENSORS for found in _nested(data, place)):
         kind = next((value for number, value in _fields(tensor) if number == _ONNX_TYPE), 0)
@@ -140,9 +140,9 @@ def _nested(message: memoryview, place: tuple[int, ...]) -> Iterator[memoryview]
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Yield the fields of a protobuf message: its number, and an integer or what it holds.
+    """Yield the fields of a protobuf message: its number, and its integer or its bytes.
 
-    Written here because a protobuf library copies a message, weights and all.
+    Written here because a protobuf library would copy the whole message, with the weights.
     """
     at = 0
     while at < len(message):
@@ -157,7 +157,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """Return the integer at a place, and the place behind it."""
+    """Return the integer at a place, and the place after it."""
     value = 0
     for shift in range(0, 70, 7):
         byte, at = message[at], at + 1

@@ -133,7 +133,7 @@ def _float_model(model_dir: str):
     Raises:
         UserError: files are missing or damaged, or it is quantized already.
     """
-    check_files(model_dir)  # what is written gets a manifest of its own
+    check_files(model_dir)  # the quantized model gets its own manifest
     model = read_model(require_openvino().Core(), find_model(model_dir)[0])
     if is_quantized(model):
         raise UserError("precision", f"'{model_dir}' is quantized already: give the float model")

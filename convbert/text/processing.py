@@ -55,7 +55,7 @@ class TextProcessor:
         max_seq_len: longest sequence in tokens, special tokens included; longer texts are cut.
         label_names: class names by label id, or None when the checkpoint has none.
         pad_multiple: round padded lengths up to a multiple of this number (see `PAD_MULTIPLE`).
-        num_classes: C, the width of the model's logits; None where it is not known.
+        num_classes: C, the width of the model's logits; None if it is not known.
     """
 
     def __init__(

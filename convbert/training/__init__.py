@@ -8,6 +8,6 @@
 ``initial``     the vocabulary and the model that fine-tuning starts from
 ``optimizer``   AdamW with layer-wise learning rates, and the schedules
 ``ranks``       the processes of a distributed run
-``run_folder``  the output directory; ``state``: what a stopped run continues from
+``run_folder``  the output directory; ``state``: the saved state from which a stopped run continues
 ``records``     printed lines, metrics files and the curve
 """

@@ -28,7 +28,7 @@ class EncodedSplit:
         input_ids, token_type_ids: all texts one after the other, [tokens] int32 and int8.
         ends: [examples + 1] int64; text i is ``input_ids[ends[i] : ends[i + 1]]``.
         labels: [examples], int64 class ids, or float32 scores.
-        teacher_logits: [examples, C] float32 where there is a teacher, see `teacher_logits`.
+        teacher_logits: [examples, C] float32 if there is a teacher; see `teacher_logits`.
     """
 
     name: str

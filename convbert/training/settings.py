@@ -129,7 +129,7 @@ class TrainConfig:
     num_train_epochs: int = flag(3, "passes over the data (rte, sts-b: 10)", type=int_at_least(1))
     max_steps: int = flag(-1, "optimizer steps instead of epochs; -1: off", type=int_at_least(-1))
     # run
-    output_dir: str = flag("./convbert_base_outputs", "where the results go", metavar="DIR")
+    output_dir: str = flag("./convbert_base_outputs", "output directory", metavar="DIR")
     resume: bool = flag(False, "continue the unfinished run in --output_dir from its last state")
     overwrite: bool = flag(
         False, "replace an unfinished run, or an earlier run's better model, in --output_dir"
@@ -286,7 +286,7 @@ class PretrainConfig:
     batch_size: int = flag(32, "sequences per step", type=int_at_least(1))
     max_steps: int = flag(1000, "optimizer steps of the whole run", type=int_at_least(1))
     # run
-    output_dir: str = flag("./pretrain_outputs", "where the results go", metavar="DIR")
+    output_dir: str = flag("./pretrain_outputs", "output directory", metavar="DIR")
     resume: bool = flag(False, "continue the run in --output_dir from its last state")
     logging_steps: int = flag(20, "steps between two printed lines", type=int_at_least(1))
     save_steps: int = flag(200, "steps between two saved states", type=int_at_least(1))
