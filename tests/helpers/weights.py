@@ -11,7 +11,7 @@ from tests.conftest import TINY_WORDS
 
 
 def fill_row(path: Path, checkpoint: Path, word: str, value: float) -> None:
-    """Fill a word's row of the table of embeddings in the weights of an exported model.
+    """Fill a word's row of the table of embeddings in a file with weights of a model.
 
     Args:
         path: the file; it holds the table as it lies in memory.

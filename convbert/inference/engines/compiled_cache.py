@@ -1,18 +1,22 @@
 """Compiled models on disk, so that later starts do not compile the program again.
 
 The name of an entry is a hash of the model's files and of everything else that the compilation
-depends on, so it is never out of date. Entries are written atomically, and removing one does not
-affect a process that has it mapped, so any number of processes may share the folder. If the folder
-is not writable, the cache is only read.
+depends on, so it is never out of date. Entries are written atomically, with a checksum at the end,
+and removing one does not affect a process that has it mapped, so any number of processes may share
+the folder. If the folder is not writable, the cache is only read.
 """
 
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
+import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+
+import numpy as np
 
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_write
@@ -20,6 +24,7 @@ from paddlenlp.utils.files import atomic_write
 # Above this size the least recently used entries are removed. A compiled convbert-base has 440 MB.
 MAX_BYTES = 2 << 30
 _SUFFIX = ".blob"
+_CHECKSUM_BYTES = 4
 
 
 def cache_folder() -> Path:
@@ -45,11 +50,31 @@ def touch(entry: Path) -> None:
         os.utime(entry)
 
 
+def checked(entry: mmap.mmap) -> np.ndarray:
+    """Return the content of a mapped entry, as bytes.
+
+    OpenVINO does not notice a flipped bit, which would change the answers.
+
+    Raises:
+        ValueError: it differs from its checksum.
+    """
+    data = np.frombuffer(entry, np.uint8)
+    content, checksum = data[:-_CHECKSUM_BYTES], data[-_CHECKSUM_BYTES:]
+    if checksum.tobytes() != _checksum(content):
+        raise ValueError("the entry is damaged")
+    return content
+
+
+def _checksum(content: bytes | memoryview | np.ndarray) -> bytes:
+    return zlib.crc32(content).to_bytes(_CHECKSUM_BYTES, "little")
+
+
 def store(entry: Path, content: bytes | memoryview) -> bool:
     """Write an entry and remove the oldest ones; return False if it cannot be written."""
     try:
         with atomic_write(entry, "wb") as file:
             file.write(content)
+            file.write(_checksum(content))
     except (OSError, UserError):
         return False
     _remove_oldest(keep=entry)

@@ -125,7 +125,7 @@ class OpenvinoEngine:
             with open(entry, "rb") as file:
                 # OpenVINO requires a writable buffer but does not write to it.
                 mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-            content = np.frombuffer(mapping, np.uint8)
+            content = compiled_cache.checked(mapping)
             blob = self._openvino.Tensor(content, shared_memory=True)
             compiled = self._core.import_model(blob, "CPU", self._config())
         except (OSError, ValueError, RuntimeError):  # missing, empty, damaged
