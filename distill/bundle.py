@@ -31,7 +31,11 @@ from convbert.training.run_folder import ARGS_FILE, BEST_DIR, SUMMARY_FILE
 from convbert.training.settings import RUN_SETTINGS
 from paddlenlp.transformers.checkpoint import CONFIG_FILE, WEIGHTS_FILE, read_json, read_weights
 from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.files import write_json
 from paddlenlp.utils.products import product_directory, read_manifest, sha256
+
+# Distillation may go without dropout; whoever fine-tunes the bundled model gets the usual one.
+DROPOUT = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -90,7 +94,7 @@ def write_half(source: Path, work: Path, label_names: list[str] | None) -> None:
         if not np.isfinite(halves[name]).all():
             raise UserError("weights", f"{source}: {name} has values that float16 cannot hold")
     paddle.save(halves, str(work / WEIGHTS_FILE))
-    shutil.copy(source / CONFIG_FILE, work / CONFIG_FILE)
+    write_json(str(work / CONFIG_FILE), {**read_json(str(source / CONFIG_FILE)), **DROPOUT})
     names = {"label_names": label_names} if label_names else {}
     ConvBertTokenizer.from_pretrained(source, **names).save_pretrained(work)
     (work / MANIFEST_FILE).unlink()
