@@ -192,9 +192,18 @@ def _quantize(nncf, model, items: list[dict[str, np.ndarray]], smooth: bool):
 
 
 def _write(model, directory: str) -> int:
-    """Write the model and return how many inputs of its operators are quantized."""
+    """Write the model and return how many inputs of its operators are quantized.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     path = os.path.join(directory, IR_FILES[0])
-    require_openvino().save_model(model, path, compress_to_fp16=False)
+    try:
+        require_openvino().save_model(model, path, compress_to_fp16=False)
+    except RuntimeError as error:  # does not say why
+        raise UserError(
+            "not-writable", f"cannot write {path} ({error}): free space, or write elsewhere"
+        ) from None
     return sum(node.get_type_name() == "FakeQuantize" for node in model.get_ops())
 
 

@@ -127,6 +127,15 @@ def test_too_large_a_drop_writes_nothing(exported, dev, tmp_path, monkeypatch):
     assert (target / "inference.xml").is_file()
 
 
+def test_a_model_that_cannot_be_written(exported, tmp_path):
+    import openvino
+
+    (tmp_path / "inference.xml").mkdir()
+    model = openvino.Core().read_model(exported / "inference.pdmodel")
+    with raises_code("not-writable", tmp_path):
+        quantize._write(model, str(tmp_path))
+
+
 def test_calibration_has_one_length(exported):
     rows = [Row(text) for text in TEXTS]
     items = quantize.calibration_items(open_processor(str(exported)), rows)
