@@ -20,7 +20,7 @@ CHAINS = (
         "test_train_inference_python.sh", "#cfe3f5",
         (
             ("train", "loss, best step"), ("evaluate", "accuracy"), ("export", "same logits"),
-            ("quantize", "int8 operators"), ("infer", "labels, accuracy"),
+            ("quantize", "accuracy"), ("infer", "labels, accuracy"),
         ),
     ),
     (

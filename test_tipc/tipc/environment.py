@@ -13,6 +13,7 @@ SETUP = "bash shell/serving.sh setup"  # all of .venv except ONNX
 ONNX_SETUP = ".venv/bin/pip install -r requirements-onnx.txt"
 PACKAGES: dict[str, tuple[tuple[str, ...], str]] = {
     "train_infer": (("paddle",), SETUP),
+    "klquant_whole_infer": (("paddle", "openvino", "nncf"), SETUP),
     "benchmark": (("paddle",), SETUP),
     "serving": (("paddle", "paddle_serving_server"), SETUP),
     "paddle2onnx": (("paddle", "paddle2onnx", "onnxruntime"), f"{SETUP} && {ONNX_SETUP}"),
@@ -44,12 +45,12 @@ def check_environment(config: Config, kind: str) -> None:
 
     Args:
         config: the configuration, for the mode to run.
-        kind: a key of `PACKAGES`.
+        kind: a key of `PACKAGES`; the packages of the mode, if it has some, replace those.
 
     Raises:
         UserError: something is missing; the message names the line and how to correct it.
     """
-    packages, setup = PACKAGES[kind]
+    packages, setup = PACKAGES.get(config.mode, PACKAGES[kind])
     python = config.value("python")
     if missing := ask(config, FIND_PACKAGES, packages):
         message = f"{python} does not find {missing}: run {setup}"

@@ -26,9 +26,7 @@ TOLERANCES: dict[str, dict[str, float]] = {
     "fp32": {"prob": 1e-5, "labels": 0.0},
     "fp16": {"prob": 2e-2, "labels": 0.01},
     "bf16": {"prob": 5e-2, "labels": 0.02},
-    # With two classes the predicted class has at least 0.5 in both, so 0.5 never fails: if integer
-    # kernels saturate (no VNNI), a probability changes by up to 0.4 and accuracy hardly changes.
-    "int8": {"prob": 5e-1, "labels": 0.05},
+    "int8": {"prob": 0.25, "labels": 0.05},
 }
 MAX_ACCURACY_DROP = 0.03  # of int8 compared with fp32
 
@@ -53,7 +51,6 @@ def engine(
     expect: Mapping[str, Any],
     reference: Path | None = None,
     baseline: Path | None = None,
-    rounded: Path | None = None,
     gt_file: Path | None = None,
 ) -> list[str]:
     """Check the results of an inference engine.
@@ -63,7 +60,6 @@ def engine(
         expect: settings that it must report, such as device, precision and batch_size.
         reference: answers to compare with.
         baseline: for a quantized model, the results of the float model.
-        rounded: for a quantized model with integer kernels, the results without them.
         gt_file: recorded result.
     """
     content, own = read_json(results), read_answers(results)
@@ -75,9 +71,6 @@ def engine(
         wrong += check_answers(own, read_answers(reference), precision, reference)
     if baseline:
         wrong += check_quantized(content, read_json(baseline), baseline)
-    # Integer kernels also round the activations; equal answers mean that no integer kernel ran.
-    if rounded and _same(own, read_answers(rounded)):
-        wrong.append(f"the probabilities equal those of {rounded}: no integer kernel ran")
     if gt_file:
         wrong += check_record(content, own, read_record(gt_file), gt_file)
     return wrong

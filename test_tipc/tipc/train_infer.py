@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,10 +13,9 @@ from tipc.plan import Plan, Step
 
 WEIGHTS_FILE = "model_state.pdparams"
 EXPORTED_FILES = ("inference.pdiparams", "vocab.txt")
-# The files that the quantization script writes, by target engine.
-QUANTIZED_FILES = {"paddle": EXPORTED_FILES, "openvino": ("inference.bin", "vocab.txt")}
-# The number formats that each kind of engine supports; other combinations are skipped.
-PRECISIONS_OF = {"gpu": ("fp32", "fp16"), "onednn": ("fp32", "bf16", "int8"), "cpu": ("fp32",)}
+QUANTIZED_FILES = ("inference.bin", "vocab.txt")
+# The number formats that Paddle Inference supports on each device; other combinations are skipped.
+PRECISIONS_OF = {"gpu": ("fp32", "fp16"), "onednn": ("fp32", "bf16"), "cpu": ("fp32",)}
 
 
 @dataclass(frozen=True)
@@ -159,55 +157,36 @@ class TrainInferPlan(Plan):
         results = exported.folder / "quantization.json"
         values = {"infer_model_dir": exported.model, "save_infer": target, "save_log": results}
         command = self.command("kl_quant", **values)
-        made = [target / name for name in QUANTIZED_FILES[self._quantized_for()]]
+        made = [target / name for name in QUANTIZED_FILES]
         self.add("quantize", command, exported.folder / "kl_quant.log", *made, results)
         return target
 
-    def _quantized_for(self) -> str:
-        """The engine that the quantization script quantizes for."""
+    def _infer_quantized(self, floats: Model) -> None:
+        """Infer with int8; compare each engine with the float one of the same settings."""
         config = self.config
         if not config.value("kl_quant"):
             raise config.fail("kl_quant", f"mode {config.mode} needs the quantization script here")
-        words = " ".join(config.script("kl_quant")).replace("=", " ").split()
-        name = dict(zip(words, words[1:])).get("--engine", "openvino")
-        if name not in QUANTIZED_FILES:
-            raise config.fail(
-                "kl_quant", f"--engine {name}: use one of {', '.join(QUANTIZED_FILES)}"
-            )
-        return name
-
-    def _infer_quantized(self, floats: Model) -> None:
-        """Infer with int8; compare each engine with the float one of the same settings."""
-        openvino = self._quantized_for() == "openvino"
-        engines = list(self._engines("int8"))
+        if "--engine paddle" in " ".join(config.script("kl_quant")).replace("=", " "):
+            how = "use --engine openvino, which needs --dev_file"
+            raise config.fail("kl_quant", f"--engine paddle has no int8: {how}")
+        engines = self._engines("int8")
         if not engines:
-            raise self.config.fail("use_mkldnn", "int8 runs on the CPU with oneDNN: add True")
-        if openvino:
-            engines = [replace(engine, use_mkldnn=None, engine="openvino") for engine in engines]
+            raise config.fail("use_gpu", "int8 runs on the CPU: add False")
         twins = [replace(engine, precision="fp32") for engine in engines]
         for twin in twins:
             self._infer_one(floats, twin)
         target = self._quantize(floats)
         int8 = replace(floats, model=target, folder=floats.folder / "int8", reference=None)
-        if openvino:
-            for engine, twin in zip(engines, twins):
-                self._infer_one(int8, engine, baseline=floats.results(twin))
-            return
-        # First the rounded weights in float, which are the same on every CPU; then the integer
-        # kernels.
-        rounded = replace(twins[-1], use_mkldnn="False")
-        self._infer_one(int8, rounded, baseline=floats.results(twins[-1]))
         for engine, twin in zip(engines, twins):
-            judge_by = {"baseline": floats.results(twin), "rounded": int8.results(rounded)}
-            self._infer_one(int8, engine, **judge_by)
+            self._infer_one(int8, engine, baseline=floats.results(twin))
 
     def _infer(self, exported: Model) -> None:
         for engine in self._engines("int8" if self.config.value("infer_quant") == "True" else None):
             self._infer_one(exported, engine)
 
-    def _engines(self, precision: str | None = None) -> Iterator[Engine]:
-        """All supported combinations; ``precision`` replaces the slot of that name."""
-        config = self.config
+    def _engines(self, precision: str | None = None) -> list[Engine]:
+        """All supported combinations; ``precision`` replaces the slot. int8 runs with OpenVINO."""
+        config, found = self.config, []
         precisions = [precision] if precision else config.values("precision")
         for use_gpu in config.values("use_gpu"):
             on_cpu = use_gpu == "False"
@@ -219,7 +198,10 @@ class TrainInferPlan(Plan):
             ):
                 kind = "gpu" if not on_cpu else "cpu" if mkldnn == "False" else "onednn"
                 if number is None or number in PRECISIONS_OF[kind]:
-                    yield Engine(use_gpu, mkldnn, threads, number, batch)
+                    found.append(Engine(use_gpu, mkldnn, threads, number, batch))
+                elif number == "int8" and on_cpu:
+                    found.append(Engine(use_gpu, None, threads, number, batch, "openvino"))
+        return list(dict.fromkeys(found))  # oneDNN on and off is the same to OpenVINO
 
     def _infer_one(self, exported: Model, engine: Engine, **judge_by: Path) -> None:
         results, texts = exported.results(engine), exported.texts

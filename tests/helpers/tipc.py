@@ -67,7 +67,7 @@ class FakeRun:
             10: f"--model_name_or_path:{self.folder}",
             12: f"train_infer_file:{mode}={self.texts}",
             13: f"--data_dir:{self.folder}",
-            34: f"kl_quant:tools/quantize_model.py --engine paddle --calib_file {self.texts}",
+            34: f"kl_quant:tools/quantize_model.py --calib_file {self.texts}",
             42: "--use_mkldnn:True|False",
             43: "--cpu_threads:2",
             44: "--batch_size:8",

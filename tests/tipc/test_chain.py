@@ -20,7 +20,6 @@ from tests.helpers.tipc import (
     ROOT,
     SERVING_CONFIG,
     TRAIN_SCRIPT,
-    changed,
 )
 
 MODEL_CONFIG = CONFIGS / "model_linux_cpu_normal_normal_infer_python_linux_cpu.txt"
@@ -102,34 +101,18 @@ def test_whole_infer(tmp_path, config, engines):
     assert {row["texts"] for row in results} == {120}
 
 
+@pytest.mark.skipif(find_spec("nncf") is None, reason="needs requirements-openvino.txt")
 def test_klquant_whole_infer(tmp_path):
     status, printed = bash(TRAIN_SCRIPT, CPU_CONFIG, "klquant_whole_infer", output=tmp_path)
     assert status == 0, printed
     trained = tmp_path / "latest_python" / "trained"
-    done = json.loads((trained / "quantization.json").read_text())
-    assert done["quantized_ops"] == 2 * 8 + 2
+    assert json.loads((trained / "quantization.json").read_text())["quantized_inputs"] > 0
     int8 = results_of(trained, "int8/python_infer_cpu_*.json")
-    assert sorted(row["precision"] for row in int8) == ["fp32"] + ["int8"] * 4
     floats = results_of(trained, "python_infer_cpu_*.json")
-    assert [row["precision"] for row in floats] == ["fp32"] * 4
+    for rows, precision in ((int8, "int8"), (floats, "fp32")):
+        assert [(row["engine"], row["precision"]) for row in rows] == [("openvino", precision)] * 4
     # A quantized model without roundings in it would give the very same probabilities.
     assert all(row["prob"] != other["prob"] for row in int8 for other in floats)
-
-
-@pytest.mark.skipif(find_spec("nncf") is None, reason="needs requirements-openvino.txt")
-def test_klquant_for_openvino(tmp_path):
-    data = "test_tipc/data/ConvBERT-tiny/whole"
-    script = "tools/quantize_model.py --engine openvino --max_drop 3"
-    texts = f"--calib_file {data}/train.tsv --calib_column sentence --dev_file {data}/dev.tsv"
-    lines = {34: f"kl_quant:{script} {texts}", 42: "--use_mkldnn:True", 43: "--cpu_threads:2"}
-    config = tmp_path / "config.txt"
-    config.write_text(changed(CPU_CONFIG, {**lines, 44: "--batch_size:8"}))
-    status, printed = bash(TRAIN_SCRIPT, config, "klquant_whole_infer", output=tmp_path)
-    assert status == 0, printed
-    trained = tmp_path / "latest_python" / "trained"
-    for folder, precision in ((trained, "fp32"), (trained / "int8", "int8")):
-        (results,) = results_of(folder, "python_infer_cpu_*.json")
-        assert (results["engine"], results["precision"]) == ("openvino", precision)
 
 
 @pytest.mark.skipif(find_spec("grpc") is None, reason="bash shell/serving.sh setup")

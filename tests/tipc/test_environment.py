@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from paddlenlp.utils.errors import UserError
+from tests.helpers.errors import raises_code
 from tests.helpers.tipc import CPU_CONFIG, SERVING_CONFIG, changed
 from tipc import environment
 from tipc.config import read_config
@@ -48,6 +49,16 @@ def test_gpus_that_do_not_exist(config, monkeypatch, kind, mode, number, line, c
     assert f"line {number} " in str(error.value)
     assert f"{count} GPU" in str(error.value)
     environment.check_environment(config(kind, mode), kind)
+
+
+def test_int8_needs_openvino(config, monkeypatch):
+    def ask(config, question, words):
+        return "nncf" if "nncf" in words else ""
+
+    monkeypatch.setattr(environment, "ask", ask)
+    environment.check_environment(config(mode="whole_infer"), "train_infer")
+    with raises_code("environment", "line 3 ", "nncf"):
+        environment.check_environment(config(mode="klquant_whole_infer"), "train_infer")
 
 
 def test_cards_count_only_where_a_mode_trains(config):

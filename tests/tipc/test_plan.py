@@ -35,7 +35,7 @@ def plan(tmp_path, monkeypatch):
         10: f"--model_name_or_path:{model}",
         12: f"train_infer_file:{texts}",
         13: f"--data_dir:{tmp_path}",
-        34: f"kl_quant:tools/quantize_model.py --engine paddle --calib_file {texts}",
+        34: f"kl_quant:tools/quantize_model.py --calib_file {texts}",
         37: f"infer_model:{model}",
         48: f"--input_file:{texts}",
     }
@@ -144,51 +144,40 @@ def test_every_product_lies_in_the_run_folder(plan):
 
 
 def test_quantization(plan):
-    made = plan("train_infer", "klquant_whole_infer")
-    (quantize,) = named(made, "quantize")
-    assert written(quantize) == {"inference.pdiparams", "vocab.txt", "quantization.json"}
-    assert needed(made, quantize) == {"export"}
-    steps = {step.makes[0]: step for step in named(made, "infer")}
-    int8 = [step for step in steps.values() if judged(step)["expect"]["precision"] == "int8"]
-    floats = {judged(step)["baseline"] for step in int8}
-    (emulated,) = {judged(step)["rounded"] for step in int8}
-    assert len(int8) == len(floats) == 4
-    assert steps.keys() == {*(step.makes[0] for step in int8), *floats, emulated}
-    assert judged(steps[emulated])["expect"]["use_mkldnn"] == "False"
-    assert judged(steps[emulated])["expect"]["precision"] == "fp32"
-    assert judged(steps[emulated])["baseline"] in floats
-    for step in int8:
-        twin = steps[judged(step)["baseline"]]
-        same = ("use_mkldnn", "cpu_threads", "batch_size")
-        assert all(judged(step)["expect"][key] == judged(twin)["expect"][key] for key in same)
-        order = [made.steps.index(need) + 1 for need in (twin, quantize, steps[emulated])]
-        assert step.needs == tuple(order)
-
-
-def test_quantization_for_openvino(plan, tmp_path):
-    script = f"kl_quant:tools/quantize_model.py --calib_file {tmp_path / 'dev.tsv'}"
-    made = plan("train_infer", "klquant_whole_infer", {34: script, 42: "--use_mkldnn:True"})
+    made = plan("train_infer", "klquant_whole_infer", {42: "--use_mkldnn:True|False"})
     (quantize,) = named(made, "quantize")
     assert written(quantize) == {"inference.bin", "vocab.txt", "quantization.json"}
+    assert needed(made, quantize) == {"export"}
     infer = named(made, "infer")
     assert all("--engine=openvino" in step.command for step in infer)
+    assert all(judged(step)["expect"]["engine"] == "openvino" for step in infer)
     floats = [step for step in infer if judged(step)["expect"]["precision"] == "fp32"]
     int8 = [step for step in infer if judged(step)["expect"]["precision"] == "int8"]
-    assert len(infer) == len(floats) + len(int8) == 8
-    assert [judged(step)["baseline"] for step in int8] == [step.makes[0] for step in floats]
-    assert all(judged(step)["expect"]["engine"] == "openvino" for step in infer)
+    assert len({step.log for step in infer}) == len(floats) + len(int8) == 8
+    for step, twin in zip(int8, floats):
+        assert judged(step)["baseline"] == twin.makes[0]
+        same = ("cpu_threads", "batch_size")
+        assert all(judged(step)["expect"][key] == judged(twin)["expect"][key] for key in same)
+        assert step.needs == tuple(made.steps.index(need) + 1 for need in (twin, quantize))
 
 
-def test_int8_needs_onednn(plan):
-    with pytest.raises(UserError) as error:
-        plan("train_infer", "klquant_whole_infer", {42: "--use_mkldnn:False"})
-    assert "line 42 " in str(error.value)
+@pytest.mark.parametrize("flag", ["--engine paddle", "--engine=paddle"])
+def test_int8_of_paddle_is_refused(plan, tmp_path, flag):
+    line = f"kl_quant:tools/quantize_model.py {flag} --calib_file {tmp_path / 'dev.tsv'}"
+    with raises_code("tipc-config", "line 34 ", "--engine openvino"):
+        plan("train_infer", "klquant_whole_infer", {34: line})
+
+
+def test_int8_needs_the_cpu(plan):
+    with raises_code("tipc-config", "line 41 "):
+        plan("train_infer", "klquant_whole_infer", {41: "--use_gpu:True"})
 
 
 def test_a_model_that_is_int8_already(plan):
     made = plan("train_infer", "whole_infer", {38: "infer_export:null", 39: "infer_quant:True"})
     assert [step.name for step in made.steps] == ["infer"] * 4
-    assert all(judged(step)["expect"]["precision"] == "int8" for step in made.steps)
+    expected = [judged(step)["expect"] for step in made.steps]
+    assert {(row["engine"], row["precision"]) for row in expected} == {("openvino", "int8")}
 
 
 def test_number_formats_go_where_they_can_run(plan):
