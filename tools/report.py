@@ -55,9 +55,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     add("--text_pair_column", metavar="NAME", help="column of the second texts, for pairs")
     add("--label_column", metavar="NAME", help="column of the true labels (label)")
     add("--int8_dir", metavar="DIR", help="exported int8 model to compare the answers with")
-    add(
-        "--engine", choices=("openvino", "paddle"), default="openvino", help="engine for --int8_dir"
-    )
+    add("--engine", choices=("openvino",), default="openvino", help="engine for --int8_dir")
     add("--batch_size", type=int_at_least(1), default=32, help="texts per run (%(default)s)")
     add(
         "--mistakes",

@@ -3,7 +3,7 @@
 ``dygraph``   opens a checkpoint, ``exported`` an exported directory: each with its text processor
 ``engines``   run an exported program
 ``export``    writes a checkpoint as a program
-``quantize``  writes a program as int8 for OpenVINO, ``quantize_paddle`` for Paddle Inference
+``quantize``  writes a program as int8 for OpenVINO
 ``classify``  classifies texts in batches and writes the answers; ``flags``: its command line
 ``default_model``  the bundled model, used if no other is given
 ``score``     adds answers to a table; ``score_files``: its formats; ``ray_cluster``: with Ray

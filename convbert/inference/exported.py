@@ -63,17 +63,12 @@ def check_files(model_dir: str) -> dict[str, str]:
     return digests
 
 
-def open_processor(
-    model_dir: str,
-    max_seq_len: int | None = None,
-    pad_multiple: int = PAD_MULTIPLE,
-) -> TextProcessor:
+def open_processor(model_dir: str, max_seq_len: int | None = None) -> TextProcessor:
     """Open the text processor of an exported or served directory.
 
     Args:
         model_dir: the directory.
         max_seq_len: as in `open_exported`.
-        pad_multiple: padded lengths are multiples of this number.
 
     Raises:
         UserError: files are missing or damaged, or do not fit together.
@@ -84,7 +79,7 @@ def open_processor(
             "export",
             f"{TOKENIZER_CONFIG_FILE} is missing in exported model '{model_dir}': export it again",
         )
-    processor = TextProcessor.from_dir(model_dir, max_seq_len, pad_multiple)
+    processor = TextProcessor.from_dir(model_dir, max_seq_len, PAD_MULTIPLE)
     if os.path.isfile(os.path.join(model_dir, CONFIG_FILE)):
         return processor
     program = _read_program(model_dir)  # written by another tool

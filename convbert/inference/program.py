@@ -50,13 +50,11 @@ class Variable:
 
 @dataclass(frozen=True)
 class ProgramInfo:
-    """Inputs and outputs of a program, the rows of the table that ``input_ids`` indexes, and
-    whether it is quantized."""
+    """Inputs and outputs of a program, and the rows of the table that ``input_ids`` indexes."""
 
     feeds: list[Variable]
     fetches: list[Variable]
     vocab_size: int | None = None
-    quantized: bool = False
 
 
 def find_programs(directory: str) -> list[str]:
@@ -124,7 +122,7 @@ def _read_protobuf(data: bytes) -> ProgramInfo:
     variables = {variable.name: _proto_variable(variable) for variable in block.vars}
     feeds: dict[int, Variable] = {}
     fetches: dict[int, Variable] = {}
-    vocab_size, quantized = None, False
+    vocab_size = None
     for op in block.ops:
         slots = {slot.parameter: slot.arguments for slot in [*op.inputs, *op.outputs]}
         if op.type in ("feed", "fetch"):
@@ -133,8 +131,7 @@ def _read_protobuf(data: bytes) -> ProgramInfo:
             side[column] = variables[slots[slot][0]]
         elif op.type == "lookup_table_v2" and slots["Ids"][0] == "input_ids":
             vocab_size = variables[slots["W"][0]].shape[0]
-        quantized = quantized or op.type.startswith("fake_")
-    return ProgramInfo(_in_order(feeds), _in_order(fetches), vocab_size, quantized)
+    return ProgramInfo(_in_order(feeds), _in_order(fetches), vocab_size)
 
 
 def _proto_variable(variable) -> Variable:

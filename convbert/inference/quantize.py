@@ -84,11 +84,12 @@ def quantize_export(
     """
     if not texts:
         raise UserError("calibration", "there are no sentences to calibrate with")
+    find_model(model_dir)  # no package helps where this fails
     nncf, model, processor = _require_nncf(), _float_model(model_dir), open_processor(model_dir)
     items = calibration_items(processor, texts)
     options = EngineOptions(engine="openvino", cpu_threads=threads)
     with product_directory(save_dir, "quantized model", [model_dir]) as work:
-        copy_companions(model_dir, str(work))
+        _copy_companions(model_dir, str(work))
         before = measure(model_dir, processor, dev, options)
         for smooth in (True, False):
             inputs = _write(_quantize(nncf, model, items, smooth), str(work))
@@ -207,7 +208,7 @@ def _write(model, directory: str) -> int:
     return sum(node.get_type_name() == "FakeQuantize" for node in model.get_ops())
 
 
-def copy_companions(model_dir: str, save_dir: str) -> None:
+def _copy_companions(model_dir: str, save_dir: str) -> None:
     """Copy the vocabulary and the other files beside the program."""
     for name in os.listdir(model_dir):
         path = os.path.join(model_dir, name)

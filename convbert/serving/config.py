@@ -165,7 +165,8 @@ class Settings:
             return self.local["engine"]
         on_cpu = self.local["use_mkldnn"] and not self.gpus and installed("openvino")
         plain = on_cpu and self._precision() == "fp32" and self._has(PROGRAM)
-        return "openvino" if plain or self._has(QUANTIZED) else "paddle"  # Paddle cannot read it
+        int8 = self._precision() == "int8" or self._has(QUANTIZED)  # Paddle cannot run these
+        return "openvino" if plain or int8 else "paddle"
 
     def resolved(self) -> list[str]:
         """Return the values chosen for "auto", as overrides for the process that runs the model.

@@ -98,7 +98,7 @@ def test_a_long_text_is_cut_with_one_warning(run_script, tiny_export):
         (["--model_dir", "no_labels"], "export", "tokenizer_config.json"),
         (["--model_dir", "damaged"], "engine", "damaged"),
         (["--model_dir", "other_words"], "vocabulary", "other_words"),
-        (["--precision", "int8"], "precision", "fp32"),
+        (["--precision", "int8"], "precision", "engine openvino"),
     ],
 )
 def test_wrong_input_is_one_line(run_script, tiny_export, tmp_path, flags, code, fact):

@@ -21,9 +21,7 @@ WRITERS = {
     "visualize": ("tools/visualize.py", "--model_path", INPUT, "--output_dir", OUTPUT),
     "average": ("distill/average.py", "--model_path", INPUT, "--output_dir", OUTPUT),
     "bundle": ("distill/bundle.py", "--model_path", INPUT, "--output_dir", OUTPUT),
-    "quantize, Paddle": ("tools/quantize_model.py", "--engine", "paddle", "--model_dir", INPUT)
-    + ("--save_inference_dir", OUTPUT, "--calib_file", "texts.txt"),
-    "quantize, OpenVINO": ("tools/quantize_model.py", "--model_dir", INPUT)
+    "quantize": ("tools/quantize_model.py", "--model_dir", INPUT)
     + ("--save_inference_dir", OUTPUT, "--calib_file", "texts.txt", "--dev_file", "dev.tsv"),
 }
 READS_EXPORT = set(WRITERS) - {"export", "convert", "visualize", "average", "bundle"}
@@ -40,7 +38,6 @@ def test_no_writer_is_forgotten(repo_root):
     assert callers == {
         "convbert/inference/export.py",
         "convbert/inference/quantize.py",
-        "convbert/inference/quantize_paddle.py",
         "convbert/serving/served_model.py",
         "convbert/training/run_folder.py",  # best.pdparams: test_train_does_not_replace
         "convbert/training/state.py",  # below a run's own folder

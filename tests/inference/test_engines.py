@@ -186,6 +186,7 @@ def test_a_missing_package(exported, tmp_path, run_script, missing):
         ({"engine": "onnxruntime", "precision": "bf16"}, "precision"),
         ({"engine": "onnxruntime", "precision": "int8"}, "precision"),
         ({"engine": "openvino", "use_gpu": True}, "device"),
+        ({"engine": "paddle", "precision": "int8"}, "precision"),
         ({"engine": "paddle", "precision": "fp16"}, "precision"),
         ({"engine": "paddle", "precision": "bf16", "use_mkldnn": False}, "precision"),
     ],

@@ -170,6 +170,9 @@ def test_what_cannot_be_quantized(int8, exported, dev, tmp_path):
     (foreign / "model_config.json").unlink()
     with raises_code("export", "model_config.json"):
         quantize.quantize_export(str(foreign), target, CALIBRATION, dev)
+    (foreign / "inference.pdmodel").rename(foreign / "inference.json")  # as Paddle 3 names it
+    with raises_code("engine", "inference.json", "2.6", "int8"):
+        quantize.quantize_export(str(foreign), target, CALIBRATION, dev)
     assert [path.name for path in tmp_path.iterdir()] == ["foreign"]
 
 
@@ -191,6 +194,8 @@ def test_the_command_needs_labelled_sentences(tmp_path, exported, run_script):
     (tmp_path / "calib.txt").write_text("\n".join(TEXTS))
     flags = ["--model_dir", exported, "--calib_file", "calib.txt"]
     assert_refused(run_script(QUANTIZE, *flags), "command-line", "--dev_file")
+    done = run_script(QUANTIZE, "--engine", "paddle", *flags)  # as in version 1.0
+    assert_refused(done, "command-line", "'paddle'", "openvino")
     (tmp_path / "dev.tsv").write_text("sentence\tlabel\ngood\tgreat\n")
     done = run_script(QUANTIZE, *flags, "--dev_file", "dev.tsv")
     assert_refused(done, "label", "dev.tsv, line 2", "positive")

@@ -77,7 +77,7 @@ def test_a_wrong_config_file_names_itself(tmp_path, text, code):
     ("files", "overrides", "engine"),
     [
         (["inference.pdmodel"], [], "openvino"),
-        (["inference.pdmodel"], [f"{LOCAL}.precision=int8"], "paddle"),
+        (["inference.pdmodel"], [f"{LOCAL}.precision=int8"], "openvino"),
         (["inference.pdmodel"], [f"{LOCAL}.devices=0"], "paddle"),
         (["inference.pdmodel"], [f"{LOCAL}.use_mkldnn=false"], "paddle"),
         (["inference.xml"], [f"{LOCAL}.precision=int8"], "openvino"),
@@ -94,8 +94,8 @@ def test_auto_chooses_an_engine_that_runs_the_model(
     opts = [f"{LOCAL}.engine=auto", *overrides]
     assert load_settings(CONFIG, opts, str(tmp_path)).engine_options().engine == engine
     monkeypatch.setattr(config, "installed", lambda name: False)
-    # Only OpenVINO reads a model quantized for it: opening it says which package is missing.
-    expected = "openvino" if "inference.xml" in files else "paddle"
+    # Only OpenVINO runs int8: opening the model says which package is missing.
+    expected = "openvino" if "int8" in str(overrides) or "inference.xml" in files else "paddle"
     assert load_settings(CONFIG, opts, str(tmp_path)).engine_options().engine == expected
 
 
@@ -128,6 +128,7 @@ def test_gpus_are_assigned_to_workers_in_turn():
     [
         ([f"{LOCAL}.device_type=0", f"{LOCAL}.devices=0"], "settings"),
         ([f"{LOCAL}.precision=fp16"], "precision"),
+        ([f"{LOCAL}.engine=paddle", f"{LOCAL}.precision=int8"], "precision"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(overrides, code):

@@ -22,8 +22,8 @@ COMMANDS = {
     "--serving_client OUT/client",
     "infer": f"deploy/inference_python/infer.py --model_dir {EXPORT} --input_file texts.txt "
     "--output_file OUT/labels.jsonl",
-    "quantize": f"tools/quantize_model.py --engine paddle --model_dir {EXPORT} --calib_file "
-    "texts.txt --save_inference_dir OUT/int8",
+    "quantize": f"tools/quantize_model.py --model_dir {EXPORT} --calib_file texts.txt --dev_file "
+    "dev.tsv --save_inference_dir OUT/int8",
 }
 QUICK = ("convert",)
 
@@ -46,6 +46,7 @@ def test_a_fault_is_one_line(
     out = tmp_path / "out"
     out.mkdir()
     (tmp_path / "texts.txt").write_text("a good film .\n" * 2000)
+    (tmp_path / "dev.tsv").write_text("sentence\tlabel\nbad\t0\n")
     places = {CHECKPOINT: tiny_checkpoint, EXPORT: tiny_export, "OUT": out}
     words = []
     for word in shlex.split(COMMANDS[name]):

@@ -202,7 +202,7 @@ def find_model(model_dir: str) -> tuple[str, str]:
         raise UserError(
             "engine",
             f"'{model_dir}' contains a program of Paddle 3 ({PADDLE3_FILE}), which OpenVINO cannot "
-            "read: export it with Paddle 2.6, or use engine paddle",
+            "read: export it with Paddle 2.6, or use engine paddle, which has no int8",
         )
     raise UserError(
         "export", f"inference.pdmodel is missing in exported model '{model_dir}': export it again"

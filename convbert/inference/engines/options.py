@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from paddlenlp.utils.errors import UserError
 
-# The number formats of each engine. "int8" needs a model from tools/quantize_model.py.
+# The number formats, and those of each engine. "int8" needs a model from tools/quantize_model.py.
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 PRECISIONS_OF = {
-    "paddle": ("fp32", "bf16", "fp16", "int8"),
+    "paddle": ("fp32", "bf16", "fp16"),
     "openvino": ("fp32", "bf16", "int8"),
     "onnxruntime": ("fp32",),
 }
 ENGINES = tuple(PRECISIONS_OF)
-PRECISIONS = PRECISIONS_OF["paddle"]
 INPUTS = ("input_ids", "token_type_ids")
 
 
@@ -25,8 +25,8 @@ class EngineOptions:
     ``cpu_threads`` None uses every core that this process may use. ``use_mkldnn`` (oneDNN) and
     ``mkldnn_cache_capacity`` are for Paddle Inference. The latter is the number of input shapes for
     which oneDNN caches its kernels; 0: all; None: 1 in fp32, where preparing a shape is fast, and 8
-    in bf16 and int8, where each shape copies the weights. ``onnx_file`` is the converted model, for
-    ONNX Runtime.
+    in bf16, where each shape copies the weights. ``onnx_file`` is the converted model, for ONNX
+    Runtime.
     """
 
     use_gpu: bool = False
@@ -45,10 +45,11 @@ class EngineOptions:
             )
         allowed = PRECISIONS_OF[self.engine]
         if self.precision not in allowed:
+            others = [f"engine {name}" for name in ENGINES if self.precision in PRECISIONS_OF[name]]
             raise UserError(
                 "precision",
-                f"engine {self.engine} does not support precision '{self.precision}': use one of "
-                f"{', '.join(allowed)}",
+                f"engine {self.engine} does not support precision '{self.precision}': use "
+                f"{' or '.join([', '.join(allowed), *others])}",
             )
         if self.engine != "paddle":
             if self.use_gpu:
@@ -66,7 +67,7 @@ class EngineOptions:
     @property
     def copies_weights(self) -> bool:
         """Whether each new input shape makes a copy of the weights, which takes time."""
-        return self.engine == "paddle" and self.precision in ("bf16", "int8")
+        return self.engine == "paddle" and self.precision == "bf16"
 
     @property
     def device(self) -> str:

@@ -8,15 +8,12 @@ import numpy as np
 
 from convbert.command.machine import default_threads
 from convbert.inference.engines.options import INPUTS, EngineOptions
-from convbert.inference.program import PARAMS_FILE, PROGRAM_FILES, find_programs, read_program
+from convbert.inference.program import PARAMS_FILE, PROGRAM_FILES, find_programs
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.log import get_logger
 
 # Memory Paddle Inference reserves at start on a GPU, in MB; it grows on demand.
 GPU_POOL_MB = 1000
-# Operators that run as int8: matrix products with a weight. Paddle's default is all operators,
-# which costs accuracy and, without VNNI, time.
-INT8_OPERATORS = {"fc"}
 # The passes that create `fc` operators in programs of Paddle 2.x and of 3.x. Under oneDNN these
 # operators copy all weights at the first run of each input shape. Without them, matrix products use
 # the original weights (in 2.6.2 through MKL).
@@ -146,14 +143,6 @@ class Predictor:
             config.set_mkldnn_cache_capacity(capacity)
         if self.options.precision == "bf16":
             config.enable_mkldnn_bfloat16()
-        elif self.options.precision == "int8":
-            if not read_program(self.files[0]).quantized:
-                raise UserError(
-                    "precision",
-                    f"{self.files[0]} is not quantized: use precision fp32, or quantize it with "
-                    "tools/quantize_model.py",
-                )
-            config.enable_mkldnn_int8(INT8_OPERATORS)
         else:
             for name in FC_PASSES:
                 config.delete_pass(name)
