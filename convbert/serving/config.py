@@ -164,7 +164,7 @@ class Settings:
         if self.local["engine"] != "auto":
             return self.local["engine"]
         on_cpu = self.local["use_mkldnn"] and not self.gpus and installed("openvino")
-        plain = on_cpu and self._precision() == "fp32" and self._has(PROGRAM)
+        plain = on_cpu and self._precision() in ("fp32", "bf16") and self._has(PROGRAM)
         int8 = self._precision() == "int8" or self._has(QUANTIZED)  # Paddle cannot run these
         return "openvino" if plain or int8 else "paddle"
 
