@@ -85,7 +85,8 @@ class Service:
         raise UserError("service", f"the service did not start: {output[-2000:]}")
 
     def __exit__(self, *exception: Any) -> None:
-        self._process.terminate()
+        if self._process.poll() is None:
+            self._process.terminate()
         try:
             self._process.wait(20)
         except psutil.TimeoutExpired:
