@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 import time
-from pathlib import Path
 from typing import Any
 
 from convbert.command.machine import cpu_fields, default_threads
+from paddlenlp.utils.checkout import git
 
 # Name of a processor feature in our tables -> its names in /proc/cpuinfo (any of them).
 FEATURES = {
@@ -54,15 +53,8 @@ def describe(record: dict[str, Any]) -> str:
 
 def commit() -> str:
     """Return the commit, and whether tracked files differ from it; "unknown" without git."""
-    try:
-        head = _git("rev-parse", "--short=7", "HEAD")
-        changed = _git("status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.CalledProcessError):
+    head = git("rev-parse", "--short=7", "HEAD")
+    changed = git("status", "--porcelain", "--untracked-files=no")
+    if head is None or changed is None:
         return "unknown"
     return f"{head} with changes" if changed else head
-
-
-def _git(*arguments: str) -> str:
-    command = ["git", "-C", str(Path(__file__).resolve().parent), *arguments]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
-    return run.stdout.strip()

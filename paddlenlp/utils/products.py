@@ -9,14 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from paddlenlp.utils.checkout import git
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import PathLike, atomic_directories, write_json
 from paddlenlp.utils.log import get_logger
@@ -183,22 +182,8 @@ def _manifest(
     }
     paddle = sys.modules.get("paddle")
     made_by = {
-        "commit": _commit(),
+        "commit": git("rev-parse", "HEAD"),
         "python": platform.python_version(),
         "paddle": getattr(paddle, "__version__", None),
     }
     return {"kind": kind, "made_by": made_by, "settings": settings or {}, "files": files}
-
-
-@lru_cache
-def _commit() -> str | None:
-    """The git commit of this checkout; None without git."""
-    root = Path(__file__).resolve().parents[2]
-    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
-    if not (root / ".git").exists():
-        return None
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None

@@ -5,15 +5,15 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import subprocess
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from paddlenlp.utils.checkout import git
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_write
 from tipc import judge
-from tipc.config import ROOT, Config
+from tipc.config import Config
 from tipc.environment import ask
 from tipc.plan import Plan, Step
 from tipc.train_infer import device_of, launcher, processes
@@ -105,8 +105,8 @@ def judge_speed(output: Path, gpus: str, speed: Path, facts: dict[str, Any]) -> 
     model_name, device_num, _ = speed.name.rsplit("_", 2)
     *_, run_type, run_mode = model_name.split("_")
     report = {
-        "model_branch": _git("rev-parse", "--abbrev-ref", "HEAD"),
-        "model_commit": _git("rev-parse", "HEAD"),
+        "model_branch": git("rev-parse", "--abbrev-ref", "HEAD") or "unknown",
+        "model_commit": git("rev-parse", "HEAD") or "unknown",
         "model_name": model_name,
         **facts,
         "run_process_type": run_type,
@@ -136,8 +136,3 @@ def steady_ips(train: list[dict[str, Any]]) -> float:
     seconds = [row["seconds"] - before["seconds"] for before, row in zip(train, train[1:])]
     examples = [row["examples_per_second"] * spent for row, spent in zip(train[1:], seconds)]
     return sum(examples) / sum(seconds)
-
-
-def _git(*words: str) -> str:
-    run = subprocess.run(["git", *words], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    return run.stdout.strip() or "unknown"
