@@ -27,6 +27,7 @@ from alignment.dumps import Arrays
 from convbert.command.flags import make_parser
 from convbert.command.start import run_main, start_paddle
 from paddlenlp.transformers.convbert.configuration import PRESETS
+from paddlenlp.utils.checkout import REVIEWS
 from paddlenlp.utils.errors import UserError
 
 BOUND = 1e-5
@@ -40,8 +41,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     add = parser.add_argument
     add("--model_dir", help="checkpoint (default: random weights)")
     add("--size", choices=list(PRESETS), default="convbert-base", help="size of the random model")
-    data = sentences.REVIEWS
-    add("--data_dir", type=Path, default=data, help="dev.tsv in SST-2's format (data/reviews)")
+    add("--data_dir", type=Path, default=REVIEWS, help="dev.tsv in SST-2's format (data/reviews)")
     other = ROOT / ".venv-paddle3"
     add("--other_env", type=Path, default=other, help="environment of the second Paddle")
     return parser.parse_args(argv)
@@ -91,7 +91,7 @@ def save_random(args: argparse.Namespace, target: Path) -> str:
     from convbert.text.processing import TextProcessor
     from paddlenlp.transformers import ConvBertConfig, ConvBertTokenizer
 
-    tokenizer = ConvBertTokenizer(sentences.REVIEWS / "vocab.txt")
+    tokenizer = ConvBertTokenizer(REVIEWS / "vocab.txt")
     config = ConvBertConfig.preset(args.size, vocab_size=tokenizer.vocab_size)
     model = random_model(config, CLASSIFIER)
     texts, _ = sentences.read_dev(args.data_dir)

@@ -20,9 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from alignment.sentences import BATCH, REVIEWS, Batch, probabilities, read_dev, sorted_batches
+from alignment.sentences import BATCH, Batch, probabilities, read_dev, sorted_batches
 from convbert.command.flags import make_parser
 from convbert.command.start import run_main, start_paddle
+from paddlenlp.utils.checkout import REVIEWS
 
 HEADER = ("padding in conv", "batch", "max shift", "mean shift", "labels changed", "accuracy")
 

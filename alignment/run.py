@@ -28,12 +28,12 @@ from alignment.dumps import Arrays, Row
 from convbert.command.flags import make_parser
 from convbert.command.provenance import describe, provenance
 from convbert.command.start import run_main, start_paddle
+from paddlenlp.utils.checkout import REVIEWS
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import ensure_writable_dir
 from paddlenlp.utils.log import get_logger
 
 REQUIREMENTS = "alignment/requirements-reference.txt"
-REVIEWS = ROOT / "data" / "reviews"
 
 
 def parse_args(argv=None) -> argparse.Namespace:

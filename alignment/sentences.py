@@ -12,8 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
@@ -21,7 +20,6 @@ from alignment import dumps
 from alignment.dumps import Arrays
 from convbert.command.start import start_paddle
 
-REVIEWS = ROOT / "data" / "reviews"
 BATCH = 32
 Batch = tuple[list[int], np.ndarray, np.ndarray]  # sentence numbers, input_ids, token_type_ids
 

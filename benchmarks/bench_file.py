@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 
 from benchmarks.bench_inference import BF16, INT8, open_sides, usable_sides
-from benchmarks.models import MODELS, REVIEWS
+from benchmarks.models import MODELS
 from benchmarks.report_inference import LABELS
 from benchmarks.result_file import write_result
 from benchmarks.sides import Side
@@ -40,6 +40,7 @@ from convbert.inference.classify import classify
 from convbert.text.processing import PAD_MULTIPLE, TextProcessor
 from convbert.text.reading import Row
 from paddlenlp.transformers import ConvBertConfig, ConvBertTokenizer
+from paddlenlp.utils.checkout import REVIEWS
 
 LONGEST = 128  # tokens: 126 words and two special ones
 TURN = 20  # batches

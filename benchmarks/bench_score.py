@@ -22,9 +22,8 @@ sys.path.insert(0, str(ROOT))
 from convbert.command.flags import int_at_least, make_parser
 from convbert.command.provenance import describe, provenance
 from convbert.command.start import run_main
+from paddlenlp.utils.checkout import REVIEWS
 from paddlenlp.utils.errors import UserError
-
-REVIEWS = ROOT / "data" / "reviews" / "train.tsv"
 
 
 def parse_args(argv=None):
@@ -69,7 +68,7 @@ def main(argv=None) -> None:
 
 def write_rows(path: Path, count: int) -> None:
     """Write ``count`` numbered sentences."""
-    lines = REVIEWS.read_text(encoding="utf-8").splitlines()[1:]
+    lines = (REVIEWS / "train.tsv").read_text(encoding="utf-8").splitlines()[1:]
     with open(path, "w", encoding="utf-8") as file:
         file.write("id\tsentence\tlabel\n")
         file.writelines(f"{n}\t{n} {line}\n" for n, line in enumerate(islice(cycle(lines), count)))

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from paddlenlp.transformers.convbert.configuration import PRESETS, ConvBertConfig
+from paddlenlp.utils.checkout import REVIEWS
 from paddlenlp.utils.products import product_directory
 
-ROOT = Path(__file__).resolve().parents[1]
-REVIEWS = ROOT / "data" / "reviews"
 DEV_TEXTS = 16
 TINY = {  # for trial runs
     "num_hidden_layers": 2,

@@ -27,11 +27,11 @@ from convbert.command.flags import DEFAULT_SENTENCE, add_bool_flag, add_device_f
 from convbert.command.start import run_main
 from convbert.inference.engines import installed
 from convbert.inference.engines.onnx_runtime import convert
+from paddlenlp.utils.checkout import REVIEWS
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.hub import DEFAULT_MODEL
 from paddlenlp.utils.log import get_logger
 
-REVIEWS = ROOT / "data" / "reviews"
 PRETRAINED = "convbert-base"
 # On a CPU a training step of convbert-base takes several seconds; this is enough to test every
 # part.

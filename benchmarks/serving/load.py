@@ -28,7 +28,7 @@ sys.path.insert(0, str(HERE.parents[1]))
 
 import numpy as np
 
-from benchmarks.models import MODELS, REVIEWS
+from benchmarks.models import MODELS
 from benchmarks.serving.clients import Load, send
 from benchmarks.serving.report import write_report
 from benchmarks.serving.service import CONFIG, Service, make_models
@@ -36,6 +36,7 @@ from convbert.command.flags import int_at_least, make_parser
 from convbert.command.provenance import provenance
 from convbert.command.start import run_main, start_paddle
 from convbert.serving.config import load_settings
+from paddlenlp.utils.checkout import REVIEWS
 from paddlenlp.utils.files import write_json
 
 WARM_S = 5.0

@@ -14,9 +14,10 @@ from typing import Any
 
 import psutil
 
-from benchmarks.models import MODELS, ROOT, export_random, quantize_random, random_classifier
+from benchmarks.models import MODELS, export_random, quantize_random, random_classifier
 from benchmarks.serving.clients import Load
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
+from paddlenlp.utils.checkout import ROOT
 from paddlenlp.utils.errors import UserError
 
 CONFIG = ROOT / "deploy" / "serving_python" / "config.yml"

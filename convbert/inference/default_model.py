@@ -6,8 +6,8 @@ import hashlib
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
+from paddlenlp.utils.checkout import ROOT
 from paddlenlp.utils.download import file_lock
 from paddlenlp.utils.env import ppnlp_home
 from paddlenlp.utils.errors import UserError
@@ -16,7 +16,6 @@ from paddlenlp.utils.hub import DEFAULT_MODEL, bundled_model
 from paddlenlp.utils.log import get_logger
 from paddlenlp.utils.products import MANIFEST_FILE, read_manifest
 
-_ROOT = Path(__file__).resolve().parents[2]
 _PADDLE_PACKAGES = ("paddlepaddle", "paddlepaddle-gpu")
 
 
@@ -72,7 +71,7 @@ def cached_product(kind: str, source: str, script: str, *flags: str) -> str:
     with file_lock(target):
         if not target.is_dir():
             get_logger().info("preparing %s (only once)", target)
-            command = [sys.executable, str(_ROOT / script), *flags, str(target)]
+            command = [sys.executable, str(ROOT / script), *flags, str(target)]
             if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
                 raise UserError("step-failed", f"{script} failed: see the lines above")
     return str(target)

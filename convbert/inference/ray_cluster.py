@@ -12,7 +12,6 @@ import os
 import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -24,6 +23,7 @@ from convbert.command import machine
 from convbert.inference.score import Scorer, ScorerSettings
 from convbert.inference.score_files import Chunk, open_score_file
 from convbert.text.processing import Prediction
+from paddlenlp.utils.checkout import ROOT
 from paddlenlp.utils.errors import UserError
 
 STORE_BYTES = 200 << 20  # Ray's object store on a cluster of one machine
@@ -104,8 +104,7 @@ def connect() -> None:
     if ray.is_initialized():
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    root = Path(__file__).resolve().parents[2]
-    runtime = {"py_modules": [str(root / "convbert"), str(root / "paddlenlp")]}
+    runtime = {"py_modules": [str(ROOT / "convbert"), str(ROOT / "paddlenlp")]}
     local: dict[str, Any] = {}
     if "RAY_ADDRESS" not in os.environ:
         local = {"num_cpus": machine.default_threads(), "object_store_memory": STORE_BYTES}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from convbert.training.settings import REVIEWS, PretrainConfig
+from convbert.training.settings import PretrainConfig
 from paddlenlp.datasets import load_dataset
 from paddlenlp.transformers import ConvBertTokenizer
+from paddlenlp.utils.checkout import REVIEWS
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.lines import read_lines
 

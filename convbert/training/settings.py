@@ -17,10 +17,10 @@ from convbert.command.flags import add_bool_flag, float_in, int_at_least, make_p
 from convbert.training.tasks import TASKS
 from paddlenlp.transformers.checkpoint import read_json
 from paddlenlp.transformers.convbert.configuration import PRESETS, ConvBertConfig
+from paddlenlp.utils.checkout import REVIEWS
 from paddlenlp.utils.errors import UserError
 
 HUGE = 1e9
-REVIEWS = Path(__file__).resolve().parents[2] / "data" / "reviews"
 
 
 def flag(default: Any, help: str, **options: Any) -> Any:

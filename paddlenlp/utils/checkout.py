@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+REVIEWS = ROOT / "data" / "reviews"  # in the format of SST-2, with a vocabulary
 GIT_SECONDS = 30.0
 
 

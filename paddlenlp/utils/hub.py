@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from paddlenlp.utils.checkout import ROOT
 from paddlenlp.utils.download import fetch, file_lock
 from paddlenlp.utils.env import hub_url, model_home
 from paddlenlp.utils.errors import UserError
@@ -10,7 +11,6 @@ from paddlenlp.utils.files import PathLike
 from paddlenlp.utils.log import get_logger
 from paddlenlp.utils.products import MANIFEST_FILE, add_to_manifest, read_manifest, sha256
 
-_ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_MODEL = "convbert-mini-sst2"  # a classifier, used if no model is given
 # Each is the checkpoint directory models/<name>.
 BUNDLED_MODELS = (DEFAULT_MODEL, "convbert-mini")
@@ -32,7 +32,7 @@ def bundled_model(name: str = DEFAULT_MODEL) -> Path | None:
     Args:
         name: one of `BUNDLED_MODELS`; for other names the result is None.
     """
-    directory = _ROOT / "models" / name
+    directory = ROOT / "models" / name
     return directory if name in BUNDLED_MODELS and directory.is_dir() else None
 
 

@@ -27,6 +27,7 @@ from convbert.command.flags import add_bool_flag, make_parser
 from convbert.command.machine import set_cpu_environment
 from convbert.command.start import exit_on_sigterm
 from convbert.inference.default_model import default_checkpoint
+from paddlenlp.utils.checkout import REVIEWS
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.hub import DEFAULT_MODEL, bundled_model, pretrained_file
 from paddlenlp.utils.products import product_directory, read_manifest, sha256, verify
@@ -35,7 +36,6 @@ from tipc.environment import SETUP
 from tipc.formats import MODES, TRAIN_MODES
 from tipc.train_infer import WEIGHTS_FILE
 
-EMBEDDED = ROOT / "data" / "reviews"
 LITE_ROWS = {"train": 64, "dev": 32}
 REFERENCE_SEED = 2008
 KIND = "TIPC input"  # in the manifests
@@ -180,7 +180,7 @@ class Preparation:
                 splits, name = read_sst2(None), "downloaded SST-2"
             except UserError as error:
                 print(f"no SST-2 ({error}): using the sentences in data/reviews")
-        splits = splits or read_sst2(str(EMBEDDED))
+        splits = splits or read_sst2(str(REVIEWS))
         digest = hashlib.sha256(json.dumps(splits).encode()).hexdigest()
         return splits, f"{name}, sha256 {digest[:12]}"
 
@@ -278,7 +278,7 @@ def _copy_checkpoint(source: str, target: Path) -> None:
 def _embedded_tokenizer():
     from paddlenlp.transformers import ConvBertTokenizer
 
-    return ConvBertTokenizer(str(EMBEDDED / "vocab.txt"), label_names=["0", "1"])
+    return ConvBertTokenizer(str(REVIEWS / "vocab.txt"), label_names=["0", "1"])
 
 
 def _save(target: Path, model, tokenizer=None) -> None:

@@ -35,7 +35,7 @@ def bundled(tiny_checkpoint, tmp_path_factory):
 @pytest.fixture
 def root(bundled, monkeypatch, tmp_path):
     """`bundled` in the place of this checkout."""
-    monkeypatch.setattr(hub, "_ROOT", bundled)
+    monkeypatch.setattr(hub, "ROOT", bundled)
     monkeypatch.setenv("PPNLP_HOME", str(tmp_path / "home"))
     return bundled
 
@@ -92,7 +92,7 @@ def test_names_of_bundled_models(root, monkeypatch):
     np.testing.assert_array_equal(logits(hub.DEFAULT_MODEL), logits(folder))
     with raises_code("model-name", hub.DEFAULT_MODEL):  # listed, because it is there
         load_classifier("convbert-mini")
-    monkeypatch.setattr(hub, "_ROOT", root / "elsewhere")
+    monkeypatch.setattr(hub, "ROOT", root / "elsewhere")
     with raises_code("file-missing"):
         default_checkpoint()
 
