@@ -19,6 +19,7 @@ import numpy as np
 from alignment import dumps
 from alignment.dumps import Arrays
 from convbert.command.start import start_paddle
+from paddlenlp.utils.logits import softmax
 
 BATCH = 32
 Batch = tuple[list[int], np.ndarray, np.ndarray]  # sentence numbers, input_ids, token_type_ids
@@ -47,8 +48,6 @@ def sorted_batches(processor, texts: list[str]) -> list[Batch]:
 
 def probabilities(run: Callable, batches: list[Batch]) -> np.ndarray:
     """Return the probabilities [sentences, C] by ``run(input_ids, token_type_ids)`` -> logits."""
-    from convbert.text.processing import softmax
-
     rows = {
         number: row
         for numbers, ids, types in batches
