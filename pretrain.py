@@ -96,7 +96,7 @@ def build(config: PretrainConfig) -> Run:
     """
     import paddle
 
-    from convbert.training.optimizer import make_optimizer, make_schedule
+    from convbert.training.optimizer import make_optimizer
     from paddlenlp import transformers
     from paddlenlp.transformers.convbert.pretraining import generator_config
 
@@ -114,8 +114,8 @@ def build(config: PretrainConfig) -> Run:
         transformers.ConvBertDiscriminator(size),
     )
     criterion = transformers.ConvBertPretrainingCriterion(size.vocab_size)
-    schedule = make_schedule(
-        "linear", config.learning_rate, config.max_steps, float(config.warmup_proportion)
+    schedule = transformers.LinearDecayWithWarmup(
+        config.learning_rate, config.max_steps, float(config.warmup_proportion)
     )
     optimizer = make_optimizer(
         model,

@@ -131,9 +131,7 @@ def build(config: TrainConfig) -> Run:
     if config.warmup_steps >= total:
         warning = "--warmup_steps %d: the run has %d steps, so it never leaves the warm-up"
         get_logger().warning(warning, config.warmup_steps, total)
-    schedule = optim.make_schedule(
-        config.scheduler_type, config.learning_rate, total, config.warmup
-    )
+    schedule = optim.SCHEDULERS[config.scheduler_type](config.learning_rate, total, config.warmup)
     optimizer = optim.make_optimizer(
         model,
         schedule,

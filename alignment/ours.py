@@ -12,7 +12,7 @@ import paddle.nn.functional as F
 from alignment import cases
 from alignment.dumps import Arrays
 from alignment.grid import Side
-from convbert.training.optimizer import make_optimizer, make_schedule
+from convbert.training.optimizer import make_optimizer
 from paddlenlp import metrics, transformers
 from paddlenlp.transformers.convbert import weight_names
 from paddlenlp.transformers.convbert.conversion import convert
@@ -91,8 +91,8 @@ class Ours(Side):
         """Train with the optimizer and schedule of train.py."""
         settings = cases.TRAINING
         model = load(self.checkpoints / "training", CLASSIFIER)
-        schedule = make_schedule(
-            "linear", settings["learning_rate"], settings["steps"], settings["warmup_steps"]
+        schedule = transformers.LinearDecayWithWarmup(
+            settings["learning_rate"], settings["steps"], settings["warmup_steps"]
         )
         optimizer = make_optimizer(
             model,

@@ -24,11 +24,12 @@ def main(work: str, config_json: str) -> None:
     import paddle
     import paddle.nn.functional as F
 
-    from convbert.training.optimizer import make_optimizer, make_schedule
+    from convbert.training.optimizer import make_optimizer
+    from paddlenlp.transformers import LinearDecayWithWarmup
 
     config = ConvBertConfig(**json.loads(config_json))
     model = random_classifier(config, Path(work) / "weights.npz")
-    schedule = make_schedule("linear", 1e-4, 10**6, 0)
+    schedule = LinearDecayWithWarmup(1e-4, 10**6, 0)
     optimizer = make_optimizer(model, schedule, config.num_hidden_layers, 1.0)
 
     def handle(ids, labels, train):

@@ -55,9 +55,9 @@ class GeneralDistillation:
 
         from convbert.text.processing import TextProcessor
         from convbert.training.data import BatchSampler
-        from convbert.training.optimizer import make_optimizer, make_schedule
+        from convbert.training.optimizer import make_optimizer
         from distill.bert import FrozenBert
-        from paddlenlp.transformers import ConvBertModel, ConvBertTokenizer
+        from paddlenlp.transformers import ConvBertModel, ConvBertTokenizer, LinearDecayWithWarmup
 
         paddle.seed(args.seed)
         self.args, self.step = args, 0
@@ -72,8 +72,8 @@ class GeneralDistillation:
         self.features = self.processor.encode(read_texts(args))
         lengths = [len(feature.input_ids) for feature in self.features]
         self.sampler = BatchSampler(len(lengths), args.batch_size, args.seed, lengths)
-        self.schedule = make_schedule(
-            "linear", args.learning_rate, args.max_steps, float(args.warmup_proportion)
+        self.schedule = LinearDecayWithWarmup(
+            args.learning_rate, args.max_steps, float(args.warmup_proportion)
         )
         self.optimizer = make_optimizer(
             self.student,

@@ -60,11 +60,6 @@ def parameter_groups(model: nn.Layer, num_layers: int, layer_lr_decay: float) ->
     return [{"params": params, "learning_rate": factor} for factor, params in groups.items()]
 
 
-def make_schedule(kind: str, learning_rate: float, total_steps: int, warmup: int | float):
-    """Build the schedule named ``kind`` (a key of ``SCHEDULERS``)."""
-    return SCHEDULERS[kind](learning_rate, total_steps, warmup)
-
-
 def make_optimizer(
     model: nn.Layer,
     schedule: paddle.optimizer.lr.LRScheduler,
