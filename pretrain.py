@@ -230,10 +230,7 @@ def resume(run: Run) -> None:
 
 def identity(run: Run) -> dict[str, Any]:
     """The settings and the text, which must be the same when a run is resumed."""
-    text = 0
-    for ids in run.sequences:
-        text = zlib.crc32(ids.tobytes(), text)
-    return {"text": text, **run.config.identity()}
+    return {"text": zlib.crc32(np.concatenate(run.sequences)), **run.config.identity()}
 
 
 if __name__ == "__main__":
