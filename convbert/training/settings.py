@@ -28,8 +28,41 @@ def flag(default: Any, help: str, **options: Any) -> Any:
     return dataclasses.field(default=default, metadata={"help": help, "options": options})
 
 
+# These settings may change when a run is resumed. Files may move: the state has a checksum of their
+# content.
+RUN_SETTINGS = (
+    "data_dir",
+    "train_file",
+    "dev_file",
+    "teacher_logits",
+    "input_file",
+    "vocab_file",
+    "output_dir",
+    "visualdl_dir",
+    "resume",
+    "overwrite",
+    "keep_states",
+    "logging_steps",
+    "save_steps",
+    "device",
+    "cpu_threads",
+)
+
+
+class Settings:
+    """What the two dataclasses have in common."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all settings, for args.json."""
+        return dataclasses.asdict(self)
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings that a resumed run must share with its beginning."""
+        return {name: v for name, v in self.to_dict().items() if name not in RUN_SETTINGS}
+
+
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Settings):
     """Every setting of a run, checked.
 
     The user's flags override the task's defaults (`tasks`), which override those below.
@@ -210,14 +243,6 @@ class TrainConfig:
             k: getattr(self, k) for k in SIZE_FLAGS + DROPOUT_FLAGS if getattr(self, k) is not None
         }
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings for args.json."""
-        return dataclasses.asdict(self)
-
-    def identity(self) -> dict[str, Any]:
-        """Return the settings that a resumed run must share with its beginning."""
-        return _identity(self)
-
 
 OWN_DATA_FLAGS = ("dev_file", "text_column", "text_pair_column", "regression")
 SIZE_FLAGS = (
@@ -246,7 +271,7 @@ def build_parser(settings: type, description: str) -> argparse.ArgumentParser:
 
 
 @dataclass(frozen=True)
-class PretrainConfig:
+class PretrainConfig(Settings):
     """Every setting of a pretraining run.
 
     The defaults are those of ELECTRA-Small (arXiv 2003.10555, appendix A), some reduced for small
@@ -321,36 +346,6 @@ class PretrainConfig:
         overrides = {name: value for name, value in given.items() if value is not None}
         overrides.update(vocab_size=vocab_size, pad_token_id=pad_token_id)
         return ConvBertConfig.preset(self.model_size, **overrides)
-
-    def identity(self) -> dict[str, Any]:
-        """Return the settings that a resumed run must share with its beginning."""
-        return _identity(self)
-
-
-# These settings may change when a run is resumed. Files may move: the state has a checksum of their
-# content.
-RUN_SETTINGS = (
-    "data_dir",
-    "train_file",
-    "dev_file",
-    "teacher_logits",
-    "input_file",
-    "vocab_file",
-    "output_dir",
-    "visualdl_dir",
-    "resume",
-    "overwrite",
-    "keep_states",
-    "logging_steps",
-    "save_steps",
-    "device",
-    "cpu_threads",
-)
-
-
-def _identity(settings) -> dict[str, Any]:
-    values = dataclasses.asdict(settings)
-    return {name: value for name, value in values.items() if name not in RUN_SETTINGS}
 
 
 def _saved_settings(settings: type, given: dict[str, Any]) -> dict[str, Any]:
