@@ -85,10 +85,7 @@ def open_score_file(path: str, columns: Sequence[str], prefix: str) -> ScoreFile
 
 
 def _check(path: str, columns: Sequence[str], wanted: Sequence[str], new: Sequence[str]) -> None:
-    for name in wanted:
-        if name not in columns:
-            found = ", ".join(f"'{column}'" for column in columns)
-            raise UserError("column", f"{path} has no column '{name}', only {found}")
+    check_columns(path, columns, wanted)
     for name in new:
         if name in columns:
             raise UserError(
@@ -168,7 +165,6 @@ class ParquetScoreFile:
         self._path, self._columns, self._answers = path, columns, answers
         with open_parquet(path) as file:
             names = file.schema_arrow.names
-            check_columns(path, names)
             _check(path, names, columns, answers)
             self.total_rows = file.metadata.num_rows
         self.total_bytes = os.path.getsize(path)

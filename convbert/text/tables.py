@@ -8,6 +8,7 @@ as in `paddlenlp.utils.lines`.
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,9 +43,7 @@ class Table:
 
     def require(self, name: str) -> str:
         """Return ``name``; raise `UserError` if there is no such column."""
-        if name not in self.columns:
-            columns = ", ".join(f"'{column}'" for column in self.columns)
-            raise UserError("column", f"{self.path} has no column '{name}', only {columns}")
+        check_columns(self.path, self.columns, [name])
         return name
 
 
@@ -130,11 +129,15 @@ def table_format(path: str) -> str:
     return suffix
 
 
-def check_columns(path: str, columns: list[str]) -> None:
-    """Raise `UserError` for a repeated name."""
-    repeated = [name for name in columns if columns.count(name) > 1]
+def check_columns(path: str, columns: Sequence[str], wanted: Sequence[str] = ()) -> None:
+    """Raise `UserError` for a repeated name, or if one of ``wanted`` is missing."""
+    repeated = [name for name, count in Counter(columns).items() if count > 1]
     if repeated:
         raise UserError("column", f"{path} has more than one column '{repeated[0]}'")
+    for name in wanted:
+        if name not in columns:
+            found = ", ".join(f"'{column}'" for column in columns)
+            raise UserError("column", f"{path} has no column '{name}', only {found}")
 
 
 def _read_cells(
