@@ -17,6 +17,7 @@ from convbert.command.flags import DEFAULT_SENTENCE, add_device_flag, int_at_lea
 from convbert.command.machine import use_device
 from convbert.command.start import hold_signals, run_main, start_paddle
 from convbert.inference.default_model import default_checkpoint
+from convbert.inference.flags import add_length_flag
 from paddlenlp.utils.products import check_replaceable, product_directory
 from paddlenlp.utils.text import without_surrogates
 
@@ -37,11 +38,7 @@ def parse_args(argv=None) -> argparse.Namespace:
         default=64,
         help="steps of integrated gradients (%(default)s)",
     )
-    add(
-        "--max_seq_len",
-        type=int_at_least(3),
-        help="longest sequence in tokens; longer texts are cut (128, or the model's limit)",
-    )
+    add_length_flag(parser)
     add_device_flag(parser)
     return parser.parse_args(argv)
 

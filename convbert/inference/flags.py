@@ -44,10 +44,14 @@ def add_text_flags(parser: argparse.ArgumentParser, npy: str) -> None:
 
 def add_batch_flags(parser: argparse.ArgumentParser, batch_size: int) -> None:
     """Add --batch_size with this default, and --max_seq_len."""
-    add = parser.add_argument
     help = "texts run together (%(default)s)"
-    add("--batch_size", type=int_at_least(1), default=batch_size, help=help)
-    add(
+    parser.add_argument("--batch_size", type=int_at_least(1), default=batch_size, help=help)
+    add_length_flag(parser)
+
+
+def add_length_flag(parser: argparse.ArgumentParser) -> None:
+    """Add --max_seq_len."""
+    parser.add_argument(
         "--max_seq_len",
         type=int_at_least(3),
         help="longest sequence in tokens; longer texts are cut (128, or the model's limit)",
