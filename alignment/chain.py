@@ -12,7 +12,6 @@ exit status is 1 if a probability differs by more than 1e-5.
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -25,10 +24,9 @@ import numpy as np
 from alignment import dumps, sentences
 from alignment.dumps import Arrays
 from convbert.command.flags import make_parser
-from convbert.command.start import run_main, start_paddle
+from convbert.command.start import run_main, run_step, start_paddle
 from paddlenlp.transformers.convbert.configuration import PRESETS
 from paddlenlp.utils.checkout import REVIEWS
-from paddlenlp.utils.errors import UserError
 
 BOUND = 1e-5
 SAMPLE = 7  # every 7th batch, from the longest sentences to the shortest
@@ -77,11 +75,8 @@ def other_answers(python: Path, work: Path, model_dir: str, data_dir: Path) -> A
     Raises:
         UserError: it failed.
     """
-    script = str(Path(__file__).with_name("sentences.py"))
-    places = [work / "other", model_dir, data_dir, work / "export"]
-    command = [str(python), script, *map(str, places)]
-    if subprocess.run(command, check=False).returncode:
-        raise UserError("step-failed", f"'{' '.join(command)}' failed: see the lines above")
+    script = Path(__file__).with_name("sentences.py")
+    run_step([python, script, work / "other", model_dir, data_dir, work / "export"])
     return dumps.load(work / "other" / "answers.npz")
 
 

@@ -27,7 +27,7 @@ from alignment import cases, dumps
 from alignment.dumps import Arrays, Row
 from convbert.command.flags import make_parser
 from convbert.command.provenance import describe, provenance
-from convbert.command.start import run_main, start_paddle
+from convbert.command.start import run_main, run_step, start_paddle
 from paddlenlp.utils.checkout import REVIEWS
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import ensure_writable_dir
@@ -87,26 +87,16 @@ def remove_results(work: Path, size: str) -> None:
 def reference_python(directory: Path) -> str:
     """Return the interpreter of the reference's environment; make the environment if necessary."""
     make = f'source shell/_env.sh; make_venv "$1" "$(find_python 3.11 3.12)" "{REQUIREMENTS}"'
-    run(["bash", "-euc", make, "run.py", str(directory.resolve())], cwd=ROOT)
+    run_step(["bash", "-euc", make, "run.py", directory.resolve()], cwd=ROOT)
     return str(directory / "bin" / "python")
-
-
-def run(command: list[str], **options) -> None:
-    """Run a command.
-
-    Raises:
-        UserError: it failed.
-    """
-    if subprocess.run(command, check=False, **options).returncode:
-        raise UserError("step-failed", f"'{' '.join(command)}' failed: see the lines above")
 
 
 def run_reference(python: str, work: Path, size: str, part: str) -> None:
     """Run the reference in its own environment."""
     print(f"reference: {size} {part}", file=sys.stderr, flush=True)
     settings = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"}
-    script = str(Path(__file__).with_name("reference.py"))
-    run([python, script, str(work), size, part], env={**os.environ, **settings})
+    script = Path(__file__).with_name("reference.py")
+    run_step([python, script, work, size, part], env={**os.environ, **settings})
 
 
 def run_ours(work: Path, size: str, quick: bool) -> None:

@@ -27,11 +27,11 @@ import numpy as np
 
 from benchmarks.models import MODELS, TINY
 from benchmarks.report_inference import write_report
-from benchmarks.sides import Side, run_step
+from benchmarks.sides import Side
 from convbert.command.flags import int_at_least, make_parser
 from convbert.command.machine import default_threads
 from convbert.command.provenance import processor, provenance
-from convbert.command.start import run_main
+from convbert.command.start import run_main, run_step
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import write_json
@@ -112,9 +112,9 @@ def open_sides(
     config = ConvBertConfig(**MODELS[model])
     settings = json.dumps({key: getattr(config, key) for key in SETTINGS})
     os.environ.setdefault("OMP_NUM_THREADS", str(default_threads()))
-    run_step(command((OURS, "infer_ours.py", "prepare"), work, settings))
+    run_step(command((OURS, "infer_ours.py", "prepare"), work, settings), stdout=sys.stderr)
     if any(SIDES[name][0] == PEERS for name in names):
-        run_step(command((PEERS, "infer_peers.py", "export"), work, settings))
+        run_step(command((PEERS, "infer_peers.py", "export"), work, settings), stdout=sys.stderr)
     commands = {name: command(SIDES[name], work, settings) for name in names}
     return config, {name: stack.enter_context(Side(each)) for name, each in commands.items()}
 

@@ -118,13 +118,3 @@ class Side:
             self._process.stdin.close()
         self._process.stdout.close()
         self._process.wait()
-
-
-def run_step(command: Sequence[str]) -> None:
-    """Run the preparation of a side, with its output on standard error.
-
-    Raises:
-        UserError: it failed.
-    """
-    if subprocess.run(command, stdout=sys.stderr, check=False).returncode:
-        raise UserError("step-failed", f"'{' '.join(command)}' failed: see the lines above")

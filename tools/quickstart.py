@@ -14,7 +14,6 @@ import argparse
 import json
 import logging
 import shlex
-import subprocess
 import sys
 import time
 from importlib.util import find_spec
@@ -24,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from convbert.command.flags import DEFAULT_SENTENCE, add_bool_flag, add_device_flag, make_parser
-from convbert.command.start import run_main
+from convbert.command.start import run_main, run_step
 from convbert.inference.engines import installed
 from convbert.inference.engines.onnx_runtime import convert
 from paddlenlp.utils.checkout import REVIEWS
@@ -110,11 +109,8 @@ def python(script: str, *flags) -> None:
     Raises:
         UserError: the command failed.
     """
-    words = [script, *map(str, flags)]
-    print(f"\n$ python {' '.join(map(shlex.quote, words))}", flush=True)
-    status = subprocess.call([sys.executable, str(ROOT / script), *words[1:]])
-    if status:
-        raise UserError("step-failed", f"{script} failed with status {status}: see the lines above")
+    print(f"\n$ python {shlex.join([script, *map(str, flags)])}", flush=True)
+    run_step([sys.executable, ROOT / script, *flags])
 
 
 def training_flags(args: argparse.Namespace) -> list[str]:

@@ -1,4 +1,7 @@
-"""The common start and end of every entry script: signals, one-line errors, exit statuses."""
+"""The common start and end of every entry script: signals, one-line errors, exit statuses.
+
+Also running another program as a step of a script.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ import contextlib
 import io
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from convbert.command import machine
 from paddlenlp.utils.errors import UserError
@@ -66,6 +71,17 @@ def hold_signals() -> Iterator[None]:
             signal.signal(number, handler)
     if held:
         signal.raise_signal(held[0])
+
+
+def run_step(command: Sequence[Any], **options: Any) -> None:
+    """Run a program to its end; ``options`` are those of `subprocess.run`.
+
+    Raises:
+        UserError: it failed.
+    """
+    words = list(map(str, command))
+    if subprocess.run(words, **options).returncode:
+        raise UserError("step-failed", f"'{' '.join(words)}' failed: see the lines above")
 
 
 def run_main(main: Callable[[Sequence[str] | None], int | None]) -> None:

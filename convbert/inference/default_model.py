@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
+from convbert.command.start import run_step
 from paddlenlp.utils.checkout import ROOT
 from paddlenlp.utils.download import file_lock
 from paddlenlp.utils.env import ppnlp_home
@@ -71,9 +72,8 @@ def cached_product(kind: str, source: str, script: str, *flags: str) -> str:
     with file_lock(target):
         if not target.is_dir():
             get_logger().info("preparing %s (only once)", target)
-            command = [sys.executable, str(ROOT / script), *flags, str(target)]
-            if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
-                raise UserError("step-failed", f"{script} failed: see the lines above")
+            command = [sys.executable, ROOT / script, *flags, target]
+            run_step(command, stdout=subprocess.DEVNULL)
     return str(target)
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from pathlib import Path
 
 from convbert.command.flags import add_bool_flag, make_parser
 from convbert.command.machine import set_cpu_environment
-from convbert.command.start import exit_on_sigterm
+from convbert.command.start import exit_on_sigterm, run_step
 from convbert.inference.default_model import default_checkpoint
 from paddlenlp.utils.checkout import REVIEWS
 from paddlenlp.utils.errors import UserError
@@ -97,7 +96,7 @@ def main(argv=None) -> int:
     if find_spec("paddle") is None:
         raise UserError("environment", f"{sys.executable} does not find paddle: run {SETUP}")
     set_cpu_environment()
-    exit_on_sigterm()  # so that subprocess.call stops the training
+    exit_on_sigterm()  # so that run_step stops the training
     parts = ["lite", "whole", "init"]
     distills = kind == "train_infer" and "distill_train" in config.values("trainer")
     if args.mode not in (*TRAIN_MODES, *MODES["benchmark"]):
@@ -307,5 +306,4 @@ def _save_published(name: str, target: Path) -> None:
 
 def _python(script: str, *flags: str) -> None:
     print(f"$ python {script} {' '.join(flags)}", flush=True)
-    if subprocess.call([sys.executable, str(ROOT / script), *flags]):
-        raise UserError("step-failed", f"{script} failed: see the lines above")
+    run_step([sys.executable, ROOT / script, *flags])

@@ -8,7 +8,6 @@ import subprocess
 import numpy as np
 import pytest
 
-from convbert.inference import default_model
 from convbert.inference.default_model import default_checkpoint, default_export
 from convbert.inference.dygraph import dygraph_runner, load_classifier
 from convbert.inference.exported import open_exported
@@ -107,7 +106,7 @@ def test_the_export_is_made_once(root, monkeypatch):
     def fail(*args, **options):
         return subprocess.CompletedProcess(args, 1)
 
-    monkeypatch.setattr(default_model.subprocess, "run", fail)
+    monkeypatch.setattr(subprocess, "run", fail)
     assert default_export() == exported
     folder = root / "models" / hub.DEFAULT_MODEL
     with open(folder / "vocab.txt", "a") as file:
