@@ -1,10 +1,9 @@
-"""Shared fixtures: tiny models made once, real processes, free ports, the real data if present."""
+"""Shared fixtures: tiny models made once, real processes, the real data if present."""
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -116,18 +115,6 @@ def cache_of_compiled_models(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
-
-
-@pytest.fixture
-def free_port():
-    """Return a function that names a free port on the loopback address."""
-
-    def pick() -> int:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return probe.getsockname()[1]
-
-    return pick
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
-"""A small HTTP server on the loopback address that fails on request."""
+"""A small HTTP server on the loopback address that fails on request, and free ports."""
 
+import socket
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -71,6 +72,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *args):
         pass
+
+
+def free_port() -> int:
+    """Return a port that is not in use."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 @pytest.fixture

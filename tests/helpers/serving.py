@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -16,19 +15,13 @@ import psutil
 
 from convbert.serving.process import control
 from convbert.serving.process.state import find_running
+from tests.helpers.local_server import free_port
 
 SERVING = Path(__file__).resolve().parents[2] / "deploy" / "serving_python"
 CONTROL, WEB_SERVICE = SERVING / "control.py", SERVING / "web_service.py"
 HTTP_CLIENT, RPC_CLIENT = SERVING / "pipeline_http_client.py", SERVING / "pipeline_rpc_client.py"
 # A start takes some five seconds on a quiet machine.
 PATIENCE_S = 300.0
-
-
-def free_port() -> int:
-    """Return a port that is not in use."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Served:

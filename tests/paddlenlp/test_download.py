@@ -19,7 +19,7 @@ from paddlenlp.utils.env import dataset_home, hub_url, model_home
 from paddlenlp.utils.hub import PRETRAINED_MODELS, pretrained_file
 from paddlenlp.utils.log import LINE_FORMAT, BriefFormatter, get_logger
 from tests.helpers.errors import raises_code
-from tests.helpers.local_server import Trouble
+from tests.helpers.local_server import Trouble, free_port
 
 CONTENT = bytes(random.Random(0).getrandbits(8) for _ in range(300_000))
 HALF = 2 * download.CHUNK
@@ -114,7 +114,7 @@ def test_failures_end_in_one_line_that_helps(server, tmp_path, case):
     assert names(tmp_path) == []
 
 
-def test_nobody_listens(tmp_path, free_port):
+def test_nobody_listens(tmp_path):
     url = f"http://127.0.0.1:{free_port()}/x"
     with raises_code("download", url):
         fetch(url, tmp_path / "x")

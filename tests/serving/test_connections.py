@@ -15,7 +15,7 @@ import uvicorn
 from convbert.serving.config import Address
 from convbert.serving.http import connections
 from convbert.serving.process.service import listen
-from tests.helpers.serving import free_port
+from tests.helpers.local_server import free_port
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 

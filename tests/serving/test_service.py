@@ -29,14 +29,8 @@ from convbert.serving.rpc import INFERENCE_METHOD, Request, Response, request_me
 from convbert.serving.served_model import convert
 from tests.conftest import TINY_WORDS
 from tests.helpers.errors import raises_code
-from tests.helpers.serving import (
-    HTTP_CLIENT,
-    RPC_CLIENT,
-    SERVING,
-    Served,
-    free_port,
-    listening,
-)
+from tests.helpers.local_server import free_port
+from tests.helpers.serving import HTTP_CLIENT, RPC_CLIENT, SERVING, Served, listening
 from tests.helpers.weights import fill_row
 
 INFER = "deploy/inference_python/infer.py"

@@ -19,6 +19,7 @@ import pytest
 
 from tests.conftest import REPO_ROOT
 from tests.helpers.errors import assert_refused
+from tests.helpers.local_server import free_port
 
 APP = "deploy/web_demo/app.py"
 DEMO_PYTHON = REPO_ROOT / ".venv-demo" / "bin" / "python"
@@ -51,8 +52,6 @@ def demo_model(tiny_checkpoint) -> Path:
 @contextlib.contextmanager
 def running(flag, value, tmp_path_factory):
     """Start the page on a free port; yield its address."""
-    from tests.helpers.serving import free_port
-
     port = free_port()
     log = tmp_path_factory.mktemp("page") / "log.txt"
     command = [DEMO_PYTHON, REPO_ROOT / APP, flag, value, "--port", port]
