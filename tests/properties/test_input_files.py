@@ -36,6 +36,12 @@ def test_tables(tmp_path, content, suffix):
     read_or_refused(lambda: read_table(str(path)))
 
 
+def test_a_table_with_many_columns(tmp_path):
+    path, row = tmp_path / "x.csv", ",".join(map(str, range(30_000)))
+    path.write_text(f"{row}\n{row}\n", encoding="utf-8")
+    assert len(read_or_refused(lambda: read_table(str(path))).columns) == 30_000
+
+
 CONFIG = Path("deploy/serving_python/config.yml")
 YAML = st.one_of(
     st.sampled_from(["*a", "&a [*a]", "!!timestamp x", "2001-99-99", "0b_", "1:61", "[" * 3000]),
