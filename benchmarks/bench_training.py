@@ -89,12 +89,18 @@ def measure(name: str, rounds: int, versions: dict[str, str]) -> list[dict[str, 
             sides[side] = stack.enter_context(Side([*peer, mode, work, settings]))
         for side in sides.values():
             versions.update(side.versions)
-        rows = []
-        for shape in shapes:
-            batch = make_batch(shape, config.vocab_size)
-            row = {"model": name, "shape": shape, "difference": compare(sides, batch)}
-            rows.append({**row, "ms": time_steps(sides, batch, rounds)})
-        return rows
+        # All are compared before any is timed: with dropout each side trains to other weights.
+        batches = {shape: make_batch(shape, config.vocab_size) for shape in shapes}
+        differences = {shape: compare(sides, batch) for shape, batch in batches.items()}
+        return [
+            {
+                "model": name,
+                "shape": shape,
+                "difference": differences[shape],
+                "ms": time_steps(sides, batch, rounds),
+            }
+            for shape, batch in batches.items()
+        ]
 
 
 def make_batch(shape: tuple[int, int], vocab_size: int) -> dict[str, Any]:
