@@ -348,6 +348,7 @@ def test_after_sigterm_open_connections_get_one_more_answer(model_dir, tmp_path)
         idle = socket.create_connection(address, timeout=30)
         supervisor = service.process
         supervisor.terminate()
+        wait_until(lambda: not listening(service.port))
         requests = [("POST", "/convbert/prediction")] * 2 + [("GET", "/health")] * 2
         for connection, request, pause in zip(connections, requests, (0, 0.5, 0.5, 0.5)):
             time.sleep(pause)

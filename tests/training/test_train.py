@@ -280,7 +280,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run(train, tmp_path):
         ({"scheduler_type": "step"}, "command-line", "'step'"),
         ({"model_name_or_path": "convbert-huge"}, "model-name", "convbert-base"),
         ({"model_name_or_path": "bert-base", "from_scratch": None}, "model-name", "convbert-base"),
-        ({"data_dir": "/nonexistent"}, "file-unreadable", "/nonexistent"),
+        ({"data_dir": "/nonexistent/data"}, "file-missing", "/nonexistent/data"),
         ({"max_seq_length": 65}, "sequence-length", "65"),
         ({"num_attention_heads": 3}, "configuration", "3"),
         ({"vocab_file": "/nonexistent/vocab.txt"}, "file-unreadable", "/nonexistent/vocab.txt"),
