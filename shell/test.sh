@@ -7,9 +7,16 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/_env.sh"
 cd "$ROOT"
 
-# One process per core, with one thread each; the tests of a file run in the same process.
-run_tests() {
-    OMP_NUM_THREADS=1 "$1" -m pytest -q -n auto --dist loadfile "${@:2}"
+# Run pytest on test files or folders: a process for every COUNT of them, as many at once as there are
+# cores, with one thread each. The output of a process is printed when it ends.
+# Not pytest-xdist: twice one of its workers ended without a message, and the run hung.
+run_tests() { # PYTHON, COUNT, then files or folders
+    # shellcheck disable=SC2016  # the inner shell expands these
+    printf '%s\n' "${@:3}" | OMP_NUM_THREADS=1 xargs -P "$(nproc)" -n "$2" bash -c '
+        status=0
+        log="$("$0" -m pytest -q "$@" 2>&1)" || status=$?
+        printf "%s\n%s\n" "-- $*" "$log"
+        exit "$status"' "$1" || { echo "some tests failed: see above" >&2; exit 1; }
 }
 
 # Tests that depend on the version of Paddle; they also run in the second environment.
@@ -21,7 +28,7 @@ PADDLE3_TESTS=(
 
 python="$(find_python "${PYTHONS[@]}")"
 make_venv "$ROOT/.venv" "$python" requirements.txt requirements-onnx.txt requirements-openvino.txt \
-    requirements-visualdl.txt requirements-dev.txt
+    requirements-visualdl.txt requirements-ray.txt requirements-dev.txt
 # Paddle Serving runs on CPython 3.10 to 3.12; on 3.13 its tests are skipped.
 if .venv/bin/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then
     bash shell/serving.sh setup
@@ -44,6 +51,7 @@ git ls-files '*Dockerfile' | xargs .venv/bin/hadolint
 
 make_venv "$ROOT/.venv-paddle3" "$python" requirements-paddle3.txt requirements-dev.txt
 echo "== tests on Paddle 3.3.1"
-run_tests .venv-paddle3/bin/python "${PADDLE3_TESTS[@]}"
+run_tests .venv-paddle3/bin/python 7 "${PADDLE3_TESTS[@]}"
 echo "== tests on $(.venv/bin/python -c 'import paddle; print("Paddle", paddle.__version__)' 2>/dev/null)"
-run_tests .venv/bin/python
+mapfile -t folders < <(find tests -name 'test_*.py' -printf '%h\n' | sort -ur)
+run_tests .venv/bin/python 1 "${folders[@]}"
