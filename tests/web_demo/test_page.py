@@ -1,6 +1,6 @@
 """The page of deploy/web_demo in a real browser, headless and without network.
 
-Run with ``SCREENSHOTS=docs`` in the environment, the test writes the pictures of the documents.
+Run with ``SCREENSHOTS=images`` in the environment, the test writes the pictures of the documents.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ import pytest
 from tests.conftest import REPO_ROOT
 from tests.helpers.errors import assert_refused
 from tests.helpers.local_server import free_port
+from tests.helpers.serving import Served
 
 APP = "deploy/web_demo/app.py"
 DEMO_PYTHON = REPO_ROOT / ".venv-demo" / "bin" / "python"
@@ -90,12 +92,17 @@ def browser(page):
     driver = webdriver.Chrome(options=options, service=Service(DRIVER))
     driver.set_page_load_timeout(PATIENCE_S)
     try:
-        driver.get(page)
-        for part in ("#sentences textarea", "#classify", "#explain", "#language input"):
-            wait_until(lambda part=part: find(driver, part))
+        visit(driver, page)
         yield driver
     finally:
         driver.quit()
+
+
+def visit(browser, address: str) -> None:
+    """Open the page and wait until its parts are there."""
+    browser.get(address)
+    for part in ("#sentences textarea", "#classify", "#language input"):
+        wait_until(lambda part=part: find(browser, part))
 
 
 def find(browser, selector: str):
@@ -205,6 +212,41 @@ def test_the_language_can_be_switched(browser):
     screenshot(browser, "web_demo_cn.png")
     find(browser, "#language input")[0].click()
     wait_until(lambda: text_of(browser, "#classify") == "Classify")
+
+
+@needs_browser
+@pytest.mark.skipif(not find_spec("grpc"), reason="missing: bash shell/serving.sh setup")
+def test_the_answers_can_be_those_of_a_service(
+    browser, page, model_dir, tmp_path, tmp_path_factory
+):
+    with Served(model_dir, tmp_path / "run") as service:
+        url = f"http://127.0.0.1:{service.port}/convbert/prediction"
+        with running("--url", url, tmp_path_factory) as address:
+            check_label(browser, address, service.ask("not a great film")[1]["value"])
+    visit(browser, page)
+
+
+@needs_browser
+def test_the_answers_can_be_those_of_an_exported_model(
+    browser, page, tiny_export, run_script, tmp_path_factory
+):
+    text = ["--model_dir", tiny_export, "--text", "not a great film"]
+    done = run_script("deploy/inference_python/infer.py", *text)
+    found = re.search(r"label_id: (\d), prob: ([\d.]+), label: (\w+)", done.stdout)
+    with running("--model_dir", tiny_export, tmp_path_factory) as address:
+        check_label(browser, address, [f"[{part}]" for part in found.groups()])
+    visit(browser, page)
+
+
+def check_label(browser, address: str, expected: list[str]) -> None:
+    """Type a sentence on another page; ``expected``: label_id, prob, label, each in brackets."""
+    visit(browser, address)
+    type_and_click(browser, "not a great film")
+    wait_until(lambda: rows(browser))
+    ((_, label, prob),) = rows(browser)
+    _, prob_expected, label_expected = (part.strip('[]"') for part in expected)
+    assert label == label_expected
+    assert float(prob) == pytest.approx(float(prob_expected), abs=1e-3)
 
 
 @needs_browser
