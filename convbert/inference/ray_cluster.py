@@ -27,7 +27,8 @@ from paddlenlp.utils.checkout import ROOT
 from paddlenlp.utils.errors import UserError
 
 STORE_BYTES = 200 << 20  # Ray's object store on a cluster of one machine
-RESTARTS = 3  # of a worker; also retries of a chunk before the job fails
+RESTARTS = 3  # of a worker, before the job fails
+RETRIES = 100  # of a chunk: those in the seconds until a worker has been restarted count, too
 READER_CPUS = 0  # workers may take all CPUs, and the reader must still start
 
 
@@ -159,5 +160,5 @@ def _data_set(source: Source, settings: ScorerSettings, workers: int) -> ray.dat
         compute=ActorPoolStrategy(size=workers),
         num_cpus=settings.options.cpu_threads or 1,
         max_restarts=RESTARTS,
-        max_task_retries=RESTARTS,
+        max_task_retries=RETRIES,
     )

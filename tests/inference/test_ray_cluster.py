@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("ray")
 
 ROWS, ROWS_PER_PART = 12000, 100
+NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}
 
 
 @pytest.fixture(name="cluster")
@@ -20,10 +21,9 @@ def _cluster(monkeypatch):
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    node = {"num_cpus": 1, "object_store_memory": 100 << 20}
-    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+    cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
     try:
-        cluster.add_node(**node)
+        cluster.add_node(**NODE)
         monkeypatch.setenv("RAY_ADDRESS", cluster.address)
         yield cluster
     finally:
@@ -53,6 +53,7 @@ def test_neither_a_killed_worker_nor_a_killed_node_loses_or_repeats_a_row(
         parts_at_least(answered(out) + 1, job, out)
         (other,) = cluster.worker_nodes
         cluster.remove_node(other, allow_graceful=False)
+        cluster.add_node(**NODE)  # a worker needs a core
         assert not out.exists()  # both deaths were in the middle
         assert job.wait(300) == 0, (tmp_path / "log").read_text()
     finally:
