@@ -187,16 +187,16 @@ def test_a_kill_leaves_whole_products(commands, tmp_path, amount, rng, name):
     command, kills = commands[name], amount("kills")
     if not kills and not command.quick:
         pytest.skip("give --kills")
-    killer = Killer(command, tmp_path, rng)
+    killer, wanted = Killer(command, tmp_path, rng), max(kills, 1)
     whole, out = tmp_path / "whole", tmp_path / "out"
     for folder in (whole, out):
         folder.mkdir()
     usual = killer.finish(whole)
     expected = digests(whole, command.products)
     killed = 0
-    while killed < max(kills, 1):
+    while killed < wanted:
         # Some commands write for so short a time that most runs end before the kill.
-        writing = killed % 2 == 0 and killer.ended < kills
+        writing = killed % 2 == 0 and killer.ended < wanted
         killer.kill(out, usual, writing)
         check_whole(out, command, expected)
         if killer.writing + killer.by_time == killed:  # it had ended
