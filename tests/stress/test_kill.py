@@ -40,7 +40,7 @@ class Command:
 
 @pytest.fixture
 def commands(tmp_path, tiny_checkpoint, tiny_export, tiny_vocab):
-    """The commands by name; `resume` names a folder, and flags for when it exists or does not."""
+    """The commands by name; `resume`: a pattern of what can be resumed, flags if there is some, flags if not."""
     data = write_sst2(tmp_path / "data")
     texts = tmp_path / "texts.txt"
     texts.write_text("a good film .\nthe plot is bad\n" * 2000)
@@ -52,7 +52,7 @@ def commands(tmp_path, tiny_checkpoint, tiny_export, tiny_vocab):
         "train": Command(
             lambda out: ["train.py", *tiny_flags(tiny_checkpoint, data, out, **train)],
             ("best.pdparams",),
-            ("states", ["--resume"], ["--overwrite"]),
+            ("states/step-*", ["--resume"], ["--overwrite"]),
         ),
         "export": Command(
             lambda out: (
@@ -140,7 +140,7 @@ class Killer:
     def start(self, out: Path) -> subprocess.Popen:
         """Start it in a process group of its own; a second run continues the first."""
         marker, found, otherwise = self._command.resume
-        flags = found if marker and (out / marker).is_dir() else otherwise
+        flags = found if marker and any(out.glob(marker)) else otherwise
         argv = [str(word) for word in (*self._command.argv(out), *flags)]
         return subprocess.Popen(
             [sys.executable, str(Path(__file__).resolve().parents[2] / argv[0]), *argv[1:]],
