@@ -40,7 +40,7 @@ class Command:
 
 @pytest.fixture
 def commands(tmp_path, tiny_checkpoint, tiny_export, tiny_vocab):
-    """The commands by name; `resume`: a pattern of what can be resumed, flags if there is some, flags if not."""
+    """The commands by name; `resume`: a pattern, flags if a path matches it, flags if none does."""
     data = write_sst2(tmp_path / "data")
     texts = tmp_path / "texts.txt"
     texts.write_text("a good film .\nthe plot is bad\n" * 2000)
