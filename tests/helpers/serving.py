@@ -7,7 +7,6 @@ import http.client
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,11 @@ import psutil
 from convbert.serving.process import control
 from convbert.serving.process.state import find_running
 from tests.helpers.local_server import free_port
+from tests.helpers.waiting import PATIENCE_S, wait_until
 
 SERVING = Path(__file__).resolve().parents[2] / "deploy" / "serving_python"
 CONTROL, WEB_SERVICE = SERVING / "control.py", SERVING / "web_service.py"
 HTTP_CLIENT, RPC_CLIENT = SERVING / "pipeline_http_client.py", SERVING / "pipeline_rpc_client.py"
-# A start takes some five seconds on a quiet machine.
-PATIENCE_S = 300.0
 
 
 class Served:
@@ -132,14 +130,6 @@ class Served:
     def wait_for(self, status: str) -> None:
         """Wait until GET /health has this status."""
         wait_until(lambda: (self.health() or {}).get("status") == status, self.log)
-
-
-def wait_until(condition, describe=lambda: "") -> None:
-    """Wait until a condition holds; fail after `PATIENCE_S`."""
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end, describe()
-        time.sleep(0.02)
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
 
 pytest.importorskip("ray")
+
+from tests.helpers.waiting import wait_while_running
 
 ROWS, ROWS_PER_PART = 12000, 100
 NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}
@@ -47,10 +48,11 @@ def test_neither_a_killed_worker_nor_a_killed_node_loses_or_repeats_a_row(
     with open(tmp_path / "log", "w") as log:
         job = subprocess.Popen(list(map(str, command)), stdout=log, stderr=log, env=os.environ)
     try:
-        parts_at_least(1, job, out)
+        wait_while_running(lambda: answered(out), job)
         worker = next(p for p in psutil.process_iter(["cmdline"]) if is_worker(p))
         worker.kill()
-        parts_at_least(answered(out) + 1, job, out)
+        before = answered(out)
+        wait_while_running(lambda: answered(out) > before, job)
         (other,) = cluster.worker_nodes
         cluster.remove_node(other, allow_graceful=False)
         cluster.add_node(**NODE)  # a worker needs a core
@@ -65,15 +67,6 @@ def test_neither_a_killed_worker_nor_a_killed_node_loses_or_repeats_a_row(
 def answered(out):
     """The number of answered parts."""
     return len(list(out.with_name(out.name + ".parts").glob("0*")))
-
-
-def parts_at_least(count, job, out):
-    """Wait until a running job has answered ``count`` parts."""
-    deadline = time.monotonic() + 300
-    while answered(out) < count:
-        assert job.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def is_worker(process):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -17,6 +16,7 @@ from convbert.text.processing import Prediction
 from paddlenlp.utils.files import UNFINISHED
 from tests.conftest import REPO_ROOT
 from tests.helpers.errors import raises_code
+from tests.helpers.waiting import wait_while_running
 
 SCORE = "tools/score.py"
 NEW = ("predicted_label_id", "predicted_label", "predicted_prob")
@@ -216,9 +216,8 @@ def test_a_killed_job_goes_on(run_script, tiny_export, tmp_path):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    while len(list((tmp_path / "out.tsv.parts").glob("0*"))) < 3:
-        assert process.poll() is None
-        time.sleep(0.01)
+    parts = tmp_path / "out.tsv.parts"
+    wait_while_running(lambda: len(list(parts.glob("0*"))) >= 3, process)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not (tmp_path / "out.tsv").exists()

@@ -20,6 +20,7 @@ from paddlenlp.utils.hub import PRETRAINED_MODELS, pretrained_file
 from paddlenlp.utils.log import LINE_FORMAT, BriefFormatter, get_logger
 from tests.helpers.errors import raises_code
 from tests.helpers.local_server import Trouble, free_port
+from tests.helpers.waiting import wait_until
 
 CONTENT = bytes(random.Random(0).getrandbits(8) for _ in range(300_000))
 HALF = 2 * download.CHUNK
@@ -232,7 +233,7 @@ def test_of_two_processes_one_downloads(server, tmp_path, repo_root):
     command = [sys.executable, "-c", FETCHING, f"{server.url}/file", str(tmp_path / "file"), MD5]
     options = {"cwd": repo_root, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     first = subprocess.Popen(command, **options)
-    wait_for(lambda: server.count == 1)
+    wait_until(lambda: server.count == 1)
     second = subprocess.Popen(command, **options)
     line = second.stderr.readline()
     server.release.set()
@@ -275,13 +276,6 @@ def test_the_lock_of_a_dead_process_is_free(holder, server, tmp_path):
 def test_a_lock_that_stays_is_an_error(holder, tmp_path):
     with raises_code("busy", tmp_path / "file"), file_lock(tmp_path / "file", 0.2):
         pass
-
-
-def wait_for(condition, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 def make_zip(path: Path, entries) -> Path:

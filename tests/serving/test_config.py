@@ -80,6 +80,7 @@ def test_a_wrong_config_file_names_itself(tmp_path, text, code):
         (["inference.pdmodel"], [f"{LOCAL}.precision=int8"], "openvino"),
         (["inference.pdmodel"], [f"{LOCAL}.precision=bf16"], "openvino"),
         (["inference.pdmodel"], [f"{LOCAL}.devices=0"], "paddle"),
+        (["inference.pdmodel"], [f"{LOCAL}.devices=0", f"{LOCAL}.precision=fp16"], "paddle"),
         (["inference.pdmodel"], [f"{LOCAL}.use_mkldnn=false"], "paddle"),
         (["inference.xml"], [f"{LOCAL}.precision=int8"], "openvino"),
         (["inference.xml"], [f"{LOCAL}.precision=auto"], "openvino"),

@@ -34,8 +34,8 @@ from tests.helpers.serving import (
     alive,
     listening,
     wait_gone,
-    wait_until,
 )
+from tests.helpers.waiting import wait_until
 
 # One text a run makes a request of many texts slow: about a millisecond each, in one Op call.
 SLOW = ("service.run_texts=1", "service.max_texts=100000", "op.convbert.batch_size=1")

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from convbert.inference.dygraph import load_classifier
 from paddlenlp.transformers.checkpoint import read_weights
 from tests.helpers.errors import assert_refused
 from tests.helpers.training import read_log, read_summary, tiny_flags, write_sst2
+from tests.helpers.waiting import wait_while_running
 
 TRAIN_LINE = re.compile(
     r"global step (\d+)/(\d+), epoch: (\d+), batch: (\d+), rank_id: 0, "
@@ -47,15 +47,6 @@ def start(repo_root, arguments, log):
     command = [sys.executable, str(repo_root / "train.py"), *arguments]
     with open(log, "w") as file:
         return subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=os.environ)
-
-
-def wait_for(condition, process, log, seconds=120):
-    """Poll until ``condition()``; fail with the log if the process ends or time runs out."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.05)
 
 
 def test_a_whole_run(train, tmp_path):
@@ -143,7 +134,7 @@ def test_an_earlier_best_stays_until_the_first_evaluation(train, repo_root, flag
     best = out / "best.pdparams" / "model_state.pdparams"
     before = best.read_bytes()
     process = start(repo_root, flags(max_steps=100000, save_steps=100000, logging_steps=1), log)
-    wait_for(lambda: "global step 3/" in log.read_text(), process, log)
+    wait_while_running(lambda: "global step 3/" in log.read_text(), process, log.read_text)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
     assert best.read_bytes() == before
@@ -178,7 +169,7 @@ def test_the_best_model_of_other_data_is_not_replaced(train, tmp_path):
 
 def stop_at(process, log, line, number=signal.SIGTERM):
     """Send a signal once the log has a line; wait for the end."""
-    wait_for(lambda: line in log.read_text(), process, log)
+    wait_while_running(lambda: line in log.read_text(), process, log.read_text)
     process.send_signal(number)
     return process.wait(60)
 
@@ -238,7 +229,7 @@ def test_max_steps_and_epochs(train, tmp_path):
 def test_stopped_it_leaves_the_last_best(repo_root, flags, tmp_path, number, status):
     out, log = tmp_path / "out", tmp_path / "log"
     process = start(repo_root, flags(max_steps=100000, save_steps=5), log)
-    wait_for((out / "metrics.json").exists, process, log)
+    wait_while_running((out / "metrics.json").exists, process, log.read_text)
     process.send_signal(number)
     assert process.wait(60) == status
     assert "Traceback" not in log.read_text()
@@ -254,7 +245,7 @@ def test_two_runs_at_once_into_one_directory(repo_root, flags, train, tmp_path):
     out, log = tmp_path / "out", tmp_path / "log"
     process = start(repo_root, flags(max_steps=100000, save_steps=100000), log)
     try:
-        wait_for((out / "args.json").exists, process, log)
+        wait_while_running((out / "args.json").exists, process, log.read_text)
         second = train(seed=7)
         assert_refused(second, "busy", out)
         assert json.loads((out / "args.json").read_text())["seed"] == 42

@@ -12,7 +12,6 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,11 +21,11 @@ from tests.conftest import REPO_ROOT
 from tests.helpers.errors import assert_refused
 from tests.helpers.local_server import free_port
 from tests.helpers.serving import Served
+from tests.helpers.waiting import PATIENCE_S, wait_until, wait_while_running
 
 APP = "deploy/web_demo/app.py"
 DEMO_PYTHON = REPO_ROOT / ".venv-demo" / "bin" / "python"
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-PATIENCE_S = 180
 MISSING = [
     name
     for name, found in (
@@ -60,19 +59,11 @@ def running(flag, value, tmp_path_factory):
     with open(log, "w") as file:
         process = subprocess.Popen(list(map(str, command)), stdout=file, stderr=file)
     try:
-        wait_until(lambda: "ready: " in log.read_text() or process.poll() is not None)
-        assert process.poll() is None, log.read_text()
+        wait_while_running(lambda: "ready: " in log.read_text(), process, log.read_text)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=60)
-
-
-def wait_until(condition) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +84,7 @@ def browser(page):
     driver.set_page_load_timeout(PATIENCE_S)
     try:
         visit(driver, page)
+        wait_until(lambda: find(driver, "#explain"))
         yield driver
     finally:
         driver.quit()
@@ -222,7 +214,8 @@ def test_the_answers_can_be_those_of_a_service(
     with Served(model_dir, tmp_path / "run") as service:
         url = f"http://127.0.0.1:{service.port}/convbert/prediction"
         with running("--url", url, tmp_path_factory) as address:
-            check_label(browser, address, service.ask("not a great film")[1]["value"])
+            _, prob, label = map(json.loads, service.ask("not a great film")[1]["value"])
+            check_answer(browser, address, label[0], prob[0])
     visit(browser, page)
 
 
@@ -232,21 +225,20 @@ def test_the_answers_can_be_those_of_an_exported_model(
 ):
     text = ["--model_dir", tiny_export, "--text", "not a great film"]
     done = run_script("deploy/inference_python/infer.py", *text)
-    found = re.search(r"label_id: (\d), prob: ([\d.]+), label: (\w+)", done.stdout)
+    prob, label = re.search(r"prob: ([\d.]+), label: (\w+)", done.stdout).groups()
     with running("--model_dir", tiny_export, tmp_path_factory) as address:
-        check_label(browser, address, [f"[{part}]" for part in found.groups()])
+        check_answer(browser, address, label, float(prob))
     visit(browser, page)
 
 
-def check_label(browser, address: str, expected: list[str]) -> None:
-    """Type a sentence on another page; ``expected``: label_id, prob, label, each in brackets."""
+def check_answer(browser, address: str, label: str, prob: float) -> None:
+    """Compare the answer of another page for one sentence with a label and its probability."""
     visit(browser, address)
     type_and_click(browser, "not a great film")
     wait_until(lambda: rows(browser))
-    ((_, label, prob),) = rows(browser)
-    _, prob_expected, label_expected = (part.strip('[]"') for part in expected)
-    assert label == label_expected
-    assert float(prob) == pytest.approx(float(prob_expected), abs=1e-3)
+    ((_, shown, shown_prob),) = rows(browser)
+    assert shown == label
+    assert float(shown_prob) == pytest.approx(prob, abs=1e-3)
 
 
 @needs_browser
