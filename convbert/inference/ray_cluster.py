@@ -28,7 +28,7 @@ from paddlenlp.utils.errors import UserError
 
 STORE_BYTES = 200 << 20  # Ray's object store on a cluster of one machine
 RESTARTS = 3  # of a worker, before the job fails
-RETRIES = 100  # of a chunk: those in the seconds until a worker has been restarted count, too
+RETRIES = 100  # of a chunk; a worker that is still restarting uses up several
 READER_CPUS = 0  # workers may take all CPUs, and the reader must still start
 
 
