@@ -44,6 +44,8 @@ def commands(tmp_path, tiny_checkpoint, tiny_export, tiny_vocab):
     data = write_sst2(tmp_path / "data")
     texts = tmp_path / "texts.txt"
     texts.write_text("a good film .\nthe plot is bad\n" * 2000)
+    table = tmp_path / "table.tsv"
+    table.write_text("sentence\n" + texts.read_text())
     dev = tmp_path / "dev.tsv"
     dev.write_text("sentence\tlabel\nbad\t0\n")
     train = {"max_steps": 200, "save_steps": 20, "logging_steps": 20}
@@ -88,6 +90,14 @@ def commands(tmp_path, tiny_checkpoint, tiny_export, tiny_vocab):
                 + ["--input_file", texts, "--output_file", out / "labels.jsonl"]
             ),
             ("labels.jsonl",),
+        ),
+        "score": Command(
+            lambda out: (
+                ["tools/score.py", "--model_dir", tiny_export, "--input_file", table]
+                + ["--output_file", out / "scored.tsv", "--rows_per_part", 500]
+            ),
+            ("scored.tsv",),
+            ("scored.tsv", ["--overwrite"], []),
         ),
         "quickstart": Command(
             lambda out: ["tools/quickstart.py", "--device", "cpu", "--output_dir", out],
@@ -159,8 +169,12 @@ class Killer:
         assert process.returncode == 0, errors
         return time.monotonic() - began
 
-    def kill(self, out: Path, usual: float, writing: bool) -> None:
-        """Run and kill; a run that ended before is counted, and begun anew the next time."""
+    def kill(self, out: Path, usual: float, writing: bool) -> float:
+        """Run and kill; a run that ended before is counted, and begun anew the next time.
+
+        Returns:
+            ``usual``, or the seconds of this run if it ended sooner: the machine may be less busy.
+        """
         process = self.start(out)
         began, known = time.monotonic(), set(unfinished(out))
         until = began + self._rng.uniform(0.3, 1.0) * usual
@@ -173,15 +187,16 @@ class Killer:
             _, errors = process.communicate()
             assert process.returncode == 0, errors
             self.ended += 1
-            return
+            return min(usual, time.monotonic() - began)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         self.writing += writing
         self.by_time += not writing
+        return usual
 
 
 @pytest.mark.parametrize(
-    "name", ["train", "export", "convert", "quantize", "pretrain", "infer", "quickstart"]
+    "name", ["train", "export", "convert", "quantize", "pretrain", "infer", "score", "quickstart"]
 )
 def test_a_kill_leaves_whole_products(commands, tmp_path, amount, rng, name):
     command, kills = commands[name], amount("kills")
@@ -197,7 +212,7 @@ def test_a_kill_leaves_whole_products(commands, tmp_path, amount, rng, name):
     while killed < wanted:
         # Some commands write for so short a time that most runs end before the kill.
         writing = killed % 2 == 0 and killer.ended < wanted
-        killer.kill(out, usual, writing)
+        usual = killer.kill(out, usual, writing)
         check_whole(out, command, expected)
         if killer.writing + killer.by_time == killed:  # it had ended
             shutil.rmtree(out)
