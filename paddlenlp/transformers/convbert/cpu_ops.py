@@ -91,10 +91,10 @@ def depthwise_conv(x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
     if _on_cpu(x):
         return _shifted_sum(x, weight)
     # oneDNN's depthwise kernel needs NCHW; with its NLC Conv1D the next LayerNorm crashes.
-    x = x.transpose([0, 2, 1]).unsqueeze(2)  # [B, H, 1, L]
+    x = x.unsqueeze(1).transpose([0, 3, 1, 2])  # [B, H, 1, L]
     half, channels = weight.shape[-1] // 2, weight.shape[0]
     x = F.conv2d(x, weight.unsqueeze(2), padding=[0, half], groups=channels)
-    return x.squeeze(2).transpose([0, 2, 1])
+    return x.transpose([0, 2, 3, 1]).squeeze(1)
 
 
 def pad_length(x: paddle.Tensor, half: int) -> paddle.Tensor:

@@ -20,17 +20,19 @@ from paddlenlp.transformers.convbert import cpu_ops
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 
 
-class PaddingMask(NamedTuple):
-    """The padding of a batch, in the forms that attention and convolution need.
+class Shared(NamedTuple):
+    """What all layers need of a batch, computed once: its padding, and zeros of its shape.
 
     Attributes:
         bias: [B, 1, 1, L] float, added to attention scores: 0 at tokens, very negative at padding.
         keep: [B, L, 1] float, multiplies the inputs of the convolutions: 1 at tokens, 0 at padding
             (or 1 everywhere, as in the reference, where padding leaks into its neighbours).
+        zeros: [B, N, L, L] float, for `banded`.
     """
 
     bias: paddle.Tensor
     keep: paddle.Tensor
+    zeros: paddle.Tensor
 
 
 class MixedAttention(nn.Layer):
@@ -54,15 +56,15 @@ class MixedAttention(nn.Layer):
         self.attention_softmax = nn.Softmax()
         self.kernel_softmax = nn.Softmax()
 
-    def forward(self, x, mask: PaddingMask, first_token_only: bool = False) -> paddle.Tensor:
+    def forward(self, x, shared: Shared, first_token_only: bool = False) -> paddle.Tensor:
         """Mix x [B, L, H] over positions; returns [B, L, H], or [B, 1, H] for the first token."""
-        source, keep = x, mask.keep
+        source, (bias, keep, zeros) = x, shared
         if first_token_only:  # the positions that a convolution at the first token reads
             reach = self.kernel_size // 2 + 1
-            x, keep = x[:, :reach], keep[:, :reach]
+            x, keep, zeros = x[:, :reach], keep[:, :reach], zeros[:, :, :reach, :reach]
         query = self.q_proj(x)  # [B, L, N * D], shared by both kinds of heads
-        attention = self._attend(query, source, mask.bias)  # [B, N, L, D]
-        convolution = self._convolve(query, x, keep)  # [B, N, L, D]
+        attention = self._attend(query, source, bias)  # [B, N, L, D]
+        convolution = self._convolve(query, x, keep, zeros)  # [B, N, L, D]
         mixed = paddle.concat([attention, convolution], axis=1)  # [B, 2N, L, D]
         mixed = self.out_proj(mixed.transpose([0, 2, 1, 3]).flatten(2))  # [B, L, H]
         return mixed[:, :1] if first_token_only else mixed
@@ -75,15 +77,15 @@ class MixedAttention(nn.Layer):
         weights = self.attention_softmax(cpu_ops.add_mask(scores, bias))  # [B, N, L, L]
         return paddle.matmul(self.dropout(weights), value)  # [B, N, L, D]
 
-    def _convolve(self, query, x, keep) -> paddle.Tensor:
+    def _convolve(self, query, x, keep, zeros) -> paddle.Tensor:
         values = self.conv_out_layer(x) * keep  # [B, L, N * D]
         span_key = self.key_conv_attn_layer(x * keep)  # [B, L, N * D], K_s
         kernels = self.conv_kernel_layer(span_key * query)  # [B, L, N * K], W (Q * K_s)
         kernels = self.kernel_softmax(split_heads(kernels, self.num_heads))  # [B, N, L, K]
-        return span_dynamic_conv(values, kernels)  # [B, N, L, D]
+        return span_dynamic_conv(values, kernels, zeros)  # [B, N, L, D]
 
 
-def span_dynamic_conv(values: paddle.Tensor, kernels: paddle.Tensor) -> paddle.Tensor:
+def span_dynamic_conv(values, kernels, zeros) -> paddle.Tensor:
     """Weigh the neighbours of each position by its own kernel (section 3.2).
 
     ``out[b, n, l] = sum_k kernels[b, n, l, k] * values[b, l + k - K // 2, n]`` with zeros beyond
@@ -92,31 +94,33 @@ def span_dynamic_conv(values: paddle.Tensor, kernels: paddle.Tensor) -> paddle.T
     Args:
         values: [B, L, N * D] float.
         kernels: [B, N, L, K] float, K odd, normalised by the caller.
+        zeros: [B, N, L, L].
 
     Returns:
         [B, N, L, D] float.
     """
-    heads, half = kernels.shape[1], kernels.shape[3] // 2
-    padded = split_heads(cpu_ops.pad_length(values, half), heads)  # [B, N, L + K - 1, D]
-    return paddle.matmul(banded(kernels), padded)
+    return paddle.matmul(banded(kernels, zeros), split_heads(values, kernels.shape[1]))
 
 
-def banded(kernels: paddle.Tensor) -> paddle.Tensor:
-    """Write the K taps of position l into row l of a matrix, from column l on.
+def banded(kernels: paddle.Tensor, zeros: paddle.Tensor) -> paddle.Tensor:
+    """Write the K taps of position l into row l of a square matrix, centred on the diagonal.
 
     This needs no arithmetic: append L zeros to each row of K taps, and read the same numbers as
-    rows that are one shorter. Each row is then shifted one column further to the right.
+    rows that are one shorter. Each row is then shifted one column further to the right. Taps beyond
+    both ends are cut off. (If each layer made its own zeros, OpenVINO would prepare their shapes
+    again in each layer, which takes longer than the product for one short text.)
 
     Args:
-        kernels: [B, N, L, K] float.
+        kernels: [B, N, L, K] float, K odd.
+        zeros: [B, N, L, L].
 
     Returns:
-        [B, N, L, L + K - 1] float, zero outside the band.
+        [B, N, L, L] float, zero outside the band.
     """
-    batch, length = cpu_ops.axis_size(kernels, 0), cpu_ops.axis_size(kernels, 2)
-    zeros = paddle.zeros([batch, kernels.shape[1], length, length], dtype=kernels.dtype)
+    length, half = cpu_ops.axis_size(zeros, 3), kernels.shape[3] // 2
     flat = paddle.concat([kernels, zeros], axis=-1).reshape([0, 0, -1])  # [B, N, L * (L + K)]
-    return flat[:, :, :-length].reshape([0, 0, length, -1])
+    rows = flat[:, :, :-length].reshape([0, 0, length, -1])  # [B, N, L, L + K - 1]
+    return rows[:, :, :, half:-half] if half else rows
 
 
 def split_heads(x: paddle.Tensor, heads: int) -> paddle.Tensor:

@@ -19,7 +19,7 @@ from paddlenlp.transformers.convbert.configuration import PRESETS, ConvBertConfi
 from paddlenlp.transformers.convbert.layers import (
     GroupedLinear,
     MixedAttention,
-    PaddingMask,
+    Shared,
     layer_norm,
     linear,
     normal_attr,
@@ -77,9 +77,9 @@ class ConvBertLayer(nn.Layer):
         self.dropout = cpu_ops.Dropout(config.hidden_dropout_prob)
         self.activation = getattr(F, config.hidden_act)
 
-    def forward(self, x, mask: PaddingMask, first_token_only: bool = False) -> paddle.Tensor:
+    def forward(self, x, shared: Shared, first_token_only: bool = False) -> paddle.Tensor:
         """Map x [B, L, H] to [B, L, H], or to [B, 1, H] for the first token."""
-        mixed = self.self_attn(x, mask, first_token_only)
+        mixed = self.self_attn(x, shared, first_token_only)
         x = x[:, :1] if first_token_only else x
         x = self.norm1(x + self.dropout(mixed))
         inner = self.activation(self.linear1(x))  # [B, L, intermediate]
@@ -93,15 +93,15 @@ class ConvBertEncoder(nn.Layer):
         super().__init__()
         self.layers = nn.LayerList([ConvBertLayer(config) for _ in range(config.num_hidden_layers)])
 
-    def forward(self, x, mask: PaddingMask, first_token_only: bool = False) -> list:
+    def forward(self, x, shared: Shared, first_token_only: bool = False) -> list:
         """Map x [B, L, H] to the list of x and every layer's output, each [B, L, H].
 
         With ``first_token_only`` the last one is [B, 1, H].
         """
         states = [x]  # to_static does not trace list.append
         for layer in self.layers[:-1]:
-            states = [*states, layer(states[-1], mask)]
-        return [*states, self.layers[-1](states[-1], mask, first_token_only)]
+            states = [*states, layer(states[-1], shared)]
+        return [*states, self.layers[-1](states[-1], shared, first_token_only)]
 
 
 class ConvBertPretrainedModel(PretrainedModel, metaclass=CallForms):
@@ -174,16 +174,18 @@ class ConvBertModel(ConvBertPretrainedModel):
         x = self.embeddings(words, token_type_ids, position_ids)
         if hasattr(self, "embeddings_project"):
             x = self.embeddings_project(x)
-        states = self.encoder(x, self._padding_mask(attention_mask, x.dtype), first_token_only)
+        states = self.encoder(x, self._shared(attention_mask, x.dtype), first_token_only)
         hidden = states if output_hidden_states else None
         return result({"last_hidden_state": states[-1], "hidden_states": hidden}, return_dict)
 
-    def _padding_mask(self, attention_mask, dtype) -> PaddingMask:
+    def _shared(self, attention_mask, dtype) -> Shared:
         mask = attention_mask.astype(dtype)  # [B, L]
+        batch, length = (cpu_ops.axis_size(mask, axis) for axis in (0, 1))
+        zeros = paddle.zeros([batch, self.config.num_heads, length, length], dtype)
         # A large negative number within the range of float16, whose exp() is 0 in every float type.
         bias = ((mask - 1.0) * 1e4).unsqueeze([1, 2])  # [B, 1, 1, L]
         keep = mask if self.config.mask_padding_in_conv else paddle.ones_like(mask)
-        return PaddingMask(bias, keep.unsqueeze(-1))
+        return Shared(bias, keep.unsqueeze(-1), zeros)
 
 
 class ConvBertHeadModel(ConvBertPretrainedModel):
