@@ -97,16 +97,6 @@ def depthwise_conv(x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
     return x.transpose([0, 2, 3, 1]).squeeze(1)
 
 
-def pad_length(x: paddle.Tensor, half: int) -> paddle.Tensor:
-    """Put ``half`` zeros before and after the positions: [B, L, H] -> [B, L + 2 half, H].
-
-    F.pad does the same, but its gradient is slower on a CPU, and padding the middle axis gives
-    wrong results for some shapes in a program that Paddle 3 runs with oneDNN.
-    """
-    zeros = paddle.zeros([axis_size(x, 0), half, x.shape[-1]], dtype=x.dtype)
-    return paddle.concat([zeros, x, zeros], axis=1)
-
-
 def axis_size(x: paddle.Tensor, axis: int):
     """Size of one axis: an int in dygraph, a tensor in a program.
 
@@ -128,6 +118,15 @@ def _repeat(x: paddle.Tensor, like: paddle.Tensor) -> paddle.Tensor:
     """Repeat x to the shape of ``like`` if that is faster than broadcasting it."""
     fits = np.prod(like.shape) <= REPEAT_LIMIT  # .size fails in a model that was exported before
     return x.expand(like.shape) if fits else x
+
+
+def _pad_length(x: paddle.Tensor, half: int) -> paddle.Tensor:
+    """Put ``half`` zeros before and after the positions: [B, L, H] -> [B, L + 2 half, H].
+
+    F.pad does the same, but its gradient is slower on a CPU.
+    """
+    zeros = paddle.zeros([x.shape[0], half, x.shape[-1]], dtype=x.dtype)
+    return paddle.concat([zeros, x, zeros], axis=1)
 
 
 def _column_sums(x: paddle.Tensor) -> paddle.Tensor:
@@ -182,7 +181,7 @@ class _DepthwiseConv(PyLayer):
     def backward(ctx, grad):
         x, weight = ctx.saved_tensor()
         length, taps = x.shape[1], weight.shape[-1]
-        padded = pad_length(x, taps // 2)
+        padded = _pad_length(x, taps // 2)
         sums = [_column_sums((padded[:, k : k + length] * grad).flatten(0, 1)) for k in range(taps)]
         weight_grad = paddle.concat(sums).transpose([1, 0]).unsqueeze(1)  # [H, 1, K]
         return _shifted_sum(grad, weight.flip(-1)), weight_grad
@@ -191,7 +190,7 @@ class _DepthwiseConv(PyLayer):
 def _shifted_sum(x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
     """The convolution as K shifted copies: much faster than Paddle's own kernel on a CPU."""
     length, taps = x.shape[1], weight.squeeze(1).transpose([1, 0])  # [K, H]
-    padded = pad_length(x, len(taps) // 2)  # [B, L + K - 1, H]
+    padded = _pad_length(x, len(taps) // 2)  # [B, L + K - 1, H]
     total = padded[:, :length] * _repeat(taps[0], x)
     for k in range(1, len(taps)):
         total = total + padded[:, k : k + length] * _repeat(taps[k], x)
