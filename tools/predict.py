@@ -17,7 +17,7 @@ from convbert.command.machine import use_device
 from convbert.command.start import run_main, start_paddle
 from convbert.inference.classify import classify_and_report
 from convbert.inference.default_model import default_checkpoint
-from convbert.inference.flags import add_text_flags, check_text_flags, read_texts
+from convbert.inference.inference_flags import add_text_flags, check_text_flags, read_texts
 
 
 def parse_args(argv=None) -> argparse.Namespace:

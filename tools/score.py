@@ -24,7 +24,7 @@ from convbert.command.flags import add_bool_flag, int_at_least, make_parser
 from convbert.command.machine import default_threads
 from convbert.command.start import run_main, start_paddle
 from convbert.inference.default_model import default_export
-from convbert.inference.flags import add_batch_flags, add_engine_flags, engine_options
+from convbert.inference.inference_flags import add_batch_flags, add_engine_flags, engine_options
 from convbert.inference.score import (
     Answer,
     Scorer,

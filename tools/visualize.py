@@ -17,7 +17,7 @@ from convbert.command.flags import DEFAULT_SENTENCE, add_device_flag, int_at_lea
 from convbert.command.machine import use_device
 from convbert.command.start import hold_signals, run_main, start_paddle
 from convbert.inference.default_model import default_checkpoint
-from convbert.inference.flags import add_length_flag
+from convbert.inference.inference_flags import add_length_flag
 from paddlenlp.utils.products import check_replaceable, product_directory
 from paddlenlp.utils.text import without_surrogates
 

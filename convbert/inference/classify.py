@@ -12,7 +12,7 @@ from typing import IO
 
 import numpy as np
 
-from convbert.inference.flags import DefaultPath
+from convbert.inference.inference_flags import DefaultPath
 from convbert.text.processing import Prediction, TextProcessor, length_sorted_batches
 from convbert.text.reading import Row, with_label_ids
 from paddlenlp.utils.errors import UserError
@@ -134,7 +134,7 @@ def classify_and_report(
     Args:
         rows: the texts.
         processor, run, timings: as in `classify`.
-        args: the flags of `convbert.inference.flags.add_text_flags`.
+        args: the flags of `convbert.inference.inference_flags.add_text_flags`.
         line: formats the printed line of an answer.
     """
     report = Report()

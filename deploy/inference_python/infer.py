@@ -22,7 +22,7 @@ from convbert.inference.classify import Report, Timings, answer_line, classify_a
 from convbert.inference.default_model import default_export
 from convbert.inference.engines import Engine
 from convbert.inference.exported import open_exported
-from convbert.inference.flags import (
+from convbert.inference.inference_flags import (
     add_engine_flags,
     add_text_flags,
     check_text_flags,

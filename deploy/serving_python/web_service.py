@@ -84,7 +84,7 @@ def run_service(args: argparse.Namespace, settings, argv) -> int:
     """Run the HTTP front end and, supervised by it, the pipeline."""
     with serving_packages():
         from convbert.serving.process import service
-        from convbert.serving.process.state import RunDir
+        from convbert.serving.process.service_dir import RunDir
         from convbert.serving.served_model import check_served
 
     check_served(settings.model_dir)
@@ -98,7 +98,7 @@ def run_service(args: argparse.Namespace, settings, argv) -> int:
 def run_pipeline(args: argparse.Namespace, settings) -> None:
     """Run the pipeline in this process until SIGTERM or SIGINT."""
     with serving_packages():
-        from convbert.serving.process.state import RunDir
+        from convbert.serving.process.service_dir import RunDir
 
     if args.parent:  # it has locked the run folder and set the environment
         serve_pipeline(settings, args.parent)

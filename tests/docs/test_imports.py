@@ -28,3 +28,9 @@ def test_every_folder_is_checked(repo_root: Path):
     }
     assert folders
     assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
+def test_module_names_are_unique(repo_root: Path):
+    names = [path.stem for path in (repo_root / "convbert").rglob("*.py") if path.stem[0] != "_"]
+    assert len(names) > 40
+    assert sorted(set(names)) == sorted(names)

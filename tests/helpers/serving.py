@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 from convbert.serving.process import control
-from convbert.serving.process.state import find_running
+from convbert.serving.process.service_dir import find_running
 from tests.helpers.local_server import free_port
 from tests.helpers.waiting import PATIENCE_S, wait_until
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from convbert.inference.classify import _open_npy
-from convbert.inference.flags import DefaultPath
+from convbert.inference.inference_flags import DefaultPath
 from tests.helpers.errors import assert_refused, raises_code
 
 PREDICT = "tools/predict.py"

@@ -22,7 +22,7 @@ pytest.importorskip("grpc", reason="serving is not installed: bash shell/serving
 import grpc
 
 from convbert.serving.process.service import LogFile
-from convbert.serving.process.state import RunDir, Running
+from convbert.serving.process.service_dir import RunDir, Running
 from convbert.serving.rpc import Request, unary_call
 from tests.conftest import without_manifest
 from tests.helpers.errors import assert_refused

@@ -12,7 +12,7 @@ import time
 
 import psutil
 
-from convbert.serving.process.state import CONSOLE_FILE, LOG_FILE, Running, find_running
+from convbert.serving.process.service_dir import CONSOLE_FILE, LOG_FILE, Running, find_running
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import ensure_writable_dir
 

@@ -20,7 +20,7 @@ from convbert.serving.config import Address, Settings
 from convbert.serving.health import Health
 from convbert.serving.http.app import HttpFrontEnd
 from convbert.serving.http.connections import BoundedProtocol
-from convbert.serving.process.state import RunDir
+from convbert.serving.process.service_dir import RunDir
 from convbert.serving.process.supervisor import OUTPUT, Supervisor
 from convbert.serving.rpc import PipelineConnection
 from paddlenlp.utils.errors import UserError

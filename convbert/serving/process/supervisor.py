@@ -12,7 +12,7 @@ import time
 from convbert.command.start import EXIT_USER_ERROR
 from convbert.serving.config import Settings
 from convbert.serving.health import Health, State
-from convbert.serving.process.state import LOG_FILE, RunDir
+from convbert.serving.process.service_dir import LOG_FILE, RunDir
 from convbert.serving.protocol import ErrNo, RequestError
 from convbert.serving.rpc import PipelineConnection, text_message
 from paddlenlp.utils.log import get_logger
