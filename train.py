@@ -242,6 +242,8 @@ def train_step(run: Run, update: Update):
     """
     import paddle
 
+    from convbert.training.distillation import soft_loss
+
     config = run.config
     # Dropout is a function of seed, step and process, so a resumed run equals an uninterrupted one.
     random = np.random.default_rng([config.seed, update.step, run.ranks.rank])
@@ -258,7 +260,8 @@ def train_step(run: Run, update: Update):
             loss = run.task.loss(logits, labels)
             if run.train.teacher_logits is not None:
                 wanted = paddle.to_tensor(run.train.teacher_logits[indices])  # [B, C]
-                loss = follow_teacher(loss, logits, wanted, config)
+                soft = soft_loss(logits.astype("float32"), wanted, config.temperature)
+                loss = config.teacher_weight * soft + (1.0 - config.teacher_weight) * loss
             loss = loss * (len(indices) / update.num_examples)
             run.scaler.scale(loss).backward()
         total = total + loss.detach()
@@ -267,14 +270,6 @@ def train_step(run: Run, update: Update):
     run.schedule.step()
     run.optimizer.clear_grad(set_to_zero=False)  # filling with zeros only costs time
     return total
-
-
-def follow_teacher(loss, logits, wanted, config: TrainConfig):
-    """Mix the loss on the labels with the distance from a teacher's logits [B, C]."""
-    from convbert.training.distillation import mixed_loss, soft_loss
-
-    soft = soft_loss(logits.astype("float32"), wanted, config.temperature)
-    return mixed_loss(loss, soft, config.teacher_weight)
 
 
 def mean_loss(losses: list) -> float:

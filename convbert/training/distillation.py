@@ -28,11 +28,6 @@ def soft_loss(
     return divergence.mean() * temperature**2
 
 
-def mixed_loss(hard: paddle.Tensor, soft: paddle.Tensor, teacher_weight: float) -> paddle.Tensor:
-    """Weighted mean of the soft loss and, with the remaining weight, the loss on the labels."""
-    return teacher_weight * soft + (1.0 - teacher_weight) * hard
-
-
 def hidden_loss(
     states: Sequence[paddle.Tensor], teacher_states: Sequence[paddle.Tensor], mask: paddle.Tensor
 ) -> paddle.Tensor:

@@ -127,12 +127,12 @@ def test_regression_logits_in_both_shapes():
 def test_reset_and_empty():
     metric = feed(Accuracy(), [1], [1])
     metric.reset()
-    with pytest.raises(ValueError, match="no predictions"):
+    with pytest.raises(ValueError, match=metric.NAME):
         metric.results()
 
 
 def test_mistakes_are_refused():
-    with pytest.raises(ValueError, match="2 predictions for 3 labels"):
+    with pytest.raises(ValueError, match=r"\b2\b.*\b3\b"):
         Accuracy().update([1, 0], [1, 0, 1])
     with pytest.raises(ValueError, match=r"\[B, C\]"):
         Accuracy().compute(np.zeros(3), [0, 0, 0])

@@ -81,7 +81,7 @@ def test_singles_and_pairs_in_one_batch(tokenizer):
 
 @pytest.mark.parametrize("pair", ["b", ["a", "b"]])
 def test_unequal_lists_are_refused(tokenizer, pair):
-    with pytest.raises(ValueError, match="equal-length"):
+    with pytest.raises(ValueError, match="text_pair"):
         tokenizer(["a"], pair)
 
 
@@ -100,7 +100,7 @@ def test_no_bound_means_the_length_of_the_model(tiny_vocab):
 
 @pytest.mark.parametrize(("texts", "length"), [(["a"], 1), ([("a", "b")], 2)])
 def test_no_room_for_special_tokens_is_refused(tokenizer, texts, length):
-    with pytest.raises(ValueError, match="no room"):
+    with pytest.raises(ValueError, match=rf"\b{length}\b"):
         tokenizer.batch_encode(texts, length)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 import pytest
 
-from convbert.training.distillation import hidden_loss, mixed_loss, soft_loss
+from convbert.training.distillation import hidden_loss, soft_loss
 from convbert.training.teacher_logits import TeacherLogits, write_teacher_logits
 from tests.helpers.errors import raises_code
 
@@ -81,11 +81,6 @@ def test_soft_loss_can_be_computed_for_certain_teachers():
     certain = paddle.to_tensor([[80.0, -80.0]])
     loss = soft_loss(paddle.to_tensor([[0.0, 0.0]]), certain, 1.0)
     assert float(loss) == pytest.approx(np.log(2), rel=1e-5)
-
-
-def test_mixed_loss_is_a_weighted_mean():
-    hard, soft = paddle.to_tensor(2.0), paddle.to_tensor(6.0)
-    assert float(mixed_loss(hard, soft, 0.25)) == pytest.approx(3.0)
 
 
 def test_hidden_loss_leaves_padding_out():

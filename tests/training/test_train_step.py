@@ -72,6 +72,14 @@ def test_a_teacher_wins_over_the_labels_by_its_weight(new_run, teacher_file):
     assert evaluate(ignores)[0]["dev"]["acc"] == 1
 
 
+def test_the_loss_is_weighed_between_labels_and_teacher(new_run, teacher_file):
+    flags = {"teacher_logits": teacher_file, "max_steps": 1, **QUIET}
+    labels, mixed, teacher = (
+        finish(new_run(teacher_weight=weight, **flags))[0][0] for weight in (0, 0.25, 1)
+    )
+    assert mixed == pytest.approx(0.75 * labels + 0.25 * teacher)
+
+
 def test_without_weight_a_teacher_changes_nothing(new_run, teacher_file):
     alone = finish(new_run(max_steps=3, **QUIET))
     flags = {"teacher_logits": teacher_file, "teacher_weight": 0}
