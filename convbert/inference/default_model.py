@@ -15,8 +15,10 @@ from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import ensure_writable_dir
 from paddlenlp.utils.hub import DEFAULT_MODEL, bundled_model
 from paddlenlp.utils.log import get_logger
-from paddlenlp.utils.products import MANIFEST_FILE, read_manifest
+from paddlenlp.utils.products import MANIFEST_FILE, read_manifest, sha256
 
+# The code that determines an exported program.
+_EXPORT_CODE = ("convbert/inference/export.py", "paddlenlp/transformers/convbert/*.py")
 _PADDLE_PACKAGES = ("paddlepaddle", "paddlepaddle-gpu")
 
 
@@ -40,7 +42,8 @@ def default_checkpoint() -> str:
 def default_export() -> str:
     """Return the directory of the exported bundled classifier; the first call exports it.
 
-    It is cached below ``$PPNLP_HOME``; its name depends on the checkpoint and Paddle's version.
+    It is cached below ``$PPNLP_HOME``; its name depends on the checkpoint, on the code that exports
+    it, and on Paddle's version.
 
     Raises:
         UserError: there is no bundled model, the cache cannot be written, or the export failed.
@@ -78,11 +81,15 @@ def cached_product(kind: str, source: str, script: str, *flags: str) -> str:
 
 
 def _digest(directory: str) -> str:
-    """Hash the manifest and Paddle's version; the script compares the files with the manifest."""
+    """Hash the manifest, the code and Paddle's version.
+
+    The script compares the files with the manifest.
+    """
     manifest = read_manifest(directory)
     if manifest is None:
         raise UserError("file-missing", f"{directory} has no {MANIFEST_FILE}: write it again")
-    facts = (_paddle_version(), sorted(manifest["files"].items()))
+    code = [sha256(path) for pattern in _EXPORT_CODE for path in sorted(ROOT.glob(pattern))]
+    facts = (_paddle_version(), code, sorted(manifest["files"].items()))
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
