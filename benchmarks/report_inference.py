@@ -136,6 +136,8 @@ def plot(result: dict[str, Any], path: str) -> None:
 
 def draw(panel, rows: list[dict[str, Any]], axis: int) -> None:
     """Draw one line for each side: against length (axis 1) or batch (axis 0)."""
+    from matplotlib.ticker import LogLocator
+
     for name, (label, colour, style) in LABELS.items():
         points = [(row["shape"], row["ms"][name]) for row in rows if name in row["ms"]]
         if not points:
@@ -148,7 +150,8 @@ def draw(panel, rows: list[dict[str, Any]], axis: int) -> None:
     ticks = [row["shape"][axis] for row in rows]
     panel.set_xticks(ticks, [str(tick) for tick in ticks])
     panel.yaxis.set_major_formatter("{x:g}")
-    panel.yaxis.set_minor_formatter("{x:g}")
+    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # labels of 6 to 9 would overlap
+    panel.yaxis.set_minor_formatter("")
     panel.grid(True, which="both", alpha=0.3)
 
 
