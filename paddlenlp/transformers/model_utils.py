@@ -145,8 +145,14 @@ class PretrainedModel(nn.Layer):
         extra = [name for name in weights if name not in target]
         body = self.base_model_prefix + "."
         head = [name for name in target if not name.startswith(body)]
-        has_both = 0 < len(head) < len(target)
-        if new_head and has_both and set(missing) == set(head):
+        no_head = 0 < len(head) < len(target) and set(missing) == set(head)
+        if no_head and not new_head:
+            raise UserError(
+                "weights",
+                f"'{source}' has no head for {type(self).__name__}: fine-tune it first with "
+                "train.py --model_name_or_path",
+            )
+        if no_head:
             get_logger().info(
                 "%s has no head for %s: it starts with random weights", source, type(self).__name__
             )
