@@ -104,7 +104,7 @@ def test_a_layer_starts_close_to_the_teachers(teacher, student, batches):
         ids = paddle.to_tensor(batches[0])
         x, bias = teacher.embed(ids), teacher.padding_bias(ids)
         wanted = teacher.layer(0, x, bias)[0]
-        given = model.encoder.layers[0](x, model._padding_mask(ids != 0, x.dtype))
+        given = model.encoder.layers[0](x, model.shared(ids != 0, x.dtype))
         return float(((given - wanted) ** 2).mean() / wanted.var())
 
     student.eval()
@@ -123,8 +123,8 @@ def test_the_fitted_convolution_is_what_the_student_computes(teacher, student, b
 
     student.eval()
     attention = student.encoder.layers[0].self_attn
-    mask = student._padding_mask(paddle.to_tensor(batches[0]) != 0, states[0].dtype)
-    given = attention._convolve(attention.q_proj(states[0]), states[0], mask.keep)[:, 0]
+    shared = student.shared(paddle.to_tensor(batches[0]) != 0, states[0].dtype)
+    given = attention._convolve(attention.q_proj(states[0]), states[0], *shared[1:])[:, 0]
     np.testing.assert_allclose(given.numpy(), expected, atol=1e-4)
 
 

@@ -174,11 +174,12 @@ class ConvBertModel(ConvBertPretrainedModel):
         x = self.embeddings(words, token_type_ids, position_ids)
         if hasattr(self, "embeddings_project"):
             x = self.embeddings_project(x)
-        states = self.encoder(x, self._shared(attention_mask, x.dtype), first_token_only)
+        states = self.encoder(x, self.shared(attention_mask, x.dtype), first_token_only)
         hidden = states if output_hidden_states else None
         return result({"last_hidden_state": states[-1], "hidden_states": hidden}, return_dict)
 
-    def _shared(self, attention_mask, dtype) -> Shared:
+    def shared(self, attention_mask, dtype) -> Shared:
+        """Return what all layers need of an attention mask [B, L]."""
         mask = attention_mask.astype(dtype)  # [B, L]
         batch, length = (cpu_ops.axis_size(mask, axis) for axis in (0, 1))
         zeros = paddle.zeros([batch, self.config.num_heads, length, length], dtype)
