@@ -55,8 +55,8 @@ def pretrained_file(name: str, filename: str) -> Path:
     Raises:
         UserError: the name is unknown (the message lists the known ones), or the download failed.
     """
+    found = [bundled for bundled in BUNDLED_MODELS if bundled_model(bundled)]
     if name not in PRETRAINED_MODELS:
-        found = [bundled for bundled in BUNDLED_MODELS if bundled_model(bundled)]
         raise UserError(
             "model-name",
             f"'{name}' is neither a directory nor a bundled or published model: give a directory "
@@ -67,7 +67,8 @@ def pretrained_file(name: str, filename: str) -> Path:
     fetch(
         f"{hub_url()}/paddlenlp/models/transformers/{PRETRAINED_MODELS[name]}/{filename}",
         path,
-        hint=f"give a directory that contains {filename} with --model_name_or_path DIR",
+        hint=f"give a directory that contains {filename} with --model_name_or_path DIR, or the "
+        f"name of a bundled model ({', '.join(found) or 'none found'})",
         max_bytes=MAX_BYTES[filename],
     )
     _check_pin(path, cached)
