@@ -6,6 +6,7 @@ import http.client
 import json
 import socket
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 
@@ -96,7 +97,8 @@ def status_of(port: int, message: bytes) -> int | None:
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         try:
             connection.sendall(message)
-            connection.shutdown(socket.SHUT_WR)
+            with suppress(OSError):  # the server has closed the connection already
+                connection.shutdown(socket.SHUT_WR)
             response = http.client.HTTPResponse(connection)
             response.begin()
         except (ConnectionError, http.client.HTTPException, ValueError):
