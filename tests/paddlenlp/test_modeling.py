@@ -54,9 +54,12 @@ def test_dynamic_convolution_equals_nine_slices(shape, taps):
         np.testing.assert_allclose(ours.numpy(), expected.numpy(), atol=2e-6)
 
 
-def test_band_of_two_rows():
-    taps = paddle.to_tensor([[[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]]])
-    assert banded(taps, paddle.zeros([1, 1, 2, 2])).numpy().tolist() == [[[[2, 3], [4, 5]]]]
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_band_of_two_rows(dtype):
+    taps = paddle.to_tensor([[[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]]], dtype)
+    band = banded(taps, paddle.zeros([1, 1, 2, 2], "float32"))
+    assert band.dtype == taps.dtype
+    assert band.numpy().tolist() == [[[[2, 3], [4, 5]]]]
 
 
 def test_grouped_linear_is_block_diagonal(tiny_config):

@@ -118,6 +118,8 @@ def banded(kernels: paddle.Tensor, zeros: paddle.Tensor) -> paddle.Tensor:
         [B, N, L, L] float, zero outside the band.
     """
     length, half = cpu_ops.axis_size(zeros, 3), kernels.shape[3] // 2
+    if zeros.dtype != kernels.dtype:  # in float16 training, where softmax gives float32
+        zeros = zeros.astype(kernels.dtype)
     flat = paddle.concat([kernels, zeros], axis=-1).reshape([0, 0, -1])  # [B, N, L * (L + K)]
     rows = flat[:, :, :-length].reshape([0, 0, length, -1])  # [B, N, L, L + K - 1]
     return rows[:, :, :, half:-half] if half else rows
