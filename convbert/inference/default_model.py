@@ -17,8 +17,12 @@ from paddlenlp.utils.hub import DEFAULT_MODEL, bundled_model
 from paddlenlp.utils.log import get_logger
 from paddlenlp.utils.products import MANIFEST_FILE, read_manifest, sha256
 
-# The code that determines an exported program.
-_EXPORT_CODE = ("convbert/inference/export.py", "paddlenlp/transformers/convbert/*.py")
+# The code that determines the products: the exported program, the served model.
+_PRODUCT_CODE = (
+    "convbert/inference/export.py",
+    "convbert/serving/served_model.py",
+    "paddlenlp/transformers/convbert/*.py",
+)
 _PADDLE_PACKAGES = ("paddlepaddle", "paddlepaddle-gpu")
 
 
@@ -42,7 +46,7 @@ def default_checkpoint() -> str:
 def default_export() -> str:
     """Return the directory of the exported bundled classifier; the first call exports it.
 
-    It is cached below ``$PPNLP_HOME``; its name depends on the checkpoint, on the code that exports
+    It is cached below ``$PPNLP_HOME``; its name depends on the checkpoint, on the code that makes
     it, and on Paddle's version.
 
     Raises:
@@ -88,7 +92,7 @@ def _digest(directory: str) -> str:
     manifest = read_manifest(directory)
     if manifest is None:
         raise UserError("file-missing", f"{directory} has no {MANIFEST_FILE}: write it again")
-    code = [sha256(path) for pattern in _EXPORT_CODE for path in sorted(ROOT.glob(pattern))]
+    code = [sha256(path) for pattern in _PRODUCT_CODE for path in sorted(ROOT.glob(pattern))]
     facts = (_paddle_version(), code, sorted(manifest["files"].items()))
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 

@@ -109,7 +109,7 @@ def test_the_export_is_made_once(root, monkeypatch):
     monkeypatch.setattr(subprocess, "run", fail)
     assert default_export() == exported
     with monkeypatch.context() as changed:  # another code
-        changed.setattr("convbert.inference.default_model._EXPORT_CODE", ("train.py",))
+        changed.setattr("convbert.inference.default_model._PRODUCT_CODE", ("train.py",))
         with raises_code("step-failed"):
             default_export()
     folder = root / "models" / hub.DEFAULT_MODEL
