@@ -3,8 +3,7 @@
 Example:
     python distill/bundle.py --model_path runs/classifier --output_dir models/convbert-mini-sst2 \
         --dev_file SST-2/dev.tsv
-    python distill/bundle.py --model_path runs/convbert-mini/last/student \
-        --output_dir models/convbert-mini
+    python distill/bundle.py --model_path runs/convbert-mini --output_dir models/convbert-mini
 
 With a file of labelled texts it compares the answers of both precisions. The same checkpoint gives
 the same files, and a folder that has them already is left alone.

@@ -4,8 +4,7 @@ r"""Train a student to reproduce the hidden states of a frozen BERT: the general
         --data_dir SST-2 --output_dir runs/general --max_steps 3700
 
 No labels are used. The texts are SST-2's training rows without the held-out sentences, and the
-lines of any --input_file. ``OUTPUT_DIR/last`` is the state for --resume and a checkpoint for
-train.py's --model_name_or_path.
+lines of any --input_file. The output is a checkpoint for train.py's --model_name_or_path.
 """
 
 from __future__ import annotations
@@ -20,10 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from convbert.command.flags import float_in, int_at_least, make_parser
 from convbert.command.start import hold_signals, run_main, start_paddle
+from paddlenlp.utils.products import product_directory
 
 MAX_TOKENS = 128
-STATE_DIR = "last"
-STUDENT = "student"  # checkpoint directory in it
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -39,11 +37,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--warmup_proportion", type=float_in(0, 1), default=0.05)
     parser.add_argument("--weight_decay", type=float_in(0, 1), default=0.01)
     parser.add_argument("--logging_steps", type=int_at_least(1), default=50)
-    parser.add_argument("--save_steps", type=int_at_least(1), default=500)
-    parser.add_argument("--stop_after", type=int_at_least(1), help="end at this step, to resume")
     parser.add_argument("--seed", type=int_at_least(0), default=42)
     parser.add_argument("--cpu_threads", type=int_at_least(1))
-    parser.add_argument("--resume", action="store_true", help="go on from the saved state")
     return parser.parse_args(argv)
 
 
@@ -61,13 +56,11 @@ class GeneralDistillation:
 
         paddle.seed(args.seed)
         self.args, self.step = args, 0
-        self.state = Path(args.output_dir) / STATE_DIR
         self.teacher = FrozenBert(args.teacher)
-        source = str(self.state / STUDENT) if args.resume else args.student
-        self.student = ConvBertModel.from_pretrained(source)
+        self.student = ConvBertModel.from_pretrained(args.student)
         # A student that only imitates has nothing to overfit to: dropout would just add noise.
         self.student.eval()
-        self.tokenizer = ConvBertTokenizer.from_pretrained(source)
+        self.tokenizer = ConvBertTokenizer.from_pretrained(args.student)
         self.processor = TextProcessor(self.tokenizer, MAX_TOKENS)
         self.features = self.processor.encode(read_texts(args))
         lengths = [len(feature.input_ids) for feature in self.features]
@@ -86,7 +79,7 @@ class GeneralDistillation:
 
     def batches(self):
         """Yield the batches that are left, epoch after epoch."""
-        last = self.args.stop_after or self.args.max_steps
+        last = self.args.max_steps
         while self.step < last:
             epoch, first = divmod(self.step, len(self.sampler))
             for indices in list(self.sampler.epoch(epoch))[first:]:
@@ -113,24 +106,6 @@ class GeneralDistillation:
         self.step += 1
         return float(loss)
 
-    def save(self) -> None:
-        """Write the state; the student in it is a checkpoint of its own."""
-        from convbert.training.state import write_state
-
-        progress = {"step": self.step, "args": vars(self.args)}
-        parts = {STUDENT: self.student}
-        write_state(self.state, parts, self.student, self.tokenizer, self.optimizer, progress)
-
-    def resume(self) -> None:
-        """Continue from the saved state."""
-        from convbert.training.state import read_state
-
-        parts = {STUDENT: self.student}
-        progress = read_state(
-            self.state, parts, self.student, self.optimizer, self.schedule, expected={}
-        )
-        self.step = int(progress["step"])
-
 
 def read_texts(args: argparse.Namespace) -> list[str]:
     """SST-2's training rows and the lines of the further files, without empty ones."""
@@ -148,10 +123,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     start_paddle(args.cpu_threads, training=True)
     run = GeneralDistillation(args)
-    if args.resume:
-        run.resume()
     print(
-        f"{len(run.features)} texts, {len(run.sampler)} steps an epoch, from step {run.step}",
+        f"{len(run.features)} texts, {len(run.sampler)} steps an epoch",
         flush=True,
     )
     losses, started = [], time.perf_counter()
@@ -165,8 +138,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                 flush=True,
             )
             losses.clear()
-        if run.step % args.save_steps == 0 or run.step == args.max_steps:
-            run.save()
+    with product_directory(args.output_dir, "checkpoint", [args.student]) as work:
+        run.student.save_pretrained(str(work))
+        run.tokenizer.save_pretrained(work)
 
 
 if __name__ == "__main__":

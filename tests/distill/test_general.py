@@ -1,7 +1,5 @@
 """The commands that make and train the general student, on a tiny teacher."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -42,36 +40,7 @@ def test_from_a_teacher_to_a_general_student(run_script, folders, tiny_vocab, tm
     losses = [float(line.split()[3]) for line in whole.stdout.splitlines()[1:]]
     assert len(losses) == 6
     assert all(np.isfinite(losses))
-    assert json.loads((general / "last" / "progress.json").read_text())["step"] == 6
 
-    before, after = (
-        read_weights(str(path / WEIGHTS)) for path in (first, general / "last" / "student")
-    )
+    before, after = (read_weights(str(path / WEIGHTS)) for path in (first, general))
     assert before.keys() == after.keys()
     assert any((before[name] != after[name]).any() for name in before)
-
-
-@pytest.mark.slow
-def test_a_resumed_run_equals_one_without_a_break(run_script, folders, tiny_vocab, tmp_path):
-    teacher, data = folders
-    first = tmp_path / "first"
-    common = (f"--teacher={teacher}", f"--data_dir={data}", "--cpu_threads=1")
-    run_script(
-        "distill/init_student.py",
-        *common,
-        f"--vocab_file={tiny_vocab}",
-        f"--output_dir={first}",
-        "--embedding_size=8",
-        "--fit_steps=5",
-    )
-    flags = (*common, f"--student={first}", "--batch_size=8", "--max_steps=4", "--save_steps=2")
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    run_script("distill/general.py", *flags, f"--output_dir={whole}")
-    stopped = run_script("distill/general.py", *flags, f"--output_dir={broken}", "--stop_after=2")
-    assert stopped.returncode == 0, stopped.stderr
-    resumed = run_script("distill/general.py", *flags, f"--output_dir={broken}", "--resume")
-    assert resumed.returncode == 0, resumed.stderr
-    assert "from step 2" in resumed.stdout
-    weights = [read_weights(str(path / "last" / "student" / WEIGHTS)) for path in (whole, broken)]
-    for name, array in weights[0].items():
-        np.testing.assert_array_equal(array, weights[1][name], err_msg=name)
