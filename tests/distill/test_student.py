@@ -1,4 +1,4 @@
-"""The frozen BERT, and the student that starts from its weights."""
+"""The frozen BERT, the first weights of a student, and the command that makes and trains one."""
 
 import shutil
 
@@ -6,48 +6,38 @@ import numpy as np
 import paddle
 import pytest
 
-from distill import student as parts
-from distill.average import mean_weights
-from distill.bert import LAYER, FrozenBert
+from distill import first_weights, student
+from distill.bert import read_bert
 from paddlenlp.transformers import ConvBertModel
-from tests.helpers.errors import raises_code
 
 
 @pytest.fixture(scope="module")
-def teacher(repo_root):
-    """A tiny BERT: 2 layers, 4 heads, width 16, 53 words."""
-    return FrozenBert(str(repo_root / "tests" / "fixtures" / "bert_golden"))
+def folder(repo_root):
+    """A tiny BERT: 2 layers, 4 heads, width 16, 53 words; transformers computed its states."""
+    return repo_root / "tests" / "fixtures" / "bert_golden"
 
 
-@pytest.fixture
-def golden(repo_root):
-    """What transformers computed for it."""
-    with np.load(repo_root / "tests" / "fixtures" / "bert_golden" / "states.npz") as arrays:
-        return dict(arrays)
+@pytest.fixture(scope="module")
+def teacher(folder):
+    return read_bert(str(folder))
 
 
-@pytest.fixture
-def student(teacher):
-    """A student with random weights."""
-    paddle.seed(5)
-    return ConvBertModel(parts.student_config(teacher, embedding_size=8))
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def batches():
     """Random ids of three lengths."""
     random = np.random.default_rng(2)
     return [random.integers(5, 53, [40, length]) for length in (9, 12, 15)]
 
 
-def test_states_equal_those_of_transformers(teacher, golden):
-    states = teacher.states(paddle.to_tensor(golden["ids"]))
+def test_states_equal_those_of_transformers(teacher, folder):
+    with np.load(folder / "states.npz") as arrays:
+        golden = dict(arrays)
+    states = teacher(paddle.to_tensor(golden["ids"]), output_hidden_states=True)[1]
     real = golden["ids"] != 0
     assert len(states) == 3
     for number, state in enumerate(states):
-        np.testing.assert_allclose(
-            state.numpy()[real], golden[f"state_{number}"][real], rtol=0, atol=1e-5
-        )
+        expected = golden[f"state_{number}"][real]
+        np.testing.assert_allclose(state.numpy()[real], expected, rtol=0, atol=1e-5)
 
 
 def test_windowed_is_a_convolution_with_zeros_beyond_the_ends():
@@ -58,7 +48,7 @@ def test_windowed_is_a_convolution_with_zeros_beyond_the_ends():
         for tap in range(9):
             if 0 <= position + tap - 4 < 6:
                 expected[:, position] += taps[tap] * x[:, position + tap - 4]
-    np.testing.assert_allclose(parts.windowed(x, taps), expected)
+    np.testing.assert_allclose(first_weights.windowed(x, taps), expected)
 
 
 def test_taps_are_the_attention_by_distance():
@@ -66,111 +56,121 @@ def test_taps_are_the_attention_by_distance():
     for position in range(12):  # a quarter to the word before, the rest to the word after
         maps[:, position, max(position - 1, 0)] += 0.25
         maps[:, position, min(position + 1, 11)] += 0.75
-    taps = parts.average_taps([maps])
+    taps = first_weights.average_taps([maps], 9)
     assert taps.sum() == pytest.approx(1)
     assert taps[5] / taps[3] == pytest.approx(3)
     assert np.delete(taps, [3, 4, 5]).max() < 1e-3
 
 
-def test_layers_take_over_the_teachers_weights(teacher, student, batches):
-    convolutions = parts.fit_layers(teacher, student, batches)
-    weights = {name: tensor.numpy() for name, tensor in student.state_dict().items()}
-    for layer, heads in enumerate(convolutions):
-        assert len(heads) == 2
-        kept = [head for head in range(4) if head not in heads]
-        rows = [head * 4 + row for head in kept for row in range(4)]
-        columns = rows + [head * 4 + row for head in heads for row in range(4)]
-        theirs = {
-            n: teacher.weights[LAYER.format(layer) + n]
-            for n in (
-                "attention.self.query.weight",
-                "attention.output.dense.weight",
-                "output.LayerNorm.bias",
-                "intermediate.dense.weight",
-            )
-        }
-        ours = f"encoder.layers.{layer}."
-        for name, expected in (
-            ("self_attn.q_proj.weight", theirs["attention.self.query.weight"][rows].T),
-            ("self_attn.out_proj.weight", theirs["attention.output.dense.weight"].T[columns]),
-            ("norm2.bias", theirs["output.LayerNorm.bias"]),
-            ("linear1.weight", theirs["intermediate.dense.weight"].T),
-        ):
-            np.testing.assert_array_equal(weights[ours + name], expected)
+@pytest.fixture(scope="module")
+def layer_inputs(teacher, batches):
+    """What the first layer gets."""
+    ids = [paddle.to_tensor(batch) for batch in batches]
+    return [teacher.embeddings(batch, paddle.zeros_like(batch)) for batch in ids]
 
 
-def test_a_layer_starts_close_to_the_teachers(teacher, student, batches):
-    def error(model):
-        ids = paddle.to_tensor(batches[0])
-        x, bias = teacher.embed(ids), teacher.padding_bias(ids)
-        wanted = teacher.layer(0, x, bias)[0]
-        given = model.encoder.layers[0](x, model.shared(ids != 0, x.dtype))
+@pytest.fixture(scope="module")
+def fits(teacher, layer_inputs):
+    """Every head of the first layer as a convolution."""
+    return first_weights.fit_heads(teacher.encoder.layers[0].self_attn, layer_inputs, 9)
+
+
+@pytest.fixture(scope="module")
+def model(teacher, batches):
+    """A student before its embeddings are fitted."""
+    return first_weights.first_student(teacher, batches)
+
+
+@pytest.fixture(scope="module")
+def best(fits):
+    """The two heads with the smallest error."""
+    return sorted(np.argsort([fit.error for fit in fits])[:2].tolist())
+
+
+def test_a_layer_takes_over_the_teachers_weights(teacher, fits):
+    layer = teacher.encoder.layers[0]
+    weights = first_weights.layer_weights(layer, fits, [1, 2])
+    theirs = {name: tensor.numpy() for name, tensor in layer.state_dict().items()}
+    kept, replaced = [0, 1, 2, 3, 12, 13, 14, 15], [4, 5, 6, 7, 8, 9, 10, 11]
+    for name, expected in (
+        ("self_attn.q_proj.weight", theirs["self_attn.q_proj.weight"][:, kept]),
+        ("self_attn.v_proj.bias", theirs["self_attn.v_proj.bias"][kept]),
+        ("self_attn.out_proj.weight", theirs["self_attn.out_proj.weight"][kept + replaced]),
+        ("norm2.bias", theirs["norm2.bias"]),
+        ("linear1.weight", theirs["linear1.weight"]),
+    ):
+        np.testing.assert_array_equal(weights[name], expected)
+
+
+def test_the_heads_with_the_smallest_error_become_convolutions(teacher, batches, best, capsys):
+    first_weights.first_layers(teacher, batches)
+    assert f"layer 0: heads {best} " in capsys.readouterr().out
+
+
+def test_a_layer_starts_close_to_the_teachers(teacher, model, batches, layer_inputs):
+    ids, x = paddle.to_tensor(batches[0]), layer_inputs[0]
+    wanted = teacher.encoder.layers[0](x, first_weights.NO_PADDING)
+
+    def error(student):
+        given = student.encoder.layers[0](x, student.shared(ids != 0, x.dtype))
         return float(((given - wanted) ** 2).mean() / wanted.var())
 
-    student.eval()
-    before = error(student)
-    parts.fit_layers(teacher, student, batches)
-    assert error(student) < 0.2 * before
+    random = ConvBertModel(model.config)
+    random.eval()
+    assert error(model) < 0.2 * error(random)
 
 
-def test_the_fitted_convolution_is_what_the_student_computes(teacher, student, batches):
-    states = [teacher.embed(paddle.to_tensor(ids)) for ids in batches]
-    bias = paddle.zeros([1, 1, 1, 1])
-    attentions = [teacher.layer(0, x, bias)[1] for x in states]
-    chosen = parts.fit_layers(teacher, student, batches)[0]
-    fit = parts.fit_head(teacher, 0, chosen[0], states, attentions)
-    expected = parts.windowed(states[0].numpy() @ fit.weight + fit.bias, fit.taps)
-
-    student.eval()
-    attention = student.encoder.layers[0].self_attn
-    shared = student.shared(paddle.to_tensor(batches[0]) != 0, states[0].dtype)
-    given = attention._convolve(attention.q_proj(states[0]), states[0], *shared[1:])[:, 0]
+def test_the_student_computes_the_fitted_convolution(model, batches, layer_inputs, fits, best):
+    ids, x, fit = paddle.to_tensor(batches[0]), layer_inputs[0], fits[best[0]]
+    expected = first_weights.windowed(x.numpy() @ fit.weight + fit.bias, fit.taps)
+    attention = model.encoder.layers[0].self_attn
+    shared = model.shared(ids != 0, x.dtype)
+    given = attention._convolve(attention.q_proj(x), x, *shared[1:])[:, 0]
     np.testing.assert_allclose(given.numpy(), expected, atol=1e-4)
 
 
-def test_fitting_the_embeddings_brings_them_closer(teacher, student):
-    parts.factorise_embeddings(teacher, student)
-    losses = []
-    parts.fit_embeddings(
-        teacher,
-        student,
-        steps=150,
-        seed=1,
-        batch_size=256,
-        learning_rate=1e-2,
-        report=lambda step, loss: losses.append(loss),
-    )
+def test_fitting_the_embeddings_brings_them_closer(teacher, batches, monkeypatch):
+    fitted = first_weights.first_student(teacher, batches)
+    for name, value in {"FIT_STEPS": 150, "FIT_BATCH": 256, "FIT_LEARNING_RATE": 1e-2}.items():
+        monkeypatch.setattr(first_weights, name, value)
+    losses = first_weights.fit_embeddings(teacher, fitted, seed=1)
     assert np.mean(losses[-10:]) < 0.7 * losses[0]
 
 
-def test_drawn_ids_are_valid(student):
-    words, types, positions = parts.draw_ids(np.random.default_rng(0), student.config, 5000)
-    assert words.shape == [1, 5000]
+def test_drawn_ids_are_valid(model):
+    words, types, positions = first_weights.draw_ids(np.random.default_rng(0), model.config)
+    assert words.shape == [1, first_weights.FIT_BATCH]
     assert int(words.min()) >= 0
-    assert int(words.max()) == student.config.vocab_size - 1
+    assert int(words.max()) == model.config.vocab_size - 1
     assert sorted(np.unique(types.numpy())) == [0, 1]
-    assert int(positions.max()) < student.config.max_position_embeddings
+    assert int(positions.max()) < model.config.max_position_embeddings
 
 
-def test_a_wrong_name_or_shape_is_an_error(student):
-    with pytest.raises(ValueError, match="no parameter 'embeddings'"):
-        parts.set_weights(student, {"embeddings": np.zeros(3)})
-
-
-def test_an_average_has_the_mean_of_the_weights(run_script, tmp_path, tiny_checkpoint):
-    from paddlenlp.transformers.checkpoint import WEIGHTS_FILE, read_weights
-
-    other, target = tmp_path / "other", tmp_path / "average"
-    shutil.copytree(tiny_checkpoint, other)
-    weights = read_weights(str(tiny_checkpoint / WEIGHTS_FILE))
-    paddle.save({name: array + 1 for name, array in weights.items()}, str(other / WEIGHTS_FILE))
-    paths = (f"--model_path={tiny_checkpoint}", f"--model_path={other}")
-    done = run_script("distill/average.py", *paths, f"--output_dir={target}")
-    assert done.returncode == 0, done.stderr
-    for name, array in read_weights(str(target / WEIGHTS_FILE)).items():
-        np.testing.assert_allclose(array, weights[name] + 0.5, rtol=1e-6, atol=1e-6)
-
-
-def test_checkpoints_of_different_shapes_are_not_averaged():
-    with raises_code("weights"):
-        mean_weights([{"a": np.zeros(2)}, {"a": np.zeros(3)}])
+def test_from_a_teacher_to_a_student(folder, repo_root, tiny_vocab, tmp_path, monkeypatch, capsys):
+    bert = shutil.copytree(folder, tmp_path / "bert")
+    shutil.copy(tiny_vocab, bert / "vocab.txt")
+    reviews = (repo_root / "data" / "reviews" / "train.tsv").read_text("utf-8")
+    rows = [line for line in reviews.splitlines() if len(line.split()) > 3]
+    (tmp_path / "train.tsv").write_text("\n".join(["sentence\tlabel", *rows]) + "\n", "utf-8")
+    (tmp_path / "more.txt").write_text("the film is good\n\na dull story\n")
+    for module, name, value in (
+        (first_weights, "FIT_STEPS", 20),
+        (student, "BATCH_SIZE", 8),
+        (student, "LOGGING_STEPS", 1),
+    ):
+        monkeypatch.setattr(module, name, value)
+    flags = {
+        "teacher": bert,
+        "data_dir": tmp_path,
+        "input_file": tmp_path / "more.txt",
+        "output_dir": tmp_path / "student",
+        "max_steps": 40,
+        "cpu_threads": 1,
+    }
+    student.main([f"--{name}={value}" for name, value in flags.items()])
+    lines = capsys.readouterr().out.splitlines()
+    assert f"{len(rows) + 2} texts, " in "\n".join(lines)
+    losses = [float(line.split()[3]) for line in lines if line.startswith("step ")]
+    assert len(losses) == 40
+    assert np.mean(losses[-10:]) < np.mean(losses[:10])
+    assert ConvBertModel.from_pretrained(str(tmp_path / "student")).config.embedding_size == 5
