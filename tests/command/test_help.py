@@ -14,7 +14,7 @@ from tests.command.test_entry_points import SCRIPTS
 from tests.conftest import REPO_ROOT
 
 INFER = "deploy/inference_python/infer.py"
-WITH_EXAMPLES = [*SCRIPTS, *(f"distill/{name}.py" for name in ("data", "student"))]
+WITH_EXAMPLES = [*SCRIPTS, *(f"distill/{name}.py" for name in ("bundle", "data", "student"))]
 EXAMPLE = re.compile(r"^ {4}(?:python|bash) (\S+\.(?:py|sh))((?: \S+)*)", re.M)
 
 

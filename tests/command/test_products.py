@@ -19,12 +19,11 @@ WRITERS = {
     "serving client": ("tools/export_serving_model.py", "--dirname", INPUT)
     + ("--serving_server", "server", "--serving_client", OUTPUT),
     "visualize": ("tools/visualize.py", "--model_path", INPUT, "--output_dir", OUTPUT),
-    "average": ("distill/average.py", "--model_path", INPUT, "--output_dir", OUTPUT),
     "bundle": ("distill/bundle.py", "--model_path", INPUT, "--output_dir", OUTPUT),
     "quantize": ("tools/quantize_model.py", "--model_dir", INPUT)
     + ("--save_inference_dir", OUTPUT, "--calib_file", "texts.txt", "--dev_file", "dev.tsv"),
 }
-READS_EXPORT = set(WRITERS) - {"export", "convert", "visualize", "average", "bundle"}
+READS_EXPORT = set(WRITERS) - {"export", "convert", "visualize", "bundle"}
 
 
 def test_no_writer_is_forgotten(repo_root):
@@ -41,7 +40,6 @@ def test_no_writer_is_forgotten(repo_root):
         "convbert/serving/served_model.py",
         "convbert/training/run_folder.py",  # best.pdparams: test_train_does_not_replace
         "convbert/training/state.py",  # below a run's own folder
-        "distill/average.py",
         "distill/bundle.py",
         "distill/data.py",  # needs reviews: its guard is that of the others
         "distill/student.py",  # needs a BERT, too

@@ -12,7 +12,6 @@ from convbert.inference.default_model import default_checkpoint, default_export
 from convbert.inference.dygraph import dygraph_runner, load_classifier
 from convbert.inference.exported import open_exported
 from distill.bundle import main as bundle
-from paddlenlp.transformers import ConvBertTokenizer
 from paddlenlp.transformers.checkpoint import WEIGHTS_FILE, read_weights
 from paddlenlp.transformers.convbert.conversion import convert
 from paddlenlp.utils import hub
@@ -59,17 +58,6 @@ def test_a_bundle_is_float16_on_the_disk_and_float32_when_read(bundled, tiny_che
     exchanged = read_weights(str(tmp_path / "hf" / "model.safetensors"))
     assert {array.dtype for array in exchanged.values()} == {np.dtype("float32")}
     np.testing.assert_allclose(logits(tmp_path / "hf"), logits(folder), atol=1e-6)
-
-
-def test_a_bundle_that_has_these_files_is_left_alone(bundled, tiny_checkpoint, capsys):
-    target = bundled / "models" / hub.DEFAULT_MODEL
-    before = (target / MANIFEST_FILE).stat()
-    flags = ["--model_path", str(tiny_checkpoint), "--output_dir", str(target)]
-    bundle(flags)
-    assert (target / MANIFEST_FILE).stat() == before
-    bundle([*flags, "--label_names", "bad,good"])
-    assert ConvBertTokenizer.from_pretrained(target).label_names == ["bad", "good"]
-    bundle(flags)
 
 
 def test_a_weight_beyond_float16_is_refused(tiny_checkpoint, tmp_path):
