@@ -11,22 +11,17 @@ die() {
 
 # Print the command of the first working Python with one of the given versions; $PYTHON has priority.
 find_python() {
-    local candidate version wanted
-    if [ -n "${PYTHON:-}" ]; then
-        version="$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" ||
-            die "PYTHON=$PYTHON does not run: set it to a CPython ($*)"
-        for wanted in "$@"; do
-            [ "$version" = "$wanted" ] && echo "$PYTHON" && return
-        done
-        die "PYTHON=$PYTHON has version $version: set it to one of $*"
-    fi
-    for candidate in python3 python "${@/#/python}"; do
+    local candidate version candidates=(python3 python "${@/#/python}")
+    [ -z "${PYTHON:-}" ] || candidates=("$PYTHON")
+    for candidate in "${candidates[@]}"; do
         version="$("$candidate" -c 'import sys, venv, ensurepip; print("%d.%d" % sys.version_info[:2])' \
             2>/dev/null)" || continue
-        for wanted in "$@"; do
-            [ "$version" = "$wanted" ] && command -v "$candidate" && return
-        done
+        case " $* " in *" $version "*) command -v "$candidate" && return ;; esac
     done
+    if [ -n "${PYTHON:-}" ]; then
+        [ -n "$version" ] || die "PYTHON=$PYTHON does not run, or has no venv: set it to a CPython ($*)"
+        die "PYTHON=$PYTHON has version $version: set it to one of $*"
+    fi
     die "no Python with venv found: install one of $* (on Debian also python3-venv), or set PYTHON"
 }
 
