@@ -25,6 +25,7 @@ from distill.bert import BertAttention
 from paddlenlp.transformers import ConvBertConfig, ConvBertModel
 from paddlenlp.transformers.convbert.layers import Shared, split_heads
 
+KERNEL_SIZE = ConvBertConfig.conv_kernel_size
 EMBEDDING_SHARE = 3  # the student's word vectors have a third of the teacher's width
 NO_PADDING = Shared(None, None, None)
 BATCH = 64
@@ -163,7 +164,7 @@ def first_layers(teacher: ConvBertModel, batches: Sequence[np.ndarray]) -> dict[
     ]
     weights = {}
     for number, layer in enumerate(teacher.encoder.layers):
-        heads = fit_heads(layer.self_attn, states, teacher.config.conv_kernel_size)
+        heads = fit_heads(layer.self_attn, states)
         order = np.argsort([head.error for head in heads], kind="stable")
         chosen = sorted(order[: teacher.config.num_heads].tolist())
         print(f"layer {number}: heads {chosen} of the teacher became convolutions", flush=True)
@@ -173,14 +174,14 @@ def first_layers(teacher: ConvBertModel, batches: Sequence[np.ndarray]) -> dict[
     return weights
 
 
-def fit_heads(attention: BertAttention, states: list[paddle.Tensor], kernel: int) -> list[HeadFit]:
+def fit_heads(attention: BertAttention, states: list[paddle.Tensor]) -> list[HeadFit]:
     """Fit every head of a layer on its inputs, each [B, L, H]."""
     maps, values = zip(*(attend(attention, x) for x in states))
     # A bias also passes the taps, and loses those beyond the ends: a column of ones.
     inputs = [np.pad(x.numpy(), [(0, 0), (0, 0), (0, 1)], constant_values=1) for x in states]
     outputs = np.split(attention.out_proj.weight.numpy(), attention.num_heads)  # [D, H] each
     return [
-        fit_head([m[:, head] for m in maps], [v[:, head] for v in values], inputs, output, kernel)
+        fit_head([m[:, head] for m in maps], [v[:, head] for v in values], inputs, output)
         for head, output in enumerate(outputs)
     ]
 
@@ -196,11 +197,7 @@ def attend(attention: BertAttention, x: paddle.Tensor) -> tuple[np.ndarray, np.n
 
 
 def fit_head(
-    maps: list[np.ndarray],
-    values: list[np.ndarray],
-    inputs: list[np.ndarray],
-    output: np.ndarray,
-    kernel: int,
+    maps: list[np.ndarray], values: list[np.ndarray], inputs: list[np.ndarray], output: np.ndarray
 ) -> HeadFit:
     """Fit the taps, then the value projection, of one head over all batches.
 
@@ -209,9 +206,8 @@ def fit_head(
         values: its values, [B, L, D] each.
         inputs: the layer's input and a column of ones, [B, L, H + 1] each.
         output: its part of the output projection, [D, H].
-        kernel: K.
     """
-    taps = average_taps(maps, kernel)
+    taps = average_taps(maps)
     seen = rows([windowed(x, taps) for x in inputs])  # [R, H + 1]
     wanted = rows([m @ v for m, v in zip(maps, values)])  # [R, D]
     # Least squares with a small penalty on the solution.
@@ -222,10 +218,10 @@ def fit_head(
     return HeadFit(taps, solution[:-1], solution[-1], float(np.mean(missed**2)))
 
 
-def average_taps(maps: list[np.ndarray], kernel: int) -> np.ndarray:
+def average_taps(maps: list[np.ndarray]) -> np.ndarray:
     """Mean attention at distances -K//2 .. K//2 of maps [B, L, L], scaled to sum 1: [K]."""
-    means = []
-    for offset in range(-(kernel // 2), kernel // 2 + 1):
+    half, means = KERNEL_SIZE // 2, []
+    for offset in range(-half, half + 1):
         diagonals = [np.diagonal(m, offset, axis1=1, axis2=2).ravel() for m in maps]
         means.append(np.concatenate(diagonals).mean())
     taps = np.maximum(means, SMALLEST_TAP)
@@ -259,9 +255,8 @@ def layer_weights(layer, heads: list[HeadFit], chosen: list[int]) -> dict[str, n
     # Start from fixed taps: the part that depends on the words has weight 0 but live inputs.
     fits = [heads[head] for head in chosen]
     taps = np.log(np.concatenate([fit.taps for fit in fits]))
-    kernel = len(fits[0].taps)
-    depthwise = np.zeros([len(keys), 1, kernel])
-    depthwise[:, :, kernel // 2] = 1.0
+    depthwise = np.zeros([len(keys), 1, KERNEL_SIZE])
+    depthwise[:, :, KERNEL_SIZE // 2] = 1.0
     convolution = {
         "out_proj.weight": output,
         "conv_out_layer.weight": np.concatenate([fit.weight for fit in fits], axis=1),

@@ -56,7 +56,7 @@ def test_taps_are_the_attention_by_distance():
     for position in range(12):  # a quarter to the word before, the rest to the word after
         maps[:, position, max(position - 1, 0)] += 0.25
         maps[:, position, min(position + 1, 11)] += 0.75
-    taps = first_weights.average_taps([maps], 9)
+    taps = first_weights.average_taps([maps])
     assert taps.sum() == pytest.approx(1)
     assert taps[5] / taps[3] == pytest.approx(3)
     assert np.delete(taps, [3, 4, 5]).max() < 1e-3
@@ -72,7 +72,7 @@ def layer_inputs(teacher, batches):
 @pytest.fixture(scope="module")
 def fits(teacher, layer_inputs):
     """Every head of the first layer as a convolution."""
-    return first_weights.fit_heads(teacher.encoder.layers[0].self_attn, layer_inputs, 9)
+    return first_weights.fit_heads(teacher.encoder.layers[0].self_attn, layer_inputs)
 
 
 @pytest.fixture(scope="module")
