@@ -6,7 +6,8 @@ import http.client
 import json
 import socket
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -111,22 +112,28 @@ def memory(service) -> int:
     return sum(process.memory_info().rss for process in service.family())
 
 
-def test_hostile_http(service, amount, rng):
+@contextmanager
+def unharmed(service, protocol: str) -> Iterator[Counter]:
+    """Check that messages leave the processes and their memory as they are; yields a counter."""
     service.ask("fine")
-    before, family = memory(service), service.family()
-    seen = Counter()
-    for number in range(amount("messages")):
-        message = messages(rng)
-        status = status_of(service.port, message)
-        assert status in {None, 200, *REFUSED}, message[:200]
-        seen[status] += 1
-        if number % 50 == 49:
-            assert service.ask("fine")[0] == 200
+    before, family, seen = memory(service), service.family(), Counter()
+    yield seen
     assert service.ask("fine")[0] == 200
     assert service.family() == family
     growth = memory(service) - before
     assert growth < ALLOWED_GROWTH
-    print(f"\nHTTP: {dict(seen)}, memory {growth / 2**20:+.0f} MiB")
+    print(f"\n{protocol}: {dict(seen)}, memory {growth / 2**20:+.0f} MiB")
+
+
+def test_hostile_http(service, amount, rng):
+    with unharmed(service, "HTTP") as seen:
+        for number in range(amount("messages")):
+            message = messages(rng)
+            status = status_of(service.port, message)
+            assert status in {None, 200, *REFUSED}, message[:200]
+            seen[status] += 1
+            if number % 50 == 49:
+                assert service.ask("fine")[0] == 200
 
 
 def calls(rng) -> bytes:
@@ -157,18 +164,10 @@ def result_of(call, message: bytes) -> ErrNo | grpc.StatusCode:
 
 
 def test_hostile_grpc(service, amount, rng):
-    service.ask("fine")
-    before, family = memory(service), service.family()
-    seen = Counter()
-    with grpc.insecure_channel(service.address) as channel:
+    with unharmed(service, "gRPC") as seen, grpc.insecure_channel(service.address) as channel:
         call = channel.unary_unary(INFERENCE_METHOD, bytes, Response.FromString)
         for _ in range(amount("messages")):
             message = calls(rng)
             result = result_of(call, message)
             assert result in REFUSED_CALLS, message[:200]
             seen[result.name] += 1
-    assert service.ask("fine")[0] == 200
-    assert service.family() == family
-    growth = memory(service) - before
-    assert growth < ALLOWED_GROWTH
-    print(f"\ngRPC: {dict(seen)}, memory {growth / 2**20:+.0f} MiB")

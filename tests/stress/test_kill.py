@@ -57,7 +57,8 @@ class Killer:
 
     def __init__(self, command: Command, folder: Path, rng):
         self._command, self._folder, self._rng = command, folder, rng
-        self.writing = self.by_time = self.ended = 0
+        self.killed = self.killed_writing = self.ended = 0
+        self.usual = 0.0  # seconds of a whole run
 
     def start(self, out: Path) -> subprocess.Popen:
         """Start it in a process group of its own; a second run continues the first."""
@@ -73,23 +74,19 @@ class Killer:
             start_new_session=True,
         )
 
-    def finish(self, out: Path) -> float:
-        """Run to the end; return the seconds."""
+    def finish(self, out: Path) -> None:
+        """Run to the end."""
         began = time.monotonic()
         process = self.start(out)
         _, errors = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0, errors
-        return time.monotonic() - began
+        self.usual = self.usual or time.monotonic() - began
 
-    def kill(self, out: Path, usual: float, writing: bool) -> float:
-        """Run and kill; a run that ended before is counted, and begun anew the next time.
-
-        Returns:
-            ``usual``, or the seconds of this run if it ended sooner: the machine may be less busy.
-        """
+    def kill(self, out: Path, writing: bool) -> bool:
+        """Run and kill; return False if the run ended before."""
         process = self.start(out)
         began, known = time.monotonic(), set(unfinished(out))
-        until = began + self._rng.uniform(0.3, 1.0) * usual
+        until = began + self._rng.uniform(0.3, 1.0) * self.usual
         while process.poll() is None and (writing or time.monotonic() < until):
             if writing and set(unfinished(out)) - known:
                 time.sleep(self._rng.uniform(0, 0.02))
@@ -99,12 +96,13 @@ class Killer:
             _, errors = process.communicate()
             assert process.returncode == 0, errors
             self.ended += 1
-            return min(usual, time.monotonic() - began)
+            self.usual = min(self.usual, time.monotonic() - began)  # the machine may be less busy
+            return False
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        self.writing += writing
-        self.by_time += not writing
-        return usual
+        self.killed += 1
+        self.killed_writing += writing
+        return True
 
 
 @pytest.mark.parametrize(
@@ -118,25 +116,24 @@ def test_a_kill_leaves_whole_products(commands, tmp_path, amount, rng, name):
     whole, out = tmp_path / "whole", tmp_path / "out"
     for folder in (whole, out):
         folder.mkdir()
-    usual = killer.finish(whole)
+    killer.finish(whole)
     expected = digests(whole, command.products)
-    killed = 0
-    while killed < wanted:
+    while killer.killed < wanted:
         # Some commands write for so short a time that most runs end before the kill.
-        writing = killed % 2 == 0 and killer.ended < wanted
-        usual = killer.kill(out, usual, writing)
+        writing = killer.killed % 2 == 0 and killer.ended < wanted
+        was_killed = killer.kill(out, writing)
         check_whole(out, command, expected)
-        if killer.writing + killer.by_time == killed:  # it had ended
+        if not was_killed:
             shutil.rmtree(out)
             out.mkdir()
-        killed = killer.writing + killer.by_time
     left = len(unfinished(out))
     killer.finish(out)
     check_whole(out, command, expected)
     if command.compared:
         assert digests(out, command.products) == expected
     print(
-        f"\n{name}: {killed} kills ({killer.writing} while writing), {killer.ended} runs ended "
-        f"before, 0 products damaged, the last run completed in the usual {usual:.1f} s; "
+        f"\n{name}: {killer.killed} kills ({killer.killed_writing} while writing), {killer.ended} "
+        f"runs ended before, 0 products damaged, the last run completed in the usual "
+        f"{killer.usual:.1f} s; "
         f"temporary files {left} before it, {len(unfinished(out))} after it"
     )
