@@ -5,6 +5,5 @@
 # Without it: every batch size and number format in lines 53 and 54 of the configuration.
 # Get data and model first: bash test_tipc/prepare.sh CONFIG benchmark_train
 set -euo pipefail
-# shellcheck source=test_tipc/common_func.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common_func.sh"
 tipc benchmark "$@"

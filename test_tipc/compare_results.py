@@ -8,7 +8,6 @@ The exit status is 1 if the answers are wrong. The runner checks each step with 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -19,40 +18,34 @@ from convbert.command.start import run_main
 from tipc import judge
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Make the parser: one command for each task."""
+def main(argv=None) -> int:
+    """Check and print, or record; return 1 if anything is wrong."""
     parser = make_parser(__doc__)
     commands = parser.add_subparsers(required=True)
-
     infer = commands.add_parser("infer", help="check the results of an engine")
     infer.set_defaults(judge=judge.engine)
-    add = infer.add_argument
-    add("--results", type=Path, required=True, help="file written by --save_results")
-    add("--expect", action="append", default=[], metavar="NAME=VALUE")
-    add("--reference", type=Path, help="answers to compare with (.jsonl or results)")
-    add("--gt_file", type=Path, help="recorded result")
+    infer.add_argument("--expect", action="append", default=[], metavar="NAME=VALUE")
+    infer.add_argument("--reference", type=Path, help="answers to compare with (.jsonl or results)")
+    infer.add_argument("--gt_file", type=Path, help="recorded result")
     record = commands.add_parser("record", help="record a result")
     record.set_defaults(judge=judge.record)
-    add = record.add_argument
-    add("--results", type=Path, required=True)
-    add("--input_file", type=Path, required=True, help="the texts that the results belong to")
-    add("--gt_file", type=Path, required=True, help="file to write")
-    add("--accuracy_atol", type=float, default=0.0)
-    add("--accuracy_only", action="store_true", help="leave out the answers")
-    return parser
-
-
-def main(argv=None) -> int:
-    """Check and print; return 1 if anything is wrong."""
-    args = vars(build_parser().parse_args(argv))
-    judged_by = args.pop("judge")
+    record.add_argument("--input_file", type=Path, required=True, help="the texts of the results")
+    record.add_argument("--gt_file", type=Path, required=True, help="file to write")
+    record.add_argument("--accuracy_atol", type=float, default=0.0)
+    record.add_argument("--accuracy_only", action="store_true", help="leave out the answers")
+    for command in (infer, record):
+        command.add_argument("--results", type=Path, required=True, help="--save_results of a run")
+    args = vars(parser.parse_args(argv))
     if "expect" in args:
         args["expect"] = dict(pair.split("=", 1) for pair in args["expect"])
-    wrong = judged_by(**args)
-    if wrong is not None:
-        for line in wrong or ["good"]:
-            print(f"compare_results: {line}")
-    return int(bool(wrong))
+    try:
+        args.pop("judge")(**args)
+    except judge.Wrong as wrong:
+        print(f"compare_results: {wrong}")
+        return 1
+    if "expect" in args:
+        print("compare_results: good")
+    return 0
 
 
 if __name__ == "__main__":

@@ -20,22 +20,21 @@ from convbert.command.flags import make_parser
 from convbert.command.start import run_main
 from paddlenlp.utils.errors import UserError
 from tipc import prepare
-from tipc.benchmark import BenchmarkPlan
+from tipc.benchmark import plan_benchmark
 from tipc.config import read_config
 from tipc.environment import check_environment
+from tipc.exported import plan_onnx, plan_serving
 from tipc.formats import MODES
-from tipc.paddle2onnx import OnnxPlan
 from tipc.plan import Plan
 from tipc.runner import Run
-from tipc.serving import ServingPlan
-from tipc.train_infer import TrainInferPlan
+from tipc.train_infer import plan_train_infer
 
-# The kinds of configurations: the name in the result files, and the plan.
-CHAINS: dict[str, tuple[str, type[Plan]]] = {
-    "train_infer": ("python", TrainInferPlan),
-    "serving": ("serving", ServingPlan),
-    "paddle2onnx": ("paddle2onnx", OnnxPlan),
-    "benchmark": ("benchmark", BenchmarkPlan),
+# The kinds of configurations: the name in the result files, and the function that adds the steps.
+CHAINS = {
+    "train_infer": ("python", plan_train_infer),
+    "serving": ("serving", plan_serving),
+    "paddle2onnx": ("paddle2onnx", plan_onnx),
+    "benchmark": ("benchmark", plan_benchmark),
 }
 
 
@@ -56,24 +55,23 @@ def run_chain(kind: str, argv: list[str]) -> int:
     parser.add_argument("mode", metavar="MODE", help=", ".join(MODES[kind]), **only_mode)
     if kind == "benchmark":
         parser.add_argument("case", metavar="CASE", nargs="?", help="dynamic_bs8_fp32_DP_N1C1")
-    args = vars(parser.parse_args(argv))
+    args = parser.parse_args(argv)
     limits = _seconds("TIPC_STEP_SECONDS", 21600), _seconds("TIPC_READY_SECONDS", 120)
-    config = read_config(args["config"], kind, args["mode"])
+    config = read_config(args.config, kind, args.mode)
     check_environment(config, kind)
+    label, add_steps = CHAINS[kind]
     stamp = f"{time.strftime('%Y%m%d-%H%M%S')}_{os.getpid()}"
     base = os.environ.get("TIPC_OUTPUT") or "test_tipc/output"
-    folder = Path(base, f"{config.mode}_{config.value('model_name')}_{stamp}")
-    label, make_plan = CHAINS[kind]
-    plan = make_plan(config, folder, *filter(None, [args.get("case")]))
-    steps = plan.build()
+    plan = Plan(config, Path(base, f"{config.mode}_{config.value('model_name')}_{stamp}"))
+    add_steps(plan, *filter(None, [vars(args).get("case")]))
     try:
-        folder.mkdir(parents=True)
+        plan.folder.mkdir(parents=True)
     except OSError as error:
-        message = f"cannot make the run folder {folder}: {error.strerror}"
+        message = f"cannot make the run folder {plan.folder}: {error.strerror}"
         raise UserError("not-writable", message) from None
-    print(f"run folder: {folder}", *(f"note: {note}" for note in plan.notes), sep="\n")
-    status = Run(steps, folder, label, *limits).execute()
-    for speed in sorted(folder.glob("index/*_speed")):
+    print(f"run folder: {plan.folder}", *(f"note: {note}" for note in plan.notes), sep="\n")
+    status = Run(plan, label, *limits).execute()
+    for speed in sorted(plan.folder.glob("index/*_speed")):
         print(speed.read_text(), end="")
     return status
 
@@ -91,5 +89,5 @@ def _seconds(name: str, default: float) -> float:
 
 if __name__ == "__main__":
     sys.argv[0] = os.environ.get("TIPC_SCRIPT", sys.argv[0])  # the name at the start of errors
-    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
+    sys.stdout.reconfigure(line_buffering=True)
     run_main(main)

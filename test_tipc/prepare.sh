@@ -4,6 +4,5 @@
 # MODE: those of test_train_inference_python.sh, serving_infer, paddle2onnx_infer, benchmark_train.
 # If a download fails, data or weights from this repository are used instead, and a line says so.
 set -euo pipefail
-# shellcheck source=test_tipc/common_func.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common_func.sh"
 tipc prepare "$@"

@@ -4,6 +4,5 @@
 # Get the model first: bash test_tipc/prepare.sh CONFIG paddle2onnx_infer
 # Needs: pip install -r requirements-onnx.txt
 set -euo pipefail
-# shellcheck source=test_tipc/common_func.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common_func.sh"
 tipc paddle2onnx "$@"

@@ -3,6 +3,5 @@
 #   bash test_tipc/test_serving.sh CONFIG
 # Get the model first: bash test_tipc/prepare.sh CONFIG serving_infer
 set -euo pipefail
-# shellcheck source=test_tipc/common_func.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common_func.sh"
 tipc serving "$@"

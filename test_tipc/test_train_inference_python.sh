@@ -4,6 +4,5 @@
 # MODE: lite_train_lite_infer, lite_train_whole_infer, whole_train_whole_infer, whole_infer,
 # klquant_whole_infer. Get the data and models first: bash test_tipc/prepare.sh CONFIG MODE
 set -euo pipefail
-# shellcheck source=test_tipc/common_func.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common_func.sh"
 tipc train_infer "$@"

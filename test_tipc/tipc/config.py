@@ -5,51 +5,42 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 
+from paddlenlp.utils.checkout import ROOT
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.hub import BUNDLED_MODELS, PRETRAINED_MODELS
 from paddlenlp.utils.products import verify
-from tipc.formats import AUTO, FORMATS, MODES, NULL, SCRIPT, SET_BY_RUNNER, TRAIN_BENCHMARK, Slot
+from tipc.formats import (
+    ALL_MODES,
+    ANY_FLAG,
+    AUTO,
+    FORMATS,
+    MODES,
+    NULL,
+    SCRIPT,
+    SET_BY_RUNNER,
+    Slot,
+)
 
-ROOT = Path(__file__).resolve().parents[2]
 PREPARED = ROOT / "test_tipc" / "data"  # prepare.sh writes <model_name>/<part>
-# Flags whose values are products of a run; a script in a configuration must not set them.
-RUNNER_FLAGS = (
-    "--output_dir",
-    "--save_inference_dir",
-    "--model_path",
-    "--model_dir",
-    "--save_results",
-    "--output_npy",
-    "--output_file",
+# Flags of products. With a fixed path, output of an earlier run could be mistaken for output of
+# this run.
+RUNNER_FLAGS = re.compile(
+    "--(output_dir|save_inference_dir|model_path|model_dir|save_results|output_npy|output_file)"
 )
 INPUT_FLAG = re.compile(r"--?\w*(dir|dirname|file|path|logits)")  # their values must exist
-LOST_LINE = "is a line missing before it?"
+LOST_LINE = "is a line missing or added before it?"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One checked line."""
+    """One checked line; ``values`` has the alternatives for each mode."""
 
     line: int
-    slot: Slot
     key: str
-    value: str
-
-    def by_mode(self) -> dict[str, str] | None:
-        """The pairs of ``mode=value|mode=value``; None if the value is the same for all modes."""
-        if not self.slot.by_mode or "=" not in self.value:
-            return None
-        parts = (part.partition("=") for part in self.value.split("|"))
-        return {mode: value for mode, _, value in parts}
-
-    def all_values(self) -> list[str]:
-        """All values in the line, for any mode."""
-        pairs = self.by_mode()
-        if pairs is not None:
-            return list(pairs.values())
-        return self.value.split("|") if self.slot.many else [self.value]
+    values: dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -65,16 +56,16 @@ class Config:
     entries: dict[str, Entry]
     _verified: set[Path] = field(default_factory=set)
 
+    def key(self, name: str) -> str:
+        """The word before the colon."""
+        return self.entries[name].key
+
     def values(self, name: str) -> list[str | None]:
         """All alternatives of a slot; None stands for null."""
-        entry = self.entries[name]
-        values, pairs = entry.all_values(), entry.by_mode()
-        if pairs is not None:
-            if self.mode not in pairs:
-                message = f"no value for mode {self.mode}, only for {', '.join(pairs)}"
-                raise self.fail(name, message)
-            values = [pairs[self.mode]]
-        return [None if value == NULL else value for value in values]
+        values = self.entries[name].values
+        if self.mode not in values:
+            raise self.fail(name, f"no value for mode {self.mode}, only for {', '.join(values)}")
+        return [None if value == NULL else value for value in values[self.mode]]
 
     def value(self, name: str) -> str | None:
         """The one value of a slot in this mode; None for null."""
@@ -87,14 +78,14 @@ class Config:
 
     def flag(self, name: str) -> list[str]:
         """The slot as ``["--key=value"]``; empty if it is unused."""
-        key, value = self.entries[name].key, self.value(name)
+        key, value = self.key(name), self.value(name)
         if value and INPUT_FLAG.fullmatch(key):
             self.existing(name, value, key)
         return self.set(name, value)
 
     def set(self, name: str, value: str | Path | None) -> list[str]:
         """The flag of a slot with a value given by the runner; empty if either is unused."""
-        key = self.entries[name].key
+        key = self.key(name)
         return [] if key == NULL or value in (None, AUTO) else [f"{key}={value}"]
 
     def script(self, name: str) -> list[str]:
@@ -112,12 +103,8 @@ class Config:
         Raises:
             UserError: "file-missing" or "file-damaged", with the line.
         """
-        path = Path(ROOT, value)
-        published = flag.endswith("name_or_path") and value in (
-            *BUNDLED_MODELS,
-            *PRETRAINED_MODELS,
-        )
-        if published or path in self._verified:
+        path, published = Path(ROOT, value), (*BUNDLED_MODELS, *PRETRAINED_MODELS)
+        if path in self._verified or (flag.endswith("name_or_path") and value in published):
             return value
         made = PREPARED in path.parents
         how = f"run bash test_tipc/prepare.sh {self.path} {self.mode}"
@@ -125,9 +112,8 @@ class Config:
             how = how if made else "give a file or directory that exists"
             raise self.fail(name, f"'{value}' does not exist: {how}", "file-missing")
         if made:
-            part = path.relative_to(PREPARED).parts[:2]
             try:
-                verify(PREPARED.joinpath(*part))
+                verify(PREPARED.joinpath(*path.relative_to(PREPARED).parts[:2]))
             except UserError as error:
                 raise self.fail(name, f"{error}; {how}", error.code) from None
         self._verified.add(path)
@@ -135,8 +121,7 @@ class Config:
 
     def fail(self, name: str, message: str, code: str = "tipc-config") -> UserError:
         """An error that names the line of a slot."""
-        entry = self.entries[name]
-        return UserError(code, f"{self.path}, line {entry.line} ({entry.slot.name}): {message}")
+        return UserError(code, f"{self.path}, line {self.entries[name].line} ({name}): {message}")
 
 
 def read_config(path: str, kind: str, mode: str) -> Config:
@@ -161,65 +146,52 @@ def read_config(path: str, kind: str, mode: str) -> Config:
     lines = [line.strip() for line in text.rstrip().splitlines()]
     slots = FORMATS[kind]
     if kind == "train_infer" and len(lines) > len(slots):
-        slots = slots + TRAIN_BENCHMARK
+        slots = FORMATS["benchmark"]
     entries = {}
-    for number, slot in enumerate(slots, start=1):
+    for number, (slot, line) in enumerate(zip_longest(slots, lines, fillvalue="end"), start=1):
+        name = slot if isinstance(slot, str) else slot.name
         try:
-            if number > len(lines):
-                raise ValueError(f"the file ends after line {len(lines)} of {len(slots)}")
-            entry = _read_line(number, slot, lines[number - 1])
+            if name != slot:
+                entries[name] = Entry(number, *_read_line(slot, line))
+            elif line.strip("=") != slot:
+                raise ValueError(f"expected {slot}, found '{line}': {LOST_LINE}")
         except ValueError as error:
-            where = f"{path}, line {number} ({slot.name})"
-            raise UserError("tipc-config", f"{where}: {error}") from None
-        entries[f"{number}" if slot.title else slot.name] = entry
-    if len(lines) > len(slots):
-        extra = f"line {len(slots) + 1}: one line too many, '{lines[len(slots)]}'"
-        raise UserError("tipc-config", f"{path}, {extra}")
+            raise UserError("tipc-config", f"{path}, line {number} ({name}): {error}") from None
     return Config(path, mode, entries)
 
 
-def _read_line(number: int, slot: Slot, line: str) -> Entry:
-    if slot.title is not None:
-        found = line.strip("=") == slot.title if slot.title else line == slot.name
-        if not found:
-            raise ValueError(f"expected the separator {slot.name}, found '{line}': {LOST_LINE}")
-        return Entry(number, slot, line, NULL)
-    key, colon, value = line.partition(":")
-    if not colon:
-        raise ValueError(f"expected key:value, found '{line}'")
-    known = key in slot.key if slot.key else key == NULL or re.match(r"--?[A-Za-z]", key)
-    if not known:
-        wanted = f"{' or '.join(slot.key)}:..." if slot.key else "--flag:value or null:null"
+def _read_line(slot: Slot, line: str) -> tuple[str, dict[str, list[str]]]:
+    """The key of a line, and its values for each mode."""
+    key, colon, text = line.partition(":")
+    keys = slot.keys or (slot.name,)
+    any_flag = keys is ANY_FLAG and re.match("--?[A-Za-z]", key)
+    if not colon or not (key in keys or any_flag):
+        wanted = " or ".join(f"{known}:..." for known in keys)
         raise ValueError(f"expected {wanted}, found '{line}': {LOST_LINE}")
-    if key == NULL and value not in (NULL, ""):
-        raise ValueError(f"the value '{value}' has no key")
-    entry = Entry(number, slot, key, value or NULL)
-    _check_values(entry)
-    return entry
-
-
-def _check_values(entry: Entry) -> None:
-    slot = entry.slot
-    known = [mode for modes in MODES.values() for mode in modes]
-    for mode in entry.by_mode() or ():
-        if mode not in known:
-            raise ValueError(f"'{mode}' is not a mode: give {', '.join(known)}")
-    used = [value for value in entry.all_values() if value != NULL]
-    if slot.needed and (entry.key == NULL or not (used or slot.rule is SET_BY_RUNNER)):
-        raise ValueError(f"a value is needed, found '{entry.key}:{entry.value}'")
+    text = text or NULL
+    if key == NULL and text != NULL:
+        raise ValueError(f"the value '{text}' has no key")
+    if slot.by_mode and "=" in text:
+        pairs = [part.partition("=") for part in text.split("|")]
+        values = {mode: [value] for mode, _, value in pairs}
+    else:
+        values = dict.fromkeys(ALL_MODES, text.split("|") if slot.many else [text])
+    if unknown := set(values) - set(ALL_MODES):
+        raise ValueError(f"'{unknown.pop()}' is not a mode: give {', '.join(ALL_MODES)}")
+    used = [value for each in values.values() for value in each if value != NULL]
+    if slot.needed and (key == NULL or not (used or slot.rule is SET_BY_RUNNER)):
+        raise ValueError(f"a value is needed, found '{line}'")
     for value in used:
         if not re.fullmatch(slot.rule.pattern, value):
             raise ValueError(f"'{value}' cannot be used: {slot.rule.hint}")
         if slot.rule is SCRIPT:
             _check_script(*shlex.split(value))
+    return key, values
 
 
-def _check_script(name: str, *flags: str) -> None:
+def _check_script(name: str, *words: str) -> None:
     if name != "-m" and not (ROOT / name).is_file():
         raise ValueError(f"'{name}' does not exist in {ROOT}")
-    for flag in (word.partition("=")[0] for word in flags):
-        if flag in RUNNER_FLAGS:
-            raise ValueError(
-                f"remove {flag}: the runner sets it, so that output of an earlier run cannot be "
-                "mistaken for output of this run"
-            )
+    for flag in (word.partition("=")[0] for word in words):
+        if RUNNER_FLAGS.fullmatch(flag):
+            raise ValueError(f"remove {flag}: the runner sets it to a path of this run")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import json
 import subprocess
 from collections.abc import Iterator, Sequence
 
@@ -11,32 +11,28 @@ from tipc.formats import TRAIN_MODES
 
 SETUP = "bash shell/serving.sh setup"  # all of .venv except ONNX
 ONNX_SETUP = ".venv/bin/pip install -r requirements-onnx.txt"
-PACKAGES: dict[str, tuple[tuple[str, ...], str]] = {
-    "train_infer": (("paddle",), SETUP),
-    "klquant_whole_infer": (("paddle", "openvino", "nncf"), SETUP),
-    "benchmark": (("paddle",), SETUP),
-    "serving": (("paddle", "paddle_serving_server"), SETUP),
-    "paddle2onnx": (("paddle", "paddle2onnx", "onnxruntime"), f"{SETUP} && {ONNX_SETUP}"),
+# Needed beside Paddle, for a kind of configuration or for one mode.
+PACKAGES: dict[str, tuple[str, ...]] = {
+    "klquant_whole_infer": ("openvino", "nncf"),
+    "serving": ("paddle_serving_server",),
+    "paddle2onnx": ("paddle2onnx", "onnxruntime"),
 }
 CPU_VALUES = {"gpu_list": "-1", "use_gpu": "False", "device_type": "0"}
-ANSWER = "^answer:(.*)$"  # not printed by a program that is not Python
 ANSWER_SECONDS = 120
-# Each prints an ANSWER with what is missing. Packages are only searched for, because importing
-# takes seconds.
-FIND_PACKAGES = """
-import sys
-missing = "Python 3.10 (it is %d.%d)" % sys.version_info[:2] if sys.version_info < (3, 10) else None
-if missing is None:
+# Arguments: whether to count the GPUs, and packages, which are only searched for, because importing
+# takes seconds. A program that is not Python does not answer in this form.
+QUESTION = """
+import json, sys
+if sys.version_info < (3, 10):
+    missing = "Python 3.10 (it is %d.%d)" % sys.version_info[:2]
+else:
     from importlib.util import find_spec
-    missing = ", ".join(name for name in sys.argv[1:] if find_spec(name) is None)
-print("answer:" + missing)
-"""
-COUNT_GPUS = """
-import sys, paddle
-built = paddle.is_compiled_with_cuda()
-count = paddle.device.cuda.device_count() if built else 0
-enough = count >= int(sys.argv[1])
-print("answer:" + ("" if enough else "sees %d" % count if built else "has no GPU support"))
+    missing = ", ".join(name for name in sys.argv[2:] if find_spec(name) is None)
+gpus = 0
+if sys.argv[1] == "True" and not missing:
+    import paddle
+    gpus = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
+print("answer:" + json.dumps([missing, gpus]))
 """
 
 
@@ -45,21 +41,23 @@ def check_environment(config: Config, kind: str) -> None:
 
     Args:
         config: the configuration, for the mode to run.
-        kind: a key of `PACKAGES`; the packages of the mode, if it has some, replace those.
+        kind: a key of `tipc.formats.FORMATS`.
 
     Raises:
         UserError: something is missing; the message names the line and how to correct it.
     """
-    packages, setup = PACKAGES.get(config.mode, PACKAGES[kind])
+    packages = ("paddle", *PACKAGES.get(kind, ()), *PACKAGES.get(config.mode, ()))
+    wanted = list(wanted_gpus(config, kind))
+    missing, gpus = ask(config, packages, count_gpus=bool(wanted))
     python = config.value("python")
-    if missing := ask(config, FIND_PACKAGES, packages):
+    if missing:
+        setup = f"{SETUP} && {ONNX_SETUP}" if kind == "paddle2onnx" else SETUP
         message = f"{python} does not find {missing}: run {setup}"
         raise config.fail("python", message, "environment")
-    for slot, value, count in wanted_gpus(config, kind):
-        if found := ask(config, COUNT_GPUS, [str(count)]):
-            message = f"'{value}' needs {count} GPU(s), but the Paddle of {python} {found}"
-            how = f"write '{CPU_VALUES[slot]}' for the CPU"
-            raise config.fail(slot, f"{message}: {how}", "device")
+    for slot, value, count in wanted:
+        if gpus < count:
+            message = f"'{value}' needs {count} GPU(s), but the Paddle of {python} sees {gpus}"
+            raise config.fail(slot, f"{message}: write '{CPU_VALUES[slot]}' for the CPU", "device")
 
 
 def wanted_gpus(config: Config, kind: str) -> Iterator[tuple[str, str, int]]:
@@ -75,25 +73,20 @@ def wanted_gpus(config: Config, kind: str) -> Iterator[tuple[str, str, int]]:
         yield "use_gpu", "True", 1
 
 
-def ask(config: Config, question: str, words: Sequence[str] = ()) -> str:
-    """Run a question in the configuration's interpreter and return its answer.
+def ask(config: Config, packages: Sequence[str], count_gpus: bool = False) -> tuple[str, int]:
+    """Ask the interpreter of a configuration which packages are missing, and for its GPUs.
 
     Raises:
         UserError: "environment": the program does not exist, or does not run as Python.
     """
-    command = [config.value("python"), "-c", question, *words]
+    command = [config.value("python"), "-c", QUESTION, str(count_gpus), *packages]
+    options = {"capture_output": True, "text": True, "errors": "replace", "check": True}
     try:
-        run = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=ANSWER_SECONDS
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        reason = getattr(error, "strerror", None) or "it does not finish"
-    else:
-        answers = re.findall(ANSWER, run.stdout, re.MULTILINE)  # packages may print other lines
-        if run.returncode == 0 and answers:
-            return answers[-1]
-        # A traceback has the reason in its last line, a shell's message in its first.
-        lines = run.stderr.strip().splitlines() or ["it does not answer like Python"]
-        reason = lines[-1 if lines[0].startswith("Traceback") else 0]
-    message = f"'{command[0]}' does not run: {reason}; name an interpreter of this project"
-    raise config.fail("python", message, "environment")
+        printed = subprocess.run(command, timeout=ANSWER_SECONDS, **options).stdout
+        missing, gpus = json.loads(printed.split("answer:")[1])  # Paddle prints other lines, too
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
+        said = getattr(error, "strerror", None) or getattr(error, "stderr", None)
+        reason = " ".join(str(said or "it does not answer like Python").split())[-200:]
+        message = f"'{command[0]}' does not run: {reason}; name an interpreter of this project"
+        raise config.fail("python", message, "environment") from None
+    return missing, gpus

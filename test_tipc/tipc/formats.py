@@ -7,7 +7,7 @@ its own value. The runner fills in ``auto``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 AUTO = "auto"
 NULL = "null"
@@ -19,10 +19,10 @@ MODES: dict[str, tuple[str, ...]] = {
     "serving": ("serving_infer",),
     "paddle2onnx": ("paddle2onnx_infer",),
 }
+ALL_MODES = tuple(mode for modes in MODES.values() for mode in modes)
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """A regular expression for a value, and how to correct a value that does not match it."""
 
     pattern: str
@@ -37,6 +37,7 @@ def one_of(*words: str) -> Rule:
 ANYTHING = Rule(".*", "")
 WORD = Rule(r"[\w.-]+", "give a name of letters, digits, '_', '.', '-'")
 BOOL = one_of("True", "False")
+FLOATS = one_of("fp32", "fp16", "bf16")
 POSITIVE = Rule("0*[1-9][0-9]*", "give an integer of at least 1")
 # With a fixed path, output of an earlier run could be mistaken for output of this run.
 SET_BY_RUNNER = Rule(AUTO, f"leave it {NULL} or {AUTO}: the runner puts a path of this run there")
@@ -49,89 +50,80 @@ DEVICES = Rule(
 )
 
 
-@dataclass(frozen=True)
-class Slot:
-    """One line of a configuration.
+class Slot(NamedTuple):
+    """A ``key:value`` line of a configuration.
 
     Attributes:
         name: the name that the plan uses.
-        key: the words allowed before the colon; empty: a flag (``--x``), or null if unused.
         rule: checks each value except null.
+        keys: the words allowed before the colon, if not the name.
         needed: whether null is an error.
         many: whether ``a|b`` means alternatives.
         by_mode: whether ``mode=value`` is allowed.
-        title: text of a separator line, which has no value.
     """
 
     name: str
-    key: tuple[str, ...] = ()
     rule: Rule = ANYTHING
+    keys: tuple[str, ...] = ()
     needed: bool = False
     many: bool = False
     by_mode: bool = False
-    title: str | None = None
 
 
-def fixed(name: str, rule: Rule = ANYTHING, **options) -> Slot:
-    """A line whose key is its name."""
-    return Slot(name, (name,), rule, **options)
+ANY_FLAG = ("--flag", NULL)  # keys: any flag of the program, or null if unused
 
 
 def flag(name: str, rule: Rule = ANYTHING, **options) -> Slot:
     """A line whose key is a flag of the program, or null."""
-    return Slot(name, (), rule, **options)
+    return Slot(name, rule, ANY_FLAG, **options)
 
 
-def title(text: str) -> Slot:
-    """A line of equals signs around ``text``, or ``##`` if it is empty."""
-    return Slot(text or "##", title=text)
-
-
-TRAIN_INFER: tuple[Slot, ...] = (
-    title("train_params"),
-    fixed("model_name", WORD, needed=True),
-    fixed("python", needed=True),
-    fixed("gpu_list", DEVICES, needed=True, many=True),
+# A separator is its text; one with a title has equals signs around it.
+TRAIN_INFER = (
+    "train_params",
+    Slot("model_name", WORD, needed=True),
+    Slot("python", needed=True),
+    Slot("gpu_list", DEVICES, needed=True, many=True),
     flag("train_device", one_of(AUTO, "cpu", "gpu")),
     flag("autocast", BOOL, many=True),
     flag("train_length", POSITIVE, needed=True, by_mode=True),
     flag("save_model", SET_BY_RUNNER, needed=True),
     flag("train_batch", POSITIVE, by_mode=True),
     flag("pretrained", by_mode=True),
-    fixed("train_model_name", WORD, needed=True),
-    Slot("train_infer_file", ("train_infer_file", "train_infer_img_dir", NULL), by_mode=True),
+    Slot("train_model_name", WORD, needed=True),
+    Slot("train_infer_file", keys=("train_infer_file", "train_infer_img_dir", NULL), by_mode=True),
     flag("train_extra", by_mode=True),
-    title(""),
-    fixed("trainer", one_of("norm_train", "distill_train"), needed=True, many=True),
-    fixed("norm_train", SCRIPT, needed=True),
-    fixed("pact_train", UNSUPPORTED),
-    fixed("fpgm_train", UNSUPPORTED),
-    fixed("distill_train", SCRIPT),
+    "##",
+    Slot("trainer", one_of("norm_train", "distill_train"), needed=True, many=True),
+    Slot("norm_train", SCRIPT, needed=True),
+    Slot("pact_train", UNSUPPORTED),
+    Slot("fpgm_train", UNSUPPORTED),
+    Slot("distill_train", SCRIPT),
     flag("trainer_extra1", by_mode=True),
     flag("trainer_extra2", by_mode=True),
-    title(""),
-    title("eval_params"),
-    fixed("eval", SCRIPT),
+    "##",
+    "eval_params",
+    Slot("eval", SCRIPT),
     flag("eval_weights", SET_BY_RUNNER),
-    title(""),
-    title("infer_params"),
+    "##",
+    "infer_params",
     flag("save_infer", SET_BY_RUNNER, needed=True),
     flag("export_weights", SET_BY_RUNNER, needed=True),
-    fixed("norm_export", SCRIPT, needed=True),
-    fixed("quant_export", UNSUPPORTED),
-    fixed("fpgm_export", UNSUPPORTED),
-    fixed("distill_export", UNSUPPORTED),
-    Slot("kl_quant", ("kl_quant", "export1"), SCRIPT),
-    fixed("export2", UNSUPPORTED),
-    title(""),
-    fixed("infer_model", many=True),
-    fixed("infer_export", SCRIPT),
-    fixed("infer_quant", BOOL),
-    fixed("inference", SCRIPT, needed=True),
+    Slot("norm_export", SCRIPT, needed=True),
+    Slot("quant_export", UNSUPPORTED),
+    Slot("fpgm_export", UNSUPPORTED),
+    Slot("distill_export", UNSUPPORTED),
+    Slot("kl_quant", SCRIPT, ("kl_quant", "export1")),
+    Slot("export2", UNSUPPORTED),
+    "##",
+    Slot("infer_model", many=True),
+    Slot("infer_export", SCRIPT),
+    Slot("infer_quant", BOOL),
+    Slot("inference", SCRIPT, needed=True),
     flag("use_gpu", BOOL, needed=True, many=True),
     flag("use_mkldnn", BOOL, many=True),
     flag("cpu_threads", POSITIVE, many=True),
-    flag("infer_batch", POSITIVE, many=True),
+    flag("batch_size", POSITIVE, many=True),
     flag("use_tensorrt", UNSUPPORTED),
     flag("precision", one_of("fp32", "fp16", "bf16", "int8"), many=True),
     flag("infer_model_dir", SET_BY_RUNNER, needed=True),
@@ -141,62 +133,58 @@ TRAIN_INFER: tuple[Slot, ...] = (
     flag("infer_extra"),
 )
 
-TRAIN_BENCHMARK: tuple[Slot, ...] = (
-    title("train_benchmark_params"),
-    fixed("batch_size", POSITIVE, needed=True, many=True),
-    fixed("fp_items", one_of("fp32", "fp16", "bf16"), needed=True, many=True),
-    Slot("bench_length", ("epoch", "max_steps"), POSITIVE, needed=True),
+TRAIN_BENCHMARK = (
+    "train_benchmark_params",
+    Slot("bench_batch", POSITIVE, ("batch_size",), needed=True, many=True),
+    Slot("fp_items", FLOATS, needed=True, many=True),
+    Slot("bench_length", POSITIVE, ("epoch", "max_steps"), needed=True),
     flag("profiler", UNSUPPORTED),
-    fixed("flags"),
+    Slot("flags"),
 )
 
 SERVICE = "op.convbert.local_service_conf"
-SERVING: tuple[Slot, ...] = (
-    title("serving_params"),
-    fixed("model_name", WORD, needed=True),
-    fixed("python", needed=True),
-    fixed("trans_model", SCRIPT, needed=True),
+DEVICE_TYPE = one_of("-1", "0", "1")  # of Paddle Serving; 1 is a GPU
+SERVING = (
+    "serving_params",
+    Slot("model_name", WORD, needed=True),
+    Slot("python", needed=True),
+    Slot("trans_model", SCRIPT, needed=True),
     flag("dirname", needed=True),
     flag("model_filename"),
     flag("params_filename"),
     flag("serving_server", SET_BY_RUNNER, needed=True),
     flag("serving_client", SET_BY_RUNNER, needed=True),
-    fixed("serving_dir", needed=True),
-    fixed("web_service", needed=True),
-    Slot("device_type", (f"{SERVICE}.device_type",), one_of("-1", "0", "1"), True, many=True),
-    Slot("serving_mkldnn", (f"{SERVICE}.use_mkldnn", NULL), BOOL, many=True),
-    Slot("serving_threads", (f"{SERVICE}.thread_num", NULL), POSITIVE, many=True),
+    Slot("serving_dir", needed=True),
+    Slot("web_service", needed=True),
+    Slot("device_type", DEVICE_TYPE, (f"{SERVICE}.device_type",), needed=True, many=True),
+    Slot("serving_mkldnn", BOOL, (f"{SERVICE}.use_mkldnn", NULL), many=True),
+    Slot("serving_threads", POSITIVE, (f"{SERVICE}.thread_num", NULL), many=True),
     flag("serving_tensorrt", UNSUPPORTED),
-    Slot(
-        "serving_precision",
-        (f"{SERVICE}.precision", NULL),
-        one_of("fp32", "fp16", "bf16"),
-        many=True,
-    ),
-    Slot("pipeline", ("pipline", "pipeline"), needed=True),
+    Slot("serving_precision", FLOATS, (f"{SERVICE}.precision", NULL), many=True),
+    Slot("pipeline", keys=("pipline", "pipeline"), needed=True),
     flag("client_input"),
 )
 
-PADDLE2ONNX: tuple[Slot, ...] = (
-    title("paddle2onnx_params"),
-    fixed("model_name", WORD, needed=True),
-    fixed("python", needed=True),
-    Slot("convert", ("2onnx",), needed=True),
+PADDLE2ONNX = (
+    "paddle2onnx_params",
+    Slot("model_name", WORD, needed=True),
+    Slot("python", needed=True),
+    Slot("convert", keys=("2onnx",), needed=True),
     flag("onnx_model_dir", needed=True),
     flag("onnx_model_filename"),
     flag("onnx_params_filename"),
     flag("save_file", SET_BY_RUNNER, needed=True),
     flag("opset", Rule("1[1-9]|[2-9][0-9]", "give an integer of at least 11"), needed=True),
     flag("checker", BOOL),
-    title(""),
-    fixed("inference", SCRIPT, needed=True),
+    "##",
+    Slot("inference", SCRIPT, needed=True),
     flag("use_onnx", UNSUPPORTED),
     flag("onnx_file", SET_BY_RUNNER, needed=True),
     flag("use_gpu", one_of("False")),
     flag("infer_input"),
 )
 
-FORMATS: dict[str, tuple[Slot, ...]] = {
+FORMATS = {
     "train_infer": TRAIN_INFER,
     "benchmark": TRAIN_INFER + TRAIN_BENCHMARK,
     "serving": SERVING,

@@ -1,7 +1,7 @@
 """Checks the JSON that the programs write, never their logs.
 
-`training`, `engine` and `answers` return the errors, as lines; `find_record` returns the recorded
-result to compare an engine with.
+`training`, `engine` and `answers` raise `Wrong`; `find_record` returns the recorded result to
+compare an engine with.
 """
 
 from __future__ import annotations
@@ -12,38 +12,36 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from paddlenlp.utils.checkout import ROOT
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_write
 from paddlenlp.utils.products import sha256
-from tipc.config import ROOT
 
 RESULTS = ROOT / "test_tipc" / "results"
-Answers = dict[str, list]  # label_id: [N] ints, prob: [N] floats
+Answers = Mapping[str, Any]  # label_id: [N] ints, prob: [N] floats, settings and measurements
 
 # How far an engine may differ from the dygraph model: largest difference of a probability, and
 # share of texts whose label may differ.
-TOLERANCES: dict[str, dict[str, float]] = {
-    "fp32": {"prob": 1e-5, "labels": 0.0},
-    "fp16": {"prob": 2e-2, "labels": 0.01},
-    "bf16": {"prob": 5e-2, "labels": 0.02},
-    "int8": {"prob": 0.25, "labels": 0.05},
-}
+TOLERANCES = {"fp32": (1e-5, 0.0), "fp16": (2e-2, 0.01), "bf16": (5e-2, 0.02), "int8": (0.25, 0.05)}
 MAX_ACCURACY_DROP = 0.03  # of int8 compared with fp32
 
 
-def training(metrics: Path, device: str, processes: int, steps: int | None = None) -> list[str]:
+class Wrong(Exception):
+    """A result is not the expected one; the message says which and how."""
+
+
+def training(metrics: Path, device: str, processes: int, steps: int | None = None) -> None:
     """Check metrics.json of train.py: finished, with this device and number of processes."""
     content = read_json(metrics)
-    wrong = check_expected(content, {"device": device, "processes": processes})
-    if content.get("finished") is not True:
-        wrong.append(f"stopped at step {content.get('steps')} of {content.get('total_steps')}")
-    if steps is not None and content.get("steps") != steps:
-        wrong.append(f"{content.get('steps')} steps done, expected {steps}")
+    check_expected(content, {"device": device, "processes": processes, "finished": True})
+    if steps is not None:
+        check_expected(content, {"steps": steps})
     dev = (content.get("best") or {}).get("dev") or {}
     values = next(iter(dev.values()), {})
     if not math.isfinite(values.get("loss") or math.nan):
-        wrong.append("no evaluation with a finite loss")
-    return wrong
+        raise Wrong("no evaluation with a finite loss")
 
 
 def engine(
@@ -52,7 +50,7 @@ def engine(
     reference: Path | None = None,
     baseline: Path | None = None,
     gt_file: Path | None = None,
-) -> list[str]:
+) -> None:
     """Check the results of an inference engine.
 
     Args:
@@ -62,45 +60,36 @@ def engine(
         baseline: for a quantized model, the results of the float model.
         gt_file: recorded result.
     """
-    content, own = read_json(results), read_answers(results)
+    content = read_answers(results)
     precision = content.get("precision", "fp32")
     if precision not in TOLERANCES:
         raise UserError("tipc", f"{results}: unknown precision {precision}")
-    wrong = check_expected(content, expect)
+    check_expected(content, expect)
     if reference:
-        wrong += check_answers(own, read_answers(reference), precision, reference)
+        check_answers(content, read_answers(reference), precision, reference)
     if baseline:
-        wrong += check_quantized(content, read_json(baseline), baseline)
+        check_quantized(content, read_answers(baseline), baseline)
     if gt_file:
-        wrong += check_record(content, own, read_record(gt_file), gt_file)
-    return wrong
+        check_record(content, read_record(gt_file), gt_file)
 
 
-def answers(answers: Path, reference: Path, precision: str = "fp32") -> list[str]:
+def answers(answers: Path, reference: Path, precision: str = "fp32") -> None:
     """Check answers that have no report of the engine."""
-    return check_answers(read_answers(answers), read_answers(reference), precision, reference)
+    check_answers(read_answers(answers), read_answers(reference), precision, reference)
 
 
 def record(
-    results: Path,
-    input_file: Path,
-    gt_file: Path,
-    accuracy_atol: float = 0.0,
-    accuracy_only: bool = False,
+    results: Path, input_file: Path, gt_file: Path, accuracy_atol: float, accuracy_only: bool
 ) -> None:
     """Record results for comparison with later runs on the texts in ``input_file``."""
-    content = read_json(results)
-    expected = {
-        "input_sha256": sha256(input_file),
-        "accuracy": content["accuracy"],
-        "accuracy_atol": accuracy_atol,
-    }
+    content = read_json(results, "accuracy", "label_id", "prob")
+    expected = {"input_sha256": sha256(input_file), "accuracy": content["accuracy"]}
+    expected["accuracy_atol"] = accuracy_atol
     if not accuracy_only:
         expected["label_id"] = content["label_id"]
         expected["prob"] = [round(prob, 7) for prob in content["prob"]]
     with atomic_write(gt_file) as file:
-        json.dump(expected, file)
-        file.write("\n")
+        file.write(json.dumps(expected) + "\n")
 
 
 def find_record(model_name: str, key: str, texts: str | None, notes: list[str]) -> Path | None:
@@ -121,128 +110,97 @@ def find_record(model_name: str, key: str, texts: str | None, notes: list[str]) 
     return None
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
+def read_json(path: Path, *needed: str) -> dict[str, Any]:
+    """Read a JSON object that has these keys, or from JSON lines (.jsonl) a list for each key.
 
     Raises:
-        UserError: the file is missing or does not contain one.
+        UserError: the file is missing or contains something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".jsonl":
+            rows = list(map(json.loads, text.splitlines()))
+            content = {name: [row.get(name) for row in rows] for name in needed}
+        else:
+            content = json.loads(text)
     except (OSError, ValueError) as error:
         raise UserError("file-unreadable", f"cannot read {path}: {error}") from None
-    if not isinstance(content, dict):
-        raise UserError("file-damaged", f"{path} does not contain a JSON object")
-    return content
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """Read a recorded result.
-
-    Raises:
-        UserError: it is missing or damaged.
-    """
-    content = read_json(path)
-    missing = {"input_sha256", "accuracy", "accuracy_atol"} - set(content)
-    if missing or ("label_id" in content) != ("prob" in content):
-        how = "make it with compare_results.py record"
-        raise UserError("file-damaged", f"{path} is not a recorded result: {how}")
+    if not isinstance(content, dict) or not set(needed) <= set(content):
+        raise UserError("file-damaged", f"{path} is not an object with {', '.join(needed)}")
     return content
 
 
 def read_answers(path: Path) -> Answers:
-    """Read answers from an object, or from JSON lines if the name ends in .jsonl.
-
-    Raises:
-        UserError: the file is missing, has no answers, or has another format.
-    """
-    if path.suffix == ".jsonl":
-        try:
-            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        except (OSError, ValueError) as error:
-            raise UserError("file-unreadable", f"cannot read {path}: {error}") from None
-        content = {name: [row.get(name) for row in rows] for name in ("label_id", "prob")}
-    else:
-        content = read_json(path)
-    labels, probs = content.get("label_id"), content.get("prob")
-    if not labels or not probs or len(labels) != len(probs):
-        raise UserError("file-damaged", f"{path} has no answers (label_id and prob)")
-    return {"label_id": labels, "prob": probs}
+    """Read answers, and the report on the engine if there is one; errors as `read_json`."""
+    content = read_json(path, "label_id", "prob")
+    if not content["label_id"] or len(content["label_id"]) != len(content["prob"]):
+        raise UserError("file-damaged", f"{path} has no answers, or not as many as probabilities")
+    return content
 
 
-def check_expected(results: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
+def read_record(path: Path) -> dict[str, Any]:
+    """Read a recorded result, which may have no answers; errors as `read_json`."""
+    content = read_json(path, "input_sha256", "accuracy", "accuracy_atol")
+    if ("label_id" in content) != ("prob" in content):
+        raise UserError("file-damaged", f"{path}: record it again with compare_results.py")
+    return content
+
+
+def check_expected(results: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     """Compare the settings that a program reports with those that the run requested."""
-    wrong = []
     for name, wanted in expected.items():
         found = str(results.get(name))
         kind = found.split(":")[0] if name == "device" else found  # gpu:0 counts as gpu
         if kind != str(wanted):
-            wrong.append(f"{name} is {found}, expected {wanted}")
-    return wrong
+            raise Wrong(f"{name} is {found}, expected {wanted}")
 
 
-def check_answers(answers: Answers, reference: Answers, precision: str, name: Path) -> list[str]:
+def check_answers(answers: Answers, reference: Answers, precision: str, name: Path) -> None:
     """Compare label ids and probabilities with those of a reference."""
-    allowed = TOLERANCES[precision]
-    labels, other = answers["label_id"], reference["label_id"]
-    if len(labels) != len(other):
-        return [f"{len(labels)} answers, but {name} has {len(other)}"]
-    wrong = []
-    differing = [row for row, pair in enumerate(zip(labels, other), start=1) if pair[0] != pair[1]]
-    if len(differing) > allowed["labels"] * len(labels):
-        wrong.append(f"{len(differing)} labels differ from {name}, the first in row {differing[0]}")
-    gaps = _gaps(answers, reference)
-    worst = max((math.inf if math.isnan(gap) else gap for gap in gaps), default=0.0)
-    if worst > allowed["prob"]:
-        wrong.append(f"a probability differs from {name} by {worst:.1e} (> {allowed['prob']:.0e})")
-    return wrong
+    count, wanted = len(answers["label_id"]), len(reference["label_id"])
+    if count != wanted:
+        raise Wrong(f"{count} answers, but {name} has {wanted}")
+    allowed, share = TOLERANCES[precision]
+    rows, worst = _differences(answers, reference)
+    if len(rows) > share * count:
+        raise Wrong(f"{len(rows)} labels differ from {name}, the first in row {rows[0]}")
+    if worst > allowed:
+        raise Wrong(f"a probability differs from {name} by {worst:.1e} (> {allowed:.0e})")
 
 
-def _gaps(answers: Answers, reference: Answers) -> list[float]:
-    """Differences of the probabilities in rows with equal labels (others are of two classes)."""
-    rows = zip(answers["prob"], reference["prob"], answers["label_id"], reference["label_id"])
-    return [abs(prob - other) for prob, other, label, wanted in rows if label == wanted]
+def _differences(answers: Answers, reference: Answers) -> tuple[np.ndarray, float]:
+    """Rows (from 1) with different labels; the largest difference of a probability elsewhere."""
+    same = np.array(answers["label_id"]) == np.array(reference["label_id"])
+    gaps = np.abs(np.subtract(answers["prob"], reference["prob"]))[same]
+    worst = np.nan_to_num(gaps, nan=math.inf).max(initial=0.0)
+    return np.flatnonzero(~same) + 1, worst
 
 
-def check_record(
-    results: Mapping[str, Any], answers: Answers, record: Mapping[str, Any], name: Path
-) -> list[str]:
+def check_record(answers: Answers, record: Mapping[str, Any], name: Path) -> None:
     """Compare with a recorded result: accuracy, and answers if it has them."""
-    found, wanted, allowed = results.get("accuracy"), record["accuracy"], record["accuracy_atol"]
-    wrong = []
+    found, wanted, allowed = answers.get("accuracy"), record["accuracy"], record["accuracy_atol"]
     if found is None or not abs(found - wanted) <= allowed:
-        wrong.append(f"accuracy {found}, but {name} has {wanted} +- {allowed}")
+        raise Wrong(f"accuracy {found}, but {name} has {wanted} +- {allowed}")
     if "label_id" in record:
-        wrong += check_answers(answers, record, results["precision"], name)
-    return wrong
+        check_answers(answers, record, answers["precision"], name)
 
 
-def check_quantized(
-    results: Mapping[str, Any], baseline: Mapping[str, Any], name: Path
-) -> list[str]:
+def check_quantized(results: Answers, baseline: Answers, name: Path) -> None:
     """Compare a quantized model with the float one: answers must be similar but not equal.
 
     Prints one line about the changes by quantization.
     """
-    wrong = check_answers(results, baseline, "int8", name)
-    if _same(results, baseline):
-        wrong.append(f"the probabilities equal those of {name}: nothing in this model is quantized")
-    after, before = results.get("accuracy"), baseline.get("accuracy")
-    if after is None or before is None:
-        return [*wrong, "no accuracy to compare: the texts have no labels"]
-    if before - after > MAX_ACCURACY_DROP:
-        drop = f"from {before:.4f} to {after:.4f}, by more than {MAX_ACCURACY_DROP}"
-        wrong.append(f"accuracy falls {drop}")
-    changed = sum(a != b for a, b in zip(results["label_id"], baseline["label_id"]))
-    parts = [f"{changed} of {len(results['label_id'])} labels changed"]
-    parts.append(f"a probability by at most {max(_gaps(results, baseline), default=0.0):.2g}")
+    check_answers(results, baseline, "int8", name)
+    rows, worst = _differences(results, baseline)
+    line = f"{len(rows)} of {len(results['label_id'])} labels changed; "
+    line += f"a probability by at most {worst:.2g}"
     for kind, row in (("quantized", results), ("float", baseline)):
+        if row.get("accuracy") is None:
+            raise Wrong("no accuracy to compare: the texts have no labels")
         median = (row.get("batch_ms") or {}).get("median", math.nan)
-        parts.append(f"{kind}: accuracy {row['accuracy']:.4f}, {median:.2f} ms per batch")
-    print(f"compare_results: {'; '.join(parts)}")
-    return wrong
-
-
-def _same(answers: Answers, other: Answers) -> bool:
-    """Whether answers differ at most as much as those of two float engines may."""
-    return not check_answers(answers, other, "fp32", Path())
+        line += f"; {kind}: accuracy {row['accuracy']:.4f}, {median:.2f} ms per batch"
+    print(f"compare_results: {line}")
+    if not len(rows) and worst <= TOLERANCES["fp32"][0]:
+        raise Wrong(f"the probabilities equal those of {name}: nothing in this model is quantized")
+    if baseline["accuracy"] - results["accuracy"] > MAX_ACCURACY_DROP:
+        raise Wrong(f"the accuracy falls by more than {MAX_ACCURACY_DROP}")

@@ -1,4 +1,4 @@
-"""The steps of a run, and the base class of all plans.
+"""The steps of a run, which the functions of the chains add to a plan.
 
 All output is in the folder of the run. A step names the files that it must write, the check of
 these files, and the steps that it needs; `tipc.runner` runs the steps in order.
@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from paddlenlp.utils.checkout import ROOT
 from paddlenlp.utils.products import sha256
-from tipc.config import ROOT, Config
-
-INFER = "deploy/inference_python/infer.py"
+from tipc.config import Config
 
 
 @dataclass(frozen=True)
@@ -27,54 +26,37 @@ class Step:
         command: the words of the command.
         log: file for its output.
         makes: files that it must write.
-        check: a function of `tipc.judge` that returns their errors, as lines.
+        check: a function of `tipc.judge` that raises if they are wrong.
         needs: numbers (from 1) of the steps that must succeed first.
+        url: the command is a server, which runs until a step with ``frees``; it is ready when this
+            page reports ``device``.
+        frees: this step stops the server, which must release these ports.
     """
 
     name: str
     command: list[str]
     log: Path
     makes: tuple[Path, ...] = ()
-    check: partial[list[str]] | None = None
+    check: partial[None] | None = None
     needs: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class StartServer(Step):
-    """A server that runs until `StopServer`; it is ready when ``url`` reports ``device``."""
-
     url: str = ""
     device: str = ""
-
-
-@dataclass(frozen=True)
-class StopServer(Step):
-    """Stops the server, which must release its ``ports``."""
-
-    ports: tuple[int, ...] = ()
+    frees: Sequence[int] = ()
 
 
 class Plan:
-    """Turns a checked configuration into steps; one subclass per chain.
+    """The steps of a run, and notes to print before it.
 
     Args:
         config: the configuration, for one mode.
-        run_dir: folder of this run.
+        folder: folder of this run.
     """
 
-    def __init__(self, config: Config, run_dir: Path):
-        self.config, self.run_dir = config, run_dir
+    def __init__(self, config: Config, folder: Path):
+        self.config, self.folder = config, folder
         self.python = config.value("python")
         self.steps: list[Step] = []
         self.notes: list[str] = []
-
-    def build(self) -> list[Step]:
-        """Return all steps, in order.
-
-        Raises:
-            UserError: lines contradict each other, or an input does not exist.
-        """
-        raise NotImplementedError
 
     def add(
         self,
@@ -83,23 +65,24 @@ class Plan:
         log: Path,
         *makes: Path,
         check: partial | None = None,
-        kind: type[Step] = Step,
-        **options,
+        needs: Sequence[int] = (),
+        **server,
     ) -> int:
-        """Append a step and return its number.
+        """Append a step and return its number; the arguments are those of `Step`.
 
-        It needs the steps in ``options["needs"]`` and those that write its inputs, which are the
-        paths in its command and its check.
+        It also needs the steps that write its inputs, which are the paths in its command and its
+        check.
         """
-        words = [word.rpartition("=")[2] for word in command]
-        values = [*check.args, *check.keywords.values()] if check else []
-        reads = {Path(word) for word in words} | {path for path in values if isinstance(path, Path)}
-        reads = {path for path in reads if self.run_dir in path.parents}
-        needs = set(options.pop("needs", ()))
+        paths = [Path(word.rpartition("=")[2]) for word in command]
+        if check:
+            values = (*check.args, *check.keywords.values())
+            paths += [value for value in values if isinstance(value, Path)]
+        reads = {path for path in paths if self.folder in path.parents}
+        numbers = set(needs)
         for number, step in enumerate(self.steps, start=1):
             if any(reads & {path, *path.parents} for path in step.makes):
-                needs.add(number)
-        self.steps.append(kind(name, command, log, makes, check, tuple(sorted(needs)), **options))
+                numbers.add(number)
+        self.steps.append(Step(name, command, log, makes, check, tuple(sorted(numbers)), **server))
         return len(self.steps)
 
     def command(self, script: str, *flags: str, start: Sequence[str] = (), **values) -> list[str]:
@@ -127,14 +110,8 @@ class Plan:
         self.notes.append(f"input {model}, sha256 {digest}")
         return model
 
-    def paddle_answers(self, model: str, texts: list[str]) -> Path:
-        """Add a step with Paddle Inference, whose answers are the reference for other engines."""
-        results = self.run_dir / "paddle.json"
-        command = [self.python, INFER, f"--model_dir={model}", *texts, *result_flags(results)]
-        self.add("infer", command, self.run_dir / "paddle.log", results)
-        return results
 
-
-def result_flags(results: Path) -> list[str]:
-    """The flags for the output files of an inference script."""
-    return [f"--save_results={results}", f"--output_npy={results.with_suffix('.npy')}"]
+def combination(device: str, mkldnn, threads, precision, batch) -> str:
+    """TIPC's name of one combination of settings, for the names of logs; None is null."""
+    engine = f"usemkldnn_{mkldnn}_threads_{threads}" if device == "cpu" else "usetrt_null"
+    return f"{engine}_precision_{precision}_batchsize_{batch}".replace("None", "null")

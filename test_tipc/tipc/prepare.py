@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,37 +26,20 @@ from convbert.command.flags import add_bool_flag, make_parser
 from convbert.command.machine import set_cpu_environment
 from convbert.command.start import exit_on_sigterm, run_step
 from convbert.inference.default_model import default_checkpoint
-from paddlenlp.utils.checkout import REVIEWS
+from paddlenlp.utils.checkout import REVIEWS, ROOT
+from paddlenlp.utils.download import file_lock
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.hub import DEFAULT_MODEL, bundled_model, pretrained_file
 from paddlenlp.utils.products import product_directory, read_manifest, sha256, verify
-from tipc.config import PREPARED, ROOT, Config, read_config
+from tipc.config import PREPARED, Config, read_config
 from tipc.environment import SETUP
-from tipc.formats import MODES, TRAIN_MODES
+from tipc.formats import ALL_MODES, MODES, TRAIN_MODES
 from tipc.train_infer import WEIGHTS_FILE
 
 LITE_ROWS = {"train": 64, "dev": 32}
 REFERENCE_SEED = 2008
-KIND = "TIPC input"  # in the manifests
+LOCK_SECONDS = 24 * 3600.0  # another process may train
 Splits = dict[str, list[tuple[str, int]]]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How the parts of one model name are made.
-
-    Attributes:
-        preset: published model whose weights, or only whose size, are used.
-        download: whether SST-2 and the weights are downloaded; otherwise made from this repository.
-        shape: sizes that replace the preset's.
-        training: flags of train.py for ``trained``; empty: the user must give a checkpoint.
-    """
-
-    preset: str
-    download: bool
-    shape: dict[str, int]
-    training: str = ""
-
 
 TINY = {
     "num_hidden_layers": 2,
@@ -70,9 +53,11 @@ TINY_TRAINING = (
     "--batch_size=16 --learning_rate=2e-3 --layer_lr_decay=1 --max_steps=360 --save_steps=60 "
     "--logging_steps=60 --group_by_length --device=cpu"
 )
-RECIPES: dict[str, Recipe] = {
-    "ConvBERT": Recipe("convbert-base", True, {}),
-    "ConvBERT-tiny": Recipe("convbert-small", False, TINY, TINY_TRAINING),
+# For each model name: the published model of this size, sizes that replace its own, and the flags
+# that train it here; without them, data and weights are downloaded.
+RECIPES: dict[str, tuple[str, dict[str, int], str]] = {
+    "ConvBERT": ("convbert-base", {}, ""),
+    "ConvBERT-tiny": ("convbert-small", TINY, TINY_TRAINING),
 }
 
 
@@ -81,7 +66,7 @@ def main(argv=None) -> int:
     parser = make_parser("Get the data and models that a TIPC configuration needs in a mode.")
     add = parser.add_argument
     add("config")
-    add("mode", choices=[mode for modes in MODES.values() for mode in modes])
+    add("mode", choices=ALL_MODES)
     add("--data_dir", help="folder with train.tsv and dev.tsv of SST-2")
     add("--model_dir", help="checkpoint to start training from")
     add("--trained_dir", help="fine-tuned checkpoint (best.pdparams)")
@@ -97,84 +82,75 @@ def main(argv=None) -> int:
         raise UserError("environment", f"{sys.executable} does not find paddle: run {SETUP}")
     set_cpu_environment()
     exit_on_sigterm()  # so that run_step stops the training
-    parts = ["lite", "whole", "init"]
-    distills = kind == "train_infer" and "distill_train" in config.values("trainer")
-    if args.mode not in (*TRAIN_MODES, *MODES["benchmark"]):
-        parts.append("trained")
-    if args.mode == "whole_infer":
-        parts.append("reference")
-        parts += ["bundled"] if f"{PREPARED.name}/{name}/bundled" in _infer_models(config) else []
-    if distills:
-        parts += ["bundled", "teacher"]
-    Preparation(name, args).run(parts)
+    Preparation(name, args).run(_needed_parts(config, kind, name))
     return 0
 
 
-def _infer_models(config: Config) -> str:
-    """The models of line 37 as one text."""
-    return " ".join(value or "" for value in config.values("infer_model"))
+def _needed_parts(config: Config, kind: str, name: str) -> list[str]:
+    parts = ["lite", "whole", "init"]
+    if config.mode not in (*TRAIN_MODES, *MODES["benchmark"]):
+        parts.append("trained")
+    if config.mode == "whole_infer":
+        parts.append("reference")
+        models = " ".join(value or "" for value in config.values("infer_model"))
+        parts += ["bundled"] if f"{PREPARED.name}/{name}/bundled" in models else []
+    if kind == "train_infer" and "distill_train" in config.values("trainer"):
+        parts += ["bundled", "teacher"]
+    return parts
 
 
 class Preparation:
     """One folder below test_tipc/data, made part by part under a lock."""
 
     def __init__(self, name: str, args):
-        self.recipe, self.args = RECIPES[name], args
-        self.folder = PREPARED / name
-        self.splits: Splits = {}
+        self.args, self.folder = args, PREPARED / name
+        self.preset, self.shape, self.training = RECIPES[name]
 
     def run(self, parts: Iterable[str]) -> None:
         """Make the missing parts."""
-        import filelock
-
         self.folder.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(str(self.folder.with_suffix(".lock"))):
+        with file_lock(self.folder, LOCK_SECONDS):
             makers = self._makers()
             for part in parts:
-                self._part(part, *makers[part])
+                (source, make), target = makers[part], self.folder / part
+                if not self.args.force and _is_complete(target, source):
+                    print(f"{part}: there already ({source})")
+                    continue
+                with product_directory(target, "TIPC input", settings={"source": source}) as work:
+                    make(work)
+                print(f"{part}: made ({source})")
 
     def _makers(self) -> dict[str, tuple[str, Callable[[Path], None]]]:
         """For each part its source, and the function that writes it into an empty directory."""
-        args, recipe = self.args, self.recipe
-        self.splits, data = self._find_data()
-        size = f"{recipe.preset} {json.dumps(recipe.shape)}"
+        args, size = self.args, f"{self.preset} {json.dumps(self.shape)}"
+        splits, data = self._find_data()
+        init = f"random weights, size {size}", self._make_random
         if args.model_dir:
             init = f"copy of {args.model_dir}", partial(_copy_checkpoint, args.model_dir)
-        elif recipe.download and _download_weights(recipe.preset):
-            init = f"downloaded {recipe.preset}", partial(_save_published, recipe.preset)
-        else:
-            init = f"random weights, size {size}", self._make_random
-        trained = f"trained on {data}, size {size}, {recipe.training}"
+        elif not self.training and _download_weights(self.preset):
+            init = f"downloaded {self.preset}", partial(_save_published, self.preset)
+        trained = f"trained on {data}, size {size}, {self.training}"
         if args.trained_dir:
             trained = f"copy of {args.trained_dir}"
         bundled, directory = DEFAULT_MODEL, bundled_model()
         if directory:
             bundled += f", sha256 {sha256(directory / WEIGHTS_FILE)[:12]}"
         return {
-            "lite": (data, lambda work: write_data(self.splits, work, LITE_ROWS)),
-            "whole": (data, lambda work: write_data(self.splits, work, {})),
+            "lite": (data, partial(write_data, splits, LITE_ROWS)),
+            "whole": (data, partial(write_data, splits, {})),
             "init": init,
             "reference": (f"seed {REFERENCE_SEED}", self._make_reference),
             "trained": (trained, self._make_trained),
-            "bundled": (bundled, self._copy_bundled),
+            "bundled": (bundled, lambda work: _copy_checkpoint(default_checkpoint(), work)),
             "teacher": (f"answers of the {bundled} to {data}", self._make_teacher),
         }
-
-    def _part(self, part: str, source: str, make: Callable[[Path], None]) -> None:
-        target = self.folder / part
-        if not self.args.force and _is_complete(target, source):
-            print(f"{part}: there already ({source})")
-            return
-        with product_directory(target, KIND, settings={"source": source}) as work:
-            make(work)
-        print(f"{part}: made ({source})")
 
     def _find_data(self) -> tuple[Splits, str]:
         """The data, and one line about their source."""
         splits, name = None, "embedded reviews"
         if self.args.data_dir:
             splits, name = read_sst2(self.args.data_dir), "given data"
-        elif self.recipe.download:
+        elif not self.training:
             try:
                 splits, name = read_sst2(None), "downloaded SST-2"
             except UserError as error:
@@ -187,7 +163,7 @@ class Preparation:
         import paddle
 
         paddle.seed(42)
-        _save(work, self._new_model())
+        _save(work, self._new_model(), _embedded_tokenizer())
 
     def _make_reference(self, work: Path) -> None:
         """Weights from NumPy's legacy generator: the same numbers on every machine."""
@@ -195,47 +171,38 @@ class Preparation:
 
         rng = np.random.RandomState(REFERENCE_SEED)
         model = self._new_model()
-        state = model.state_dict()
-        for name in sorted(state):
-            noise = rng.standard_normal(state[name].shape).astype("float32")
-            scale = name.rpartition(".")[0].endswith(("norm", "norm1", "norm2"))
-            one = 1.0 if scale and name.endswith("weight") else 0.0
-            state[name].set_value(one + 0.2 * noise)
-        _save(work / "best.pdparams", model)
+        for name, weights in sorted(model.state_dict().items()):
+            noise = 0.2 * rng.standard_normal(weights.shape).astype("float32")
+            is_scale = re.search(r"norm[12]?\.weight$", name)
+            weights.set_value(1.0 + noise if is_scale else noise)
+        _save(work / "best.pdparams", model, _embedded_tokenizer())
 
     def _new_model(self):
         from paddlenlp.transformers import ConvBertConfig, ConvBertForSequenceClassification
 
-        size = {"vocab_size": _embedded_tokenizer().vocab_size, **self.recipe.shape}
-        return ConvBertForSequenceClassification(ConvBertConfig.preset(self.recipe.preset, **size))
+        size = {"vocab_size": _embedded_tokenizer().vocab_size, **self.shape}
+        return ConvBertForSequenceClassification(ConvBertConfig.preset(self.preset, **size))
 
     def _make_trained(self, work: Path) -> None:
         best, output = work / "best.pdparams", work / "run"
         if self.args.trained_dir:
             _copy_checkpoint(self.args.trained_dir, best)
-        elif not self.recipe.training:
+        elif not self.training:
             how = "give --trained_dir best.pdparams of a run"
             raise UserError("command-line", f"no fine-tuned checkpoint of this size: {how}")
         else:
             inputs = {"data_dir": self.folder / "whole", "model_name_or_path": self.folder / "init"}
-            flags = [f"--{name}={path}" for name, path in {**inputs, "output_dir": output}.items()]
-            _python("train.py", *flags, *self.recipe.training.split())
+            _python("train.py", *self.training.split(), **inputs, output_dir=output)
             (output / "best.pdparams").rename(best)
             shutil.rmtree(output)
         target = work / "convbert_infer"
-        _python("tools/export_model.py", f"--model_path={best}", f"--save_inference_dir={target}")
-
-    def _copy_bundled(self, work: Path) -> None:
-        _copy_checkpoint(default_checkpoint(), work)
+        _python("tools/export_model.py", model_path=best, save_inference_dir=target)
 
     def _make_teacher(self, work: Path) -> None:
-        files = {
-            "model_path": self.folder / "bundled",
-            "input_file": self.folder / "whole" / "train.tsv",
-            "output_file": work / "logits.npz",
-        }
-        flags = [f"--{name}={path}" for name, path in files.items()]
-        _python("distill/own_logits.py", *flags, "--text_column=sentence")
+        texts = self.folder / "whole" / "train.tsv"
+        files = {"model_path": self.folder / "bundled", "input_file": texts}
+        files["output_file"] = work / "logits.npz"
+        _python("distill/own_logits.py", "--text_column=sentence", **files)
 
 
 def _is_complete(part: Path, source: str) -> bool:
@@ -244,10 +211,9 @@ def _is_complete(part: Path, source: str) -> bool:
     if manifest is None or manifest["settings"].get("source") != source:
         return False
     try:
-        verify(part)
+        return bool(verify(part))
     except UserError:
         return False
-    return True
 
 
 def read_sst2(data_dir: str | None) -> Splits:
@@ -258,7 +224,7 @@ def read_sst2(data_dir: str | None) -> Splits:
     return {split: [(row["sentence"], row["labels"]) for row in rows] for split, rows in loaded}
 
 
-def write_data(splits: Splits, target: Path, limits: dict[str, int]) -> None:
+def write_data(splits: Splits, limits: dict[str, int], target: Path) -> None:
     """Write train.tsv and dev.tsv, only their first ``limits`` rows if given, and texts.txt."""
     for split, rows in splits.items():
         rows = rows[: limits.get(split)]
@@ -280,10 +246,11 @@ def _embedded_tokenizer():
     return ConvBertTokenizer(str(REVIEWS / "vocab.txt"), label_names=["0", "1"])
 
 
-def _save(target: Path, model, tokenizer=None) -> None:
+def _save(target: Path, *parts) -> None:
+    """Save a model and its tokenizer as a checkpoint directory."""
     target.mkdir(exist_ok=True)
-    model.save_pretrained(str(target))
-    (tokenizer or _embedded_tokenizer()).save_pretrained(str(target))
+    for part in parts:
+        part.save_pretrained(str(target))
 
 
 def _download_weights(name: str) -> bool:
@@ -304,6 +271,8 @@ def _save_published(name: str, target: Path) -> None:
     _save(target, model, ConvBertTokenizer.from_pretrained(name))
 
 
-def _python(script: str, *flags: str) -> None:
+def _python(script: str, *flags: str, **paths: Path) -> None:
+    """Run a script of this repository; ``paths`` are flags, too."""
+    flags += tuple(f"--{name}={path}" for name, path in paths.items())
     print(f"$ python {script} {' '.join(flags)}", flush=True)
     run_step([sys.executable, ROOT / script, *flags])

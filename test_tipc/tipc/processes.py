@@ -11,7 +11,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import IO
 
 import psutil
@@ -23,30 +23,16 @@ HEALTH_SECONDS = 2.0
 POLL_SECONDS = 0.05
 
 
-class Interrupted(Exception):
-    """The run received the signal ``number``."""
+def remember_signals() -> list[int]:
+    """Return a list that grows with each SIGINT, SIGTERM and SIGHUP, which do nothing else.
 
-    def __init__(self, number: int):
-        super().__init__(signal.Signals(number).name)
-        self.number = number
-
-
-class SignalFlag:
-    """Remembers the first SIGINT, SIGTERM or SIGHUP, so that no signal interrupts a clean-up."""
-
-    def __init__(self):
-        self.received: int | None = None
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
-                signal.signal(number, self._remember)
-
-    def _remember(self, number, frame) -> None:
-        self.received = self.received or number
-
-    def check(self) -> None:
-        """Raise `Interrupted` if a signal was received."""
-        if self.received:
-            raise Interrupted(self.received)
+    So no signal interrupts a clean-up. Signals that are ignored, such as SIGHUP by nohup, stay so.
+    """
+    received: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda number, frame: received.append(number))
+    return received
 
 
 class Child:
@@ -73,42 +59,26 @@ class Child:
 
     def end(self) -> int:
         """Terminate the command, kill it if it does not exit, and return its exit status."""
-        if self.status() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-        self._process.wait()
+        self._process.terminate()  # does nothing if it has exited
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         return self.status()
 
     def end_leftovers(self) -> None:
         """Stop the processes that the command has left behind."""
         for number in (signal.SIGTERM, signal.SIGKILL):
-            left = self._members()
+            found = psutil.process_iter(["environ"])  # None for processes of other users
+            left = [each for each in found if (each.info["environ"] or {}).get(MARK) == self._mark]
             for process in left:
                 with suppress(psutil.NoSuchProcess):
                     process.send_signal(number)
-            if wait_until(lambda left=left: not any(map(is_running, left)), LEFTOVER_SECONDS):
-                break
-
-    def _members(self) -> list[psutil.Process]:
-        """Running processes with our mark; those of other users cannot be read."""
-        found = psutil.process_iter(["environ"])
-        return [
-            process for process in found if (process.info["environ"] or {}).get(MARK) == self._mark
-        ]
+            psutil.wait_procs(left, LEFTOVER_SECONDS)
 
 
-def is_running(process: psutil.Process) -> bool:
-    """Whether a process exists and is not a zombie."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+def wait_until(condition: Callable[[], object], seconds: float) -> bool:
     """Poll a condition; False if it does not hold within the time limit."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -118,26 +88,23 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-def health(url: str) -> dict | None:
-    """The content of a health page, or None while it does not answer with status 200."""
+def health(url: str) -> dict:
+    """The content of a health page; empty while it does not answer with status 200."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=HEALTH_SECONDS) as response:
             return json.load(response)
     except (OSError, ValueError):
-        return None
+        return {}
 
 
-def free_ports(count: int) -> tuple[int, ...]:
+def free_ports(count: int) -> list[int]:
     """Ports of the loopback address that are not in use now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for probe in sockets:
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
             probe.bind(("127.0.0.1", 0))
-        return tuple(probe.getsockname()[1] for probe in sockets)
-    finally:
-        for probe in sockets:
-            probe.close()
+        return [probe.getsockname()[1] for probe in probes]
 
 
 def is_open(port: int) -> bool:

@@ -50,7 +50,7 @@ class FakeRun:
         self.python = folder / "fake_python"
         fake = ROOT / "tests" / "fixtures" / "tipc" / "fake_python.py"
         self.python.write_text(
-            '#!/bin/sh\n[ "$1" != -c ] || { echo "answer:$FAKE_MISSING"; exit; }\n'
+            '#!/bin/sh\n[ "$1" != -c ] || { echo "answer:[\\"$FAKE_MISSING\\", 8]"; exit; }\n'
             f'exec "{sys.executable}" "{fake}" "$@"\n'
         )
         self.python.chmod(0o755)
@@ -139,6 +139,7 @@ class FakeRun:
 
 def is_running(pid: int) -> bool:
     """Whether a process exists and is not a zombie."""
-    from tipc import processes
-
-    return psutil.pid_exists(pid) and processes.is_running(psutil.Process(pid))
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -11,12 +11,12 @@ from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.products import sha256
 from tests.helpers.errors import raises_code
 from tests.helpers.tipc import CONFIGS, CPU_CONFIG, SERVING_CONFIG, changed
-from tipc import benchmark, judge
-from tipc.benchmark import BenchmarkPlan, steady_ips
+from tipc import judge
+from tipc.benchmark import plan_benchmark, steady_ips
 from tipc.config import read_config
-from tipc.paddle2onnx import OnnxPlan
-from tipc.serving import ServingPlan
-from tipc.train_infer import TrainInferPlan, launcher, processes
+from tipc.exported import plan_onnx, plan_serving
+from tipc.plan import Plan
+from tipc.train_infer import launcher, plan_train_infer, processes
 
 ONNX_CONFIG = CONFIGS / "model_linux_cpu_normal_normal_paddle2onnx_python_linux_cpu.txt"
 LITE = "lite_train_lite_infer"
@@ -24,9 +24,8 @@ RUN = Path("RUN")
 
 
 @pytest.fixture
-def plan(tmp_path, monkeypatch):
+def plan(tmp_path):
     """Return ``make(kind, mode, lines)``: the plan of a configuration with these lines."""
-    monkeypatch.setattr(benchmark, "ask", lambda *words: "2.6.2")
     model, texts = tmp_path / "mine", tmp_path / "dev.tsv"
     model.mkdir()
     (model / "weights").write_text("w")
@@ -40,26 +39,26 @@ def plan(tmp_path, monkeypatch):
         48: f"--input_file:{texts}",
     }
     kinds = {
-        "train_infer": (TrainInferPlan, CPU_CONFIG, training),
-        "benchmark": (BenchmarkPlan, CPU_CONFIG, training),
+        "train_infer": (plan_train_infer, CPU_CONFIG, training),
+        "benchmark": (plan_benchmark, CPU_CONFIG, training),
         "serving": (
-            ServingPlan,
+            plan_serving,
             SERVING_CONFIG,
             {5: f"--dirname:{model}", 18: f"--input_file:{texts}"},
         ),
         "paddle2onnx": (
-            OnnxPlan,
+            plan_onnx,
             ONNX_CONFIG,
             {4: "2onnx:sh", 5: f"--model_dir:{model}", 16: f"--input_file:{texts}"},
         ),
     }
 
     def make(kind, mode, lines=None, *option):
-        build, source, fixed = kinds[kind]
+        add_steps, source, fixed = kinds[kind]
         path = tmp_path / "config.txt"
         path.write_text(changed(source, {**fixed, **(lines or {})}))
-        made = build(read_config(str(path), kind, mode), RUN, *option)
-        made.build()
+        made = Plan(read_config(str(path), kind, mode), RUN)
+        add_steps(made, *option)
         return made
 
     return make
@@ -259,7 +258,7 @@ def test_serving(plan):
     flags = dict(word.split("=", 1) for word in serve.command if "=" in word)
     port, rpc_port = int(flags["--port"]), int(flags["--rpc_port"])
     assert port != rpc_port
-    assert set(stop.ports) == {port, rpc_port}
+    assert set(stop.frees) == {port, rpc_port}
     assert serve.url == f"http://127.0.0.1:{port}/health"
     assert serve.device == "cpu"
     assert needed(made, serve) == {"convert"}
@@ -327,5 +326,5 @@ def test_speed_leaves_out_the_first_line():
         {"seconds": 14.0, "examples_per_second": 20.0},
     ]
     assert steady_ips(rows) == pytest.approx((100 + 60) / 4)
-    with pytest.raises(UserError):
+    with pytest.raises(judge.Wrong):
         steady_ips(rows[:1])
