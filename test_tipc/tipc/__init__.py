@@ -4,7 +4,7 @@ Reading: ``formats`` has the tables of the configuration lines, ``config`` reads
 ``environment`` checks the interpreter, its packages and the GPUs.
 Planning: ``plan`` has the steps; ``train_infer``, ``exported`` (serving and ONNX) and ``benchmark``
 are the chains, which add the steps.
-Running: ``runner`` runs the steps and reports, ``processes`` starts and stops their processes,
-``judge`` compares the output of the programs with the expected results.
+Running: ``runner`` starts and stops the steps and reports, ``judge`` compares the output of the
+programs with the expected results.
 Inputs: ``prepare`` makes data and models.
 """

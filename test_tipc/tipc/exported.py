@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import socket
 from functools import partial
 from pathlib import Path
 
 from tipc import judge
 from tipc.plan import Plan, combination
-from tipc.processes import free_ports
 
 INFER = "deploy/inference_python/infer.py"
 DEVICE_OF_TYPE = {"-1": "cpu", "0": "cpu", "1": "gpu"}  # Paddle Serving's device_type
@@ -20,45 +20,38 @@ SETTINGS = ("device_type", "serving_mkldnn", "serving_threads", "serving_precisi
 def plan_serving(plan: Plan) -> None:
     """Add the steps of test_serving.sh: convert, then one service for each combination."""
     config, folder = plan.config, plan.folder
-    scripts = config.input("serving_dir")
-    service = config.existing("web_service", f"{scripts}/{config.value('web_service')}")
-    client = config.existing("pipeline", f"{scripts}/{config.value('pipeline')}")
     model = plan.given_model("dirname", config.value("dirname"))
     texts = config.flag("client_input")
     reference = _paddle_answers(plan, model, texts)
-
-    served = folder / "convbert_server"
-    values = {"dirname": model, "serving_server": served}
-    values["serving_client"] = folder / "convbert_client"
+    server, client = folder / "convbert_server", folder / "convbert_client"
+    values = {"dirname": model, "serving_server": server, "serving_client": client}
     command = plan.command("trans_model", "model_filename", "params_filename", **values)
-    makes = [
-        values[name] / f"{name}_conf.prototxt" for name in ("serving_server", "serving_client")
-    ]
+    makes = server / "serving_server_conf.prototxt", client / "serving_client_conf.prototxt"
     plan.add("convert", command, folder / "convert.log", *makes)
-
     for settings in itertools.product(*map(config.values, SETTINGS)):
-        device_type, *engine, precision = settings
-        device, ports = DEVICE_OF_TYPE[device_type], free_ports(2)
-        name = f"server_infer_{device}_pipeline_http_{combination(device, *engine, precision, 1)}"
-        url = f"http://127.0.0.1:{ports[0]}"
-        serve = [
-            plan.python,
-            service,
-            f"--model_dir={served}",
-            f"--run_dir={folder / name / 'run'}",
-        ]
-        serve += [f"--port={ports[0]}", f"--rpc_port={ports[1]}", "--opt", ENGINE]
-        for slot, value in zip(SETTINGS, settings):
-            serve += config.set(slot, value)
-        ready = {"url": f"{url}/health", "device": device}
-        server = plan.add("serve", serve, folder / name / "server.log", **ready)
-        answers = folder / f"{name}.jsonl"
-        ask = [plan.python, client, f"--url={url}/convbert/prediction", *texts]
-        ask.append(f"--output_file={answers}")
-        check = partial(judge.answers, answers, reference, precision or "fp32")
-        plan.add("client", ask, folder / f"{name}.log", answers, check=check, needs=[server])
-        stop = ["kill", "-TERM", f"pid-of-step-{server}"]
-        plan.add("stop", stop, folder / name / "stop.log", needs=[server], frees=ports)
+        _serve(plan, server, settings, texts, reference)
+
+
+def _serve(plan: Plan, model: Path, settings: tuple, texts: list[str], reference: Path) -> None:
+    config, scripts = plan.config, plan.config.input("serving_dir")
+    service = config.existing("web_service", f"{scripts}/{config.value('web_service')}")
+    client = config.existing("pipeline", f"{scripts}/{config.value('pipeline')}")
+    device, ports = DEVICE_OF_TYPE[settings[0]], _free_ports()
+    name = f"server_infer_{device}_pipeline_http_{combination(device, *settings[1:], 1)}"
+    url, folder = f"http://127.0.0.1:{ports[0]}", plan.folder / name
+    serve = [plan.python, service, f"--model_dir={model}", f"--run_dir={folder / 'run'}"]
+    serve += [f"--port={ports[0]}", f"--rpc_port={ports[1]}", "--opt", ENGINE]
+    for slot, value in zip(SETTINGS, settings):
+        serve += config.set(slot, value)
+    ready = {"url": f"{url}/health", "device": device}
+    number = plan.add("serve", serve, folder / "server.log", **ready)
+    answers = plan.folder / f"{name}.jsonl"
+    ask = [plan.python, client, f"--url={url}/convbert/prediction", *texts]
+    ask.append(f"--output_file={answers}")
+    check = partial(judge.answers, answers, reference, settings[-1] or "fp32")
+    plan.add("client", ask, answers.with_suffix(".log"), answers, check=check, needs=[number])
+    stop = ["kill", "-TERM", f"pid-of-step-{number}"]
+    plan.add("stop", stop, folder / "stop.log", needs=[number], frees=ports)
 
 
 def plan_onnx(plan: Plan) -> None:
@@ -95,3 +88,10 @@ def _paddle_answers(plan: Plan, model: str, texts: list[str]) -> Path:
 def _result_flags(results: Path) -> list[str]:
     """The flags for the output files of an inference script."""
     return [f"--save_results={results}", f"--output_npy={results.with_suffix('.npy')}"]
+
+
+def _free_ports() -> tuple[int, int]:
+    """Two ports of the loopback address that are not in use now."""
+    address = ("127.0.0.1", 0)
+    with socket.create_server(address) as first, socket.create_server(address) as second:
+        return first.getsockname()[1], second.getsockname()[1]

@@ -3,32 +3,81 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shlex
 import signal
+import socket
+import subprocess
 import sys
 import time
 import traceback
+import urllib.request
 import uuid
 from collections.abc import Callable
 from typing import IO
+
+import psutil
 
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_write
 from tipc.judge import Wrong
 from tipc.plan import Plan, Step
-from tipc.processes import LEFTOVER_SECONDS, Child, health, is_open, remember_signals, wait_until
 
+MARK = "TIPC_STEP"  # environment variable that all descendants of a command inherit
+STOP_SECONDS = 15.0  # for a command to exit after SIGTERM
+LEFTOVER_SECONDS = 2.0  # for the processes that it leaves behind
+HEALTH_SECONDS = 2.0
+POLL_SECONDS = 0.05
 TIMED_OUT = 124  # exit statuses of a step, as a shell gives them
 NOT_STARTED = 127
 TERMINATED = 143
 TAIL_LINES = 20
-ROW = "{:<5} {:<9} {:<12} {:>7}  {}\n"
+ROW = "{:<5} {:<9} {:<12} {:>7}  {}"
 RESULT_WORDS = {"OK": "successfully", "SKIPPED": "skipped"}
 
 
-class Interrupted(Exception):
-    """The run received a signal."""
+class Child:
+    """A command in a separate session, so that Ctrl-C reaches only the runner.
+
+    Its descendants are found by a mark in their environment, even if their parent has exited.
+    """
+
+    def __init__(self, command: list[str], log: IO):
+        self._mark = uuid.uuid4().hex
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, MARK: self._mark},
+        )
+
+    def status(self) -> int | None:
+        """Exit status as a shell reports it (128 + N after signal N); None while it runs."""
+        status = self._process.poll()
+        return 128 - status if status is not None and status < 0 else status
+
+    def end(self) -> int:
+        """Terminate the command, kill it if it does not exit, and return its exit status."""
+        self._process.terminate()  # does nothing if it has exited
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        return self.status()
+
+    def end_leftovers(self) -> None:
+        """Stop the processes that the command has left behind."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            found = psutil.process_iter(["environ"])  # None for processes of other users
+            left = [each for each in found if (each.info["environ"] or {}).get(MARK) == self._mark]
+            for process in left:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(number)
+            psutil.wait_procs(left, LEFTOVER_SECONDS)
 
 
 class Run:
@@ -48,8 +97,11 @@ class Run:
         self.results.touch()
         # OK, FAILED, SKIPPED, INTERRUPTED or NOT RUN; and seconds
         self.outcomes = [("NOT RUN", "-")] * len(self.steps)
-        self.signals = remember_signals()
         self.server: Child | None = None
+        self.signals: list[int] = []  # those received, which do nothing else: clean-up goes on
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
+                signal.signal(number, lambda number, frame: self.signals.append(number))
 
     def execute(self) -> int:
         """Run all steps; if a step fails, only the steps that need it are skipped.
@@ -62,7 +114,7 @@ class Run:
             for number, step in enumerate(self.steps, start=1):
                 self._run_step(number, step)
             self._wait(lambda: True, 0)
-        except Interrupted:
+        except KeyboardInterrupt:
             name = signal.Signals(self.signals[0]).name
             print(f"\ninterrupted by {name}: stopping what this run started")
             status = 128 + self.signals[0]
@@ -90,7 +142,7 @@ class Run:
             # Logs contain any output of the programs, and file names that are not UTF-8.
             with open(step.log, "w", encoding="utf-8", errors="backslashreplace") as log:
                 status = self._attempt(step, log)
-        except Interrupted:
+        except KeyboardInterrupt:
             self._record(number, "INTERRUPTED")
             raise
         self._record(number, "FAILED" if status else "OK", time.monotonic() - began)
@@ -122,10 +174,10 @@ class Run:
         return status or _check(step, began, log)
 
     def _wait(self, condition: Callable[[], object], seconds: float) -> bool:
-        """`wait_until` that raises `Interrupted` after a signal."""
+        """`wait_until` that raises `KeyboardInterrupt` after any of the signals."""
         met = wait_until(lambda: self.signals or condition(), seconds)
         if self.signals:
-            raise Interrupted
+            raise KeyboardInterrupt
         return met
 
     def _wait_ready(self, step: Step, log: IO) -> int:
@@ -190,15 +242,15 @@ class Run:
 
     def _summary(self) -> str:
         """A row for each step, and a last line with the result of the run."""
-        text, bad, end = "\n" + ROW.format("step", "name", "status", "seconds", "log"), 0, ""
+        rows = [("step", "name", "status", "seconds", "log")]
         for number, (step, outcome) in enumerate(zip(self.steps, self.outcomes), start=1):
-            text += ROW.format(number, step.name, *outcome, str(step.log.relative_to(self.folder)))
-            if outcome[0] != "OK":
-                end = end or f"FAILED at step {number} ({step.name}): {outcome[0]}; "
-                bad += 1
-        count = len(self.steps)
-        end = f"{end}{bad} of {count} not OK" if bad else f"all {count} steps OK"
-        return f"{text}\n{end}\n"
+            rows.append((number, step.name, *outcome, str(step.log.relative_to(self.folder))))
+        bad, count = [row for row in rows[1:] if row[2] != "OK"], len(self.steps)
+        end = f"all {count} steps OK"
+        if bad:
+            number, name, status, *_ = bad[0]
+            end = f"FAILED at step {number} ({name}): {status}; {len(bad)} of {count} not OK"
+        return "\n".join(["", *(ROW.format(*row) for row in rows), "", end, ""])
 
 
 def _check(step: Step, began: int, log: IO) -> int:
@@ -218,3 +270,30 @@ def _check(step: Step, began: int, log: IO) -> int:
     else:
         return 0
     return 1
+
+
+def wait_until(condition: Callable[[], object], seconds: float) -> bool:
+    """Poll a condition; False if it does not hold within the time limit."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def health(url: str) -> dict:
+    """The content of a health page; empty while it does not answer with status 200."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=HEALTH_SECONDS) as response:
+            return json.load(response)
+    except (OSError, ValueError):
+        return {}
+
+
+def is_open(port: int) -> bool:
+    """Whether something listens on a port of the loopback address."""
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
