@@ -25,13 +25,7 @@ from tipc.formats import (
 )
 
 PREPARED = ROOT / "test_tipc" / "data"  # prepare.sh writes <model_name>/<part>
-# Flags of products. With a fixed path, output of an earlier run could be mistaken for output of
-# this run.
-RUNNER_FLAGS = re.compile(
-    "--(output_dir|save_inference_dir|model_path|model_dir|save_results|output_npy|output_file)"
-)
 INPUT_FLAG = re.compile(r"--?\w*(dir|dirname|file|path|logits)")  # their values must exist
-LOST_LINE = "is a line missing or added before it?"
 
 
 @dataclass(frozen=True)
@@ -154,7 +148,7 @@ def read_config(path: str, kind: str, mode: str) -> Config:
             if name != slot:
                 entries[name] = Entry(number, *_read_line(slot, line))
             elif line.strip("=") != slot:
-                raise ValueError(f"expected {slot}, found '{line}': {LOST_LINE}")
+                raise ValueError(f"expected {slot}, found '{line}'")
         except ValueError as error:
             raise UserError("tipc-config", f"{path}, line {number} ({name}): {error}") from None
     return Config(path, mode, entries)
@@ -163,35 +157,28 @@ def read_config(path: str, kind: str, mode: str) -> Config:
 def _read_line(slot: Slot, line: str) -> tuple[str, dict[str, list[str]]]:
     """The key of a line, and its values for each mode."""
     key, colon, text = line.partition(":")
-    keys = slot.keys or (slot.name,)
-    any_flag = keys is ANY_FLAG and re.match("--?[A-Za-z]", key)
-    if not colon or not (key in keys or any_flag):
-        wanted = " or ".join(f"{known}:..." for known in keys)
-        raise ValueError(f"expected {wanted}, found '{line}': {LOST_LINE}")
     text = text or NULL
-    if key == NULL and text != NULL:
-        raise ValueError(f"the value '{text}' has no key")
     if slot.by_mode and "=" in text:
         pairs = [part.partition("=") for part in text.split("|")]
         values = {mode: [value] for mode, _, value in pairs}
     else:
         values = dict.fromkeys(ALL_MODES, text.split("|") if slot.many else [text])
+    used = [value for each in values.values() for value in each if value != NULL]
+
+    keys = slot.keys or (slot.name,)
+    known = key in keys or (keys is ANY_FLAG and re.match("--?[A-Za-z]", key))
+    allowed = all(re.fullmatch(slot.rule.pattern, value) for value in used)
+    if key == NULL:
+        complete = not used and not slot.needed
+    else:
+        complete = used or not slot.needed or slot.rule is SET_BY_RUNNER
+    if not (colon and known and allowed and complete):
+        wanted = f"{' or '.join(keys)}:{slot.rule.words}{', not null' if slot.needed else ''}"
+        raise ValueError(f"expected {wanted}; found '{line}': is a line missing before it?")
     if unknown := set(values) - set(ALL_MODES):
         raise ValueError(f"'{unknown.pop()}' is not a mode: give {', '.join(ALL_MODES)}")
-    used = [value for each in values.values() for value in each if value != NULL]
-    if slot.needed and (key == NULL or not (used or slot.rule is SET_BY_RUNNER)):
-        raise ValueError(f"a value is needed, found '{line}'")
-    for value in used:
-        if not re.fullmatch(slot.rule.pattern, value):
-            raise ValueError(f"'{value}' cannot be used: {slot.rule.hint}")
-        if slot.rule is SCRIPT:
-            _check_script(*shlex.split(value))
+    for value in used if slot.rule is SCRIPT else ():
+        script = shlex.split(value)[0]
+        if script != "-m" and not (ROOT / script).is_file():
+            raise ValueError(f"'{script}' does not exist in {ROOT}")
     return key, values
-
-
-def _check_script(name: str, *words: str) -> None:
-    if name != "-m" and not (ROOT / name).is_file():
-        raise ValueError(f"'{name}' does not exist in {ROOT}")
-    for flag in (word.partition("=")[0] for word in words):
-        if RUNNER_FLAGS.fullmatch(flag):
-            raise ValueError(f"remove {flag}: the runner sets it to a path of this run")

@@ -23,30 +23,34 @@ ALL_MODES = tuple(mode for modes in MODES.values() for mode in modes)
 
 
 class Rule(NamedTuple):
-    """A regular expression for a value, and how to correct a value that does not match it."""
+    """A regular expression for a value, and what it accepts in words."""
 
     pattern: str
-    hint: str
+    words: str
 
 
 def one_of(*words: str) -> Rule:
     """Accept the given words."""
-    return Rule("|".join(words), f"give {' or '.join(words)}")
+    return Rule("|".join(words), " or ".join(words))
 
 
-ANYTHING = Rule(".*", "")
-WORD = Rule(r"[\w.-]+", "give a name of letters, digits, '_', '.', '-'")
+ANYTHING = Rule(".*", "any value")
+WORD = Rule(r"[\w.-]+", "a name of letters, digits, '_', '.', '-'")
 BOOL = one_of("True", "False")
 FLOATS = one_of("fp32", "fp16", "bf16")
-POSITIVE = Rule("0*[1-9][0-9]*", "give an integer of at least 1")
+POSITIVE = Rule("0*[1-9][0-9]*", "an integer of at least 1")
 # With a fixed path, output of an earlier run could be mistaken for output of this run.
-SET_BY_RUNNER = Rule(AUTO, f"leave it {NULL} or {AUTO}: the runner puts a path of this run there")
-UNSUPPORTED = Rule("(?!)", f"this project does not offer it: write {NULL}")
-SCRIPT = Rule(r"(-m|\S+\.py)( .*)?", "give a script of this repository with its flags")
+SET_BY_RUNNER = Rule(AUTO, f"{NULL} or {AUTO} (the runner puts a path of this run there)")
+UNSUPPORTED = Rule("(?!)", f"{NULL} (this project does not offer it)")
+PRODUCTS = "output_dir|save_inference_dir|model_path|model_dir|save_results|output_npy|output_file"
+SCRIPT = Rule(
+    rf"(?!.*\s--({PRODUCTS})(=|\s|$))(-m|\S+\.py)( .*)?",
+    f"a script and its flags, except those that the runner sets ({PRODUCTS})",
+)
 # 0 or 0,1: cards; -1: the CPU; -1,-1: CPU processes; ip,ip;0,1: the cards of several nodes.
 DEVICES = Rule(
     r"-1(,-1)*|(\d{1,3}(\.\d{1,3}){3}(,\d{1,3}(\.\d{1,3}){3})+;)?\d+(,\d+)*",
-    "give cards (0 or 0,1), CPU processes (-1 or -1,-1) or ip,ip;0,1",
+    "cards (0 or 0,1), CPU processes (-1 or -1,-1) or ip,ip;0,1",
 )
 
 
@@ -174,7 +178,7 @@ PADDLE2ONNX = (
     flag("onnx_model_filename"),
     flag("onnx_params_filename"),
     flag("save_file", SET_BY_RUNNER, needed=True),
-    flag("opset", Rule("1[1-9]|[2-9][0-9]", "give an integer of at least 11"), needed=True),
+    flag("opset", Rule("1[1-9]|[2-9][0-9]", "an integer of at least 11"), needed=True),
     flag("checker", BOOL),
     "##",
     Slot("inference", SCRIPT, needed=True),
