@@ -25,6 +25,7 @@ Answers = Mapping[str, Any]  # label_id: [N] ints, prob: [N] floats, settings an
 # How far an engine may differ from the dygraph model: largest difference of a probability, and
 # share of texts whose label may differ.
 TOLERANCES = {"fp32": (1e-5, 0.0), "fp16": (2e-2, 0.01), "bf16": (5e-2, 0.02), "int8": (0.25, 0.05)}
+RECORD = ("input_sha256", "accuracy", "accuracy_atol")  # and the answers, if they are recorded
 MAX_ACCURACY_DROP = 0.03  # of int8 compared with fp32
 
 
@@ -66,16 +67,16 @@ def engine(
         raise UserError("tipc", f"{results}: unknown precision {precision}")
     check_expected(content, expect)
     if reference:
-        check_answers(content, read_answers(reference), precision, reference)
+        check_answers(content, reference, precision)
     if baseline:
-        check_quantized(content, read_answers(baseline), baseline)
+        check_quantized(content, baseline)
     if gt_file:
-        check_record(content, read_record(gt_file), gt_file)
+        check_record(content, gt_file)
 
 
 def answers(answers: Path, reference: Path, precision: str = "fp32") -> None:
     """Check answers that have no report of the engine."""
-    check_answers(read_answers(answers), read_answers(reference), precision, reference)
+    check_answers(read_answers(answers), reference, precision)
 
 
 def record(
@@ -101,7 +102,7 @@ def find_record(model_name: str, key: str, texts: str | None, notes: list[str]) 
     path = RESULTS / f"{model_name}_{key}.json"
     if texts is None or not path.is_file():
         note = f"no recorded result for {model_name}, {key}"
-    elif read_record(path)["input_sha256"] != sha256(Path(ROOT, texts)):
+    elif read_json(path, *RECORD)["input_sha256"] != sha256(Path(ROOT, texts)):
         note = f"{path.name} was recorded with other texts than {texts}: not compared"
     else:
         return path
@@ -138,14 +139,6 @@ def read_answers(path: Path) -> Answers:
     return content
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """Read a recorded result, which may have no answers; errors as `read_json`."""
-    content = read_json(path, "input_sha256", "accuracy", "accuracy_atol")
-    if ("label_id" in content) != ("prob" in content):
-        raise UserError("file-damaged", f"{path}: record it again with compare_results.py")
-    return content
-
-
 def check_expected(results: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     """Compare the settings that a program reports with those that the run requested."""
     for name, wanted in expected.items():
@@ -155,52 +148,55 @@ def check_expected(results: Mapping[str, Any], expected: Mapping[str, Any]) -> N
             raise Wrong(f"{name} is {found}, expected {wanted}")
 
 
-def check_answers(answers: Answers, reference: Answers, precision: str, name: Path) -> None:
+def check_answers(answers: Answers, reference: Path, precision: str) -> None:
     """Compare label ids and probabilities with those of a reference."""
-    count, wanted = len(answers["label_id"]), len(reference["label_id"])
+    other = read_answers(reference)
+    count, wanted = len(answers["label_id"]), len(other["label_id"])
     if count != wanted:
-        raise Wrong(f"{count} answers, but {name} has {wanted}")
+        raise Wrong(f"{count} answers, but {reference} has {wanted}")
     allowed, share = TOLERANCES[precision]
-    rows, worst = _differences(answers, reference)
+    rows, worst = _differences(answers, other)
     if len(rows) > share * count:
-        raise Wrong(f"{len(rows)} labels differ from {name}, the first in row {rows[0]}")
+        raise Wrong(f"{len(rows)} labels differ from {reference}, the first in row {rows[0]}")
     if worst > allowed:
-        raise Wrong(f"a probability differs from {name} by {worst:.1e} (> {allowed:.0e})")
+        raise Wrong(f"a probability differs from {reference} by {worst:.1e} (> {allowed:.0e})")
 
 
-def _differences(answers: Answers, reference: Answers) -> tuple[np.ndarray, float]:
+def _differences(answers: Answers, other: Answers) -> tuple[np.ndarray, float]:
     """Rows (from 1) with different labels; the largest difference of a probability elsewhere."""
-    same = np.array(answers["label_id"]) == np.array(reference["label_id"])
-    gaps = np.abs(np.subtract(answers["prob"], reference["prob"]))[same]
+    same = np.array(answers["label_id"]) == np.array(other["label_id"])
+    gaps = np.abs(np.subtract(answers["prob"], other["prob"]))[same]
     worst = np.nan_to_num(gaps, nan=math.inf).max(initial=0.0)
     return np.flatnonzero(~same) + 1, worst
 
 
-def check_record(answers: Answers, record: Mapping[str, Any], name: Path) -> None:
+def check_record(answers: Answers, gt_file: Path) -> None:
     """Compare with a recorded result: accuracy, and answers if it has them."""
-    found, wanted, allowed = answers.get("accuracy"), record["accuracy"], record["accuracy_atol"]
+    record, found = read_json(gt_file, *RECORD), answers.get("accuracy")
+    wanted, allowed = record["accuracy"], record["accuracy_atol"]
     if found is None or not abs(found - wanted) <= allowed:
-        raise Wrong(f"accuracy {found}, but {name} has {wanted} +- {allowed}")
+        raise Wrong(f"accuracy {found}, but {gt_file} has {wanted} +- {allowed}")
     if "label_id" in record:
-        check_answers(answers, record, answers["precision"], name)
+        check_answers(answers, gt_file, answers["precision"])
 
 
-def check_quantized(results: Answers, baseline: Answers, name: Path) -> None:
+def check_quantized(answers: Answers, baseline: Path) -> None:
     """Compare a quantized model with the float one: answers must be similar but not equal.
 
     Prints one line about the changes by quantization.
     """
-    check_answers(results, baseline, "int8", name)
-    rows, worst = _differences(results, baseline)
-    line = f"{len(rows)} of {len(results['label_id'])} labels changed; "
+    check_answers(answers, baseline, "int8")
+    floats = read_answers(baseline)
+    rows, worst = _differences(answers, floats)
+    line = f"{len(rows)} of {len(answers['label_id'])} labels changed; "
     line += f"a probability by at most {worst:.2g}"
-    for kind, row in (("quantized", results), ("float", baseline)):
+    for kind, row in (("quantized", answers), ("float", floats)):
         if row.get("accuracy") is None:
             raise Wrong("no accuracy to compare: the texts have no labels")
         median = (row.get("batch_ms") or {}).get("median", math.nan)
         line += f"; {kind}: accuracy {row['accuracy']:.4f}, {median:.2f} ms per batch"
     print(f"compare_results: {line}")
     if not len(rows) and worst <= TOLERANCES["fp32"][0]:
-        raise Wrong(f"the probabilities equal those of {name}: nothing in this model is quantized")
-    if baseline["accuracy"] - results["accuracy"] > MAX_ACCURACY_DROP:
+        raise Wrong(f"the probabilities equal those of {baseline}: nothing is quantized")
+    if floats["accuracy"] - answers["accuracy"] > MAX_ACCURACY_DROP:
         raise Wrong(f"the accuracy falls by more than {MAX_ACCURACY_DROP}")

@@ -2,9 +2,8 @@
 
 lite/, whole/   train.tsv, dev.tsv in the format of GLUE SST-2, texts.txt (sentences of dev)
 init/           the checkpoint that training starts from
-reference/      a checkpoint with fixed weights, the same on every machine: its answers are recorded
 trained/        a fine-tuned checkpoint, and its export in convbert_infer/
-bundled/        the model that the commands use if none is given
+bundled/        the model that the commands use if none is given; its answers are recorded
 teacher/        logits.npz: logits of the bundled model for the training data, for distillation
 
 Each of them has a manifest.json with its source and the SHA-256 of each file.
@@ -14,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable
@@ -33,11 +31,10 @@ from paddlenlp.utils.hub import DEFAULT_MODEL, bundled_model, pretrained_file
 from paddlenlp.utils.products import product_directory, read_manifest, sha256, verify
 from tipc.config import PREPARED, Config, read_config
 from tipc.environment import SETUP
-from tipc.formats import ALL_MODES, MODES, TRAIN_MODES
+from tipc.formats import ALL_MODES, INFER_MODES, MODES, TRAIN_MODES
 from tipc.train_infer import WEIGHTS_FILE
 
 LITE_ROWS = {"train": 64, "dev": 32}
-REFERENCE_SEED = 2008
 LOCK_SECONDS = 24 * 3600.0  # another process may train
 Splits = dict[str, list[tuple[str, int]]]
 
@@ -90,12 +87,12 @@ def _needed_parts(config: Config, kind: str, name: str) -> list[str]:
     parts = ["lite", "whole", "init"]
     if config.mode not in (*TRAIN_MODES, *MODES["benchmark"]):
         parts.append("trained")
-    if config.mode == "whole_infer":
-        parts.append("reference")
-        models = " ".join(value or "" for value in config.values("infer_model"))
-        parts += ["bundled"] if f"{PREPARED.name}/{name}/bundled" in models else []
-    if kind == "train_infer" and "distill_train" in config.values("trainer"):
-        parts += ["bundled", "teacher"]
+    if kind == "train_infer":
+        distills = "distill_train" in config.values("trainer")
+        given = config.values("infer_model") if config.mode in INFER_MODES else []
+        if distills or any(f"{name}/bundled" in str(model) for model in given):
+            parts.append("bundled")
+        parts += ["teacher"] if distills else []
     return parts
 
 
@@ -139,7 +136,6 @@ class Preparation:
             "lite": (data, partial(write_data, splits, LITE_ROWS)),
             "whole": (data, partial(write_data, splits, {})),
             "init": init,
-            "reference": (f"seed {REFERENCE_SEED}", self._make_reference),
             "trained": (trained, self._make_trained),
             "bundled": (bundled, lambda work: _copy_checkpoint(default_checkpoint(), work)),
             "teacher": (f"answers of the {bundled} to {data}", self._make_teacher),
@@ -162,26 +158,18 @@ class Preparation:
     def _make_random(self, work: Path) -> None:
         import paddle
 
+        from paddlenlp.transformers import (
+            ConvBertConfig,
+            ConvBertForSequenceClassification,
+            ConvBertTokenizer,
+        )
+
         paddle.seed(42)
-        _save(work, self._new_model(), _embedded_tokenizer())
-
-    def _make_reference(self, work: Path) -> None:
-        """Weights from NumPy's legacy generator: the same numbers on every machine."""
-        import numpy as np
-
-        rng = np.random.RandomState(REFERENCE_SEED)
-        model = self._new_model()
-        for name, weights in sorted(model.state_dict().items()):
-            noise = 0.2 * rng.standard_normal(weights.shape).astype("float32")
-            is_scale = re.search(r"norm[12]?\.weight$", name)
-            weights.set_value(1.0 + noise if is_scale else noise)
-        _save(work / "best.pdparams", model, _embedded_tokenizer())
-
-    def _new_model(self):
-        from paddlenlp.transformers import ConvBertConfig, ConvBertForSequenceClassification
-
-        size = {"vocab_size": _embedded_tokenizer().vocab_size, **self.shape}
-        return ConvBertForSequenceClassification(ConvBertConfig.preset(self.preset, **size))
+        tokenizer = ConvBertTokenizer(str(REVIEWS / "vocab.txt"), label_names=["0", "1"])
+        size = {"vocab_size": tokenizer.vocab_size, **self.shape}
+        config = ConvBertConfig.preset(self.preset, **size)
+        ConvBertForSequenceClassification(config).save_pretrained(str(work))
+        tokenizer.save_pretrained(str(work))
 
     def _make_trained(self, work: Path) -> None:
         best, output = work / "best.pdparams", work / "run"
@@ -240,19 +228,6 @@ def _copy_checkpoint(source: str, target: Path) -> None:
     shutil.copytree(source, target, dirs_exist_ok=True)
 
 
-def _embedded_tokenizer():
-    from paddlenlp.transformers import ConvBertTokenizer
-
-    return ConvBertTokenizer(str(REVIEWS / "vocab.txt"), label_names=["0", "1"])
-
-
-def _save(target: Path, *parts) -> None:
-    """Save a model and its tokenizer as a checkpoint directory."""
-    target.mkdir(exist_ok=True)
-    for part in parts:
-        part.save_pretrained(str(target))
-
-
 def _download_weights(name: str) -> bool:
     try:
         for file in ("vocab.txt", WEIGHTS_FILE):
@@ -267,8 +242,8 @@ def _save_published(name: str, target: Path) -> None:
     """Write a published model, with a new head, as a checkpoint directory."""
     from paddlenlp.transformers import ConvBertForSequenceClassification, ConvBertTokenizer
 
-    model = ConvBertForSequenceClassification.from_pretrained(name)
-    _save(target, model, ConvBertTokenizer.from_pretrained(name))
+    ConvBertForSequenceClassification.from_pretrained(name).save_pretrained(str(target))
+    ConvBertTokenizer.from_pretrained(name).save_pretrained(str(target))
 
 
 def _python(script: str, *flags: str, **paths: Path) -> None:

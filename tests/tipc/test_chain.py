@@ -90,7 +90,7 @@ def test_distillation(tmp_path):
     assert settings["teacher_logits"].endswith("teacher/logits.npz")
 
 
-@pytest.mark.parametrize(("config", "engines"), [(CPU_CONFIG, 8), (MODEL_CONFIG, 8)])
+@pytest.mark.parametrize(("config", "engines"), [(CPU_CONFIG, 8), (MODEL_CONFIG, 4)])
 def test_whole_infer(tmp_path, config, engines):
     status, printed = bash(TRAIN_SCRIPT, config, "whole_infer", output=tmp_path)
     assert status == 0, printed

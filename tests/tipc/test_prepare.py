@@ -80,25 +80,10 @@ def test_given_data_replace_the_embedded_and_back(make):
     assert (make.folder / "lite/dev.tsv").read_text() == embedded
 
 
-def test_checkpoints(make):
-    make("init", "reference")
-    for part, checkpoint in (("init", "init"), ("reference", "reference/best.pdparams")):
-        assert (make.folder / checkpoint / "model_state.pdparams").is_file()
-        verify(make.folder / part)
-        verify(make.folder / checkpoint)
-
-
-def test_the_reference_weights_are_the_same_each_time(make):
-    import paddle
-
-    weights = []
-    for _ in range(2):
-        make("reference", force=True)
-        file = make.folder / "reference" / "best.pdparams" / "model_state.pdparams"
-        weights.append({name: array.numpy() for name, array in paddle.load(str(file)).items()})
-    first, second = weights
-    assert first.keys() == second.keys()
-    assert all((first[name] == second[name]).all() for name in first)
+def test_random_weights(make):
+    make("init")
+    assert (make.folder / "init" / "model_state.pdparams").is_file()
+    verify(make.folder / "init")
 
 
 def test_a_given_checkpoint_is_copied(make, tiny_checkpoint):
