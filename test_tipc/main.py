@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from convbert.command.flags import make_parser
 from convbert.command.start import run_main
 from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.files import ensure_writable_dir
 from tipc import prepare
 from tipc.benchmark import plan_benchmark
 from tipc.config import read_config
@@ -49,6 +50,7 @@ def main(argv=None) -> int:
 
 def run_chain(kind: str, argv: list[str]) -> int:
     """Check everything, make the run folder, and run the steps."""
+    label, add_steps = CHAINS[kind]
     parser = make_parser("Run and check every combination of a TIPC configuration.")
     parser.add_argument("config", metavar="CONFIG")
     only_mode = {"nargs": "?", "default": MODES[kind][0]} if len(MODES[kind]) == 1 else {}
@@ -59,16 +61,11 @@ def run_chain(kind: str, argv: list[str]) -> int:
     limits = _seconds("TIPC_STEP_SECONDS", 21600), _seconds("TIPC_READY_SECONDS", 120)
     config = read_config(args.config, kind, args.mode)
     check_environment(config, kind)
-    label, add_steps = CHAINS[kind]
-    stamp = f"{time.strftime('%Y%m%d-%H%M%S')}_{os.getpid()}"
+    name = f"{config.mode}_{config.value('model_name')}_{time.strftime('%Y%m%d-%H%M%S')}"
     base = os.environ.get("TIPC_OUTPUT") or "test_tipc/output"
-    plan = Plan(config, Path(base, f"{config.mode}_{config.value('model_name')}_{stamp}"))
+    plan = Plan(config, Path(base, f"{name}_{os.getpid()}"))
     add_steps(plan, *filter(None, [vars(args).get("case")]))
-    try:
-        plan.folder.mkdir(parents=True)
-    except OSError as error:
-        message = f"cannot make the run folder {plan.folder}: {error.strerror}"
-        raise UserError("not-writable", message) from None
+    ensure_writable_dir(plan.folder)
     print(f"run folder: {plan.folder}", *(f"note: {note}" for note in plan.notes), sep="\n")
     status = Run(plan, label, *limits).execute()
     for speed in sorted(plan.folder.glob("index/*_speed")):
@@ -79,12 +76,11 @@ def run_chain(kind: str, argv: list[str]) -> int:
 def _seconds(name: str, default: float) -> float:
     value = os.environ.get(name) or default
     try:
-        seconds = float(value)
+        if float(value) > 0:
+            return float(value)
     except ValueError:
-        seconds = 0.0
-    if not seconds > 0:
-        raise UserError("settings", f"{name}={value}: give a number of seconds above 0")
-    return seconds
+        pass
+    raise UserError("settings", f"{name}={value}: give a number of seconds above 0")
 
 
 if __name__ == "__main__":

@@ -18,11 +18,7 @@ from tipc.plan import Plan
 from tipc.train_infer import device_of, launcher, processes
 
 CARDS_OF_TAG = {"N1C1": 1, "N1C2": 2, "N1C4": 4, "N1C8": 8}  # N1C2: one node, two cards
-AMP_FLAGS = {
-    "fp32": [],
-    "fp16": ["--use_amp=True", "--amp_dtype=float16"],
-    "bf16": ["--use_amp=True", "--amp_dtype=bfloat16"],
-}
+AMP_DTYPES = {"fp16": "float16", "bf16": "bfloat16"}
 
 
 def plan_benchmark(plan: Plan, case: str = "") -> None:
@@ -65,7 +61,9 @@ def _add_training(plan: Plan, batch: str, precision: str, tag: str) -> None:
     values = {"train_device": device_of(gpus), "save_model": output, "train_batch": batch}
     command = plan.command("norm_train", "pretrained", "train_extra", start=start, **values)
     length = config.key("bench_length").replace("epoch", "num_train_epochs")
-    command += [f"--{length}={config.value('bench_length')}", *AMP_FLAGS[precision]]
+    command.append(f"--{length}={config.value('bench_length')}")
+    if precision in AMP_DTYPES:
+        command += ["--use_amp=True", f"--amp_dtype={AMP_DTYPES[precision]}"]
     facts = {
         "model_name": model_name,
         "batch_size": int(batch),
@@ -80,14 +78,7 @@ def _add_training(plan: Plan, batch: str, precision: str, tag: str) -> None:
 
 
 def judge_speed(output: Path, gpus: str, speed: Path, facts: dict[str, Any]) -> None:
-    """Check a training and write its speed: one line of JSON with the fields of TIPC.
-
-    Args:
-        output: output_dir of train.py.
-        gpus: the cards or processes that it ran on.
-        speed: file to write.
-        facts: the fields that are known before the training.
-    """
+    """Check a training (its output_dir) and write its speed: a line of JSON with TIPC's fields."""
     judge.training(output / "metrics.json", device_of(gpus), processes(gpus))
     metrics = judge.read_json(output / "metrics.json")
     rows = map(json.loads, (output / "metrics.jsonl").read_text().splitlines())

@@ -39,10 +39,6 @@ print("answer:" + json.dumps([missing, gpus]))
 def check_environment(config: Config, kind: str) -> None:
     """Check that the interpreter of a configuration runs and finds its packages and GPUs.
 
-    Args:
-        config: the configuration, for the mode to run.
-        kind: a key of `tipc.formats.FORMATS`.
-
     Raises:
         UserError: something is missing; the message names the line and how to correct it.
     """
@@ -52,8 +48,7 @@ def check_environment(config: Config, kind: str) -> None:
     python = config.value("python")
     if missing:
         setup = f"{SETUP} && {ONNX_SETUP}" if kind == "paddle2onnx" else SETUP
-        message = f"{python} does not find {missing}: run {setup}"
-        raise config.fail("python", message, "environment")
+        raise config.fail("python", f"{python} does not find {missing}: run {setup}", "environment")
     for slot, value, count in wanted:
         if gpus < count:
             message = f"'{value}' needs {count} GPU(s), but the Paddle of {python} sees {gpus}"

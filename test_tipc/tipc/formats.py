@@ -55,23 +55,14 @@ DEVICES = Rule(
 
 
 class Slot(NamedTuple):
-    """A ``key:value`` line of a configuration.
+    """A ``key:value`` line of a configuration."""
 
-    Attributes:
-        name: the name that the plan uses.
-        rule: checks each value except null.
-        keys: the words allowed before the colon, if not the name.
-        needed: whether null is an error.
-        many: whether ``a|b`` means alternatives.
-        by_mode: whether ``mode=value`` is allowed.
-    """
-
-    name: str
-    rule: Rule = ANYTHING
-    keys: tuple[str, ...] = ()
-    needed: bool = False
-    many: bool = False
-    by_mode: bool = False
+    name: str  # the name that the plan uses
+    rule: Rule = ANYTHING  # of each value except null
+    keys: tuple[str, ...] = ()  # the words allowed before the colon, if not the name
+    needed: bool = False  # whether null is an error
+    many: bool = False  # whether a|b means alternatives
+    by_mode: bool = False  # whether mode=value is allowed
 
 
 ANY_FLAG = ("--flag", NULL)  # keys: any flag of the program, or null if unused
@@ -83,10 +74,10 @@ def flag(name: str, rule: Rule = ANYTHING, **options) -> Slot:
 
 
 # A separator is its text; one with a title has equals signs around it.
+COMMON = (Slot("model_name", WORD, needed=True), Slot("python", needed=True))
 TRAIN_INFER = (
     "train_params",
-    Slot("model_name", WORD, needed=True),
-    Slot("python", needed=True),
+    *COMMON,
     Slot("gpu_list", DEVICES, needed=True, many=True),
     flag("train_device", one_of(AUTO, "cpu", "gpu")),
     flag("autocast", BOOL, many=True),
@@ -150,8 +141,7 @@ SERVICE = "op.convbert.local_service_conf"
 DEVICE_TYPE = one_of("-1", "0", "1")  # of Paddle Serving; 1 is a GPU
 SERVING = (
     "serving_params",
-    Slot("model_name", WORD, needed=True),
-    Slot("python", needed=True),
+    *COMMON,
     Slot("trans_model", SCRIPT, needed=True),
     flag("dirname", needed=True),
     flag("model_filename"),
@@ -171,8 +161,7 @@ SERVING = (
 
 PADDLE2ONNX = (
     "paddle2onnx_params",
-    Slot("model_name", WORD, needed=True),
-    Slot("python", needed=True),
+    *COMMON,
     Slot("convert", keys=("2onnx",), needed=True),
     flag("onnx_model_dir", needed=True),
     flag("onnx_model_filename"),

@@ -19,29 +19,18 @@ from tipc.config import Config
 
 @dataclass(frozen=True)
 class Step:
-    """One command of a run.
+    """One command of a run."""
 
-    Attributes:
-        name: train, eval, export, quantize, infer ...
-        command: the words of the command.
-        log: file for its output.
-        makes: files that it must write.
-        check: a function of `tipc.judge` that raises if they are wrong.
-        needs: numbers (from 1) of the steps that must succeed first.
-        url: the command is a server, which runs until a step with ``frees``; it is ready when this
-            page reports ``device``.
-        frees: this step stops the server, which must release these ports.
-    """
-
-    name: str
+    name: str  # train, eval, export, quantize, infer ...
     command: list[str]
-    log: Path
-    makes: tuple[Path, ...] = ()
-    check: partial[None] | None = None
-    needs: tuple[int, ...] = ()
+    log: Path  # file for its output
+    makes: tuple[Path, ...] = ()  # files that it must write
+    check: partial[None] | None = None  # a function of `tipc.judge` that raises if they are wrong
+    needs: tuple[int, ...] = ()  # numbers (from 1) of the steps that must succeed first
+    # A server that runs until a step with `frees`; it is ready when this page reports `device`.
     url: str = ""
     device: str = ""
-    frees: Sequence[int] = ()
+    frees: Sequence[int] = ()  # the step stops the server, which must release these ports
 
 
 class Plan:

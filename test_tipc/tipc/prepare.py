@@ -158,17 +158,14 @@ class Preparation:
     def _make_random(self, work: Path) -> None:
         import paddle
 
-        from paddlenlp.transformers import (
-            ConvBertConfig,
-            ConvBertForSequenceClassification,
-            ConvBertTokenizer,
-        )
+        from paddlenlp import transformers
 
         paddle.seed(42)
-        tokenizer = ConvBertTokenizer(str(REVIEWS / "vocab.txt"), label_names=["0", "1"])
+        vocabulary = str(REVIEWS / "vocab.txt")
+        tokenizer = transformers.ConvBertTokenizer(vocabulary, label_names=["0", "1"])
         size = {"vocab_size": tokenizer.vocab_size, **self.shape}
-        config = ConvBertConfig.preset(self.preset, **size)
-        ConvBertForSequenceClassification(config).save_pretrained(str(work))
+        config = transformers.ConvBertConfig.preset(self.preset, **size)
+        transformers.ConvBertForSequenceClassification(config).save_pretrained(str(work))
         tokenizer.save_pretrained(str(work))
 
     def _make_trained(self, work: Path) -> None:

@@ -174,33 +174,35 @@ class Run:
         return status or _check(step, began, log)
 
     def _wait(self, condition: Callable[[], object], seconds: float) -> bool:
-        """`wait_until` that raises `KeyboardInterrupt` after any of the signals."""
-        met = wait_until(lambda: self.signals or condition(), seconds)
+        """Poll a condition; return False if it does not hold within the time limit.
+
+        Raises:
+            KeyboardInterrupt: a signal was received.
+        """
+        deadline = time.monotonic() + seconds
+        while not (self.signals or condition()):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(POLL_SECONDS)
         if self.signals:
             raise KeyboardInterrupt
-        return met
+        return True
 
     def _wait_ready(self, step: Step, log: IO) -> int:
-        answer: dict = {}
-
-        def ready_or_ended() -> bool:
-            answer.update(health(step.url))
-            return bool(answer) or self.server.status() is not None
-
-        self._wait(ready_or_ended, self.ready_seconds)
-        status, device = self.server.status(), str(answer.get("device")).split(":")[0]
-        print(f"{step.url} answers {answer}", file=log, flush=True)
-        if status is None and device == step.device:
+        server, limit = self.server, self.ready_seconds
+        self._wait(lambda: health(step.url) or server.status() is not None, limit)
+        answer, status = health(step.url), server.status()
+        print(f"{step.url} answers {answer}; exit status {status}", file=log, flush=True)
+        if status is None and str(answer.get("device")).split(":")[0] == step.device:
             return 0
-        wanted = f"not ready with device {step.device} within {self.ready_seconds:g} s"
-        print(f"{wanted}; exit status: {status}", file=log, flush=True)
+        print(f"not ready with device {step.device} within {limit:g} s", file=log, flush=True)
         self._stop_server()
         return 1
 
     def _end_server(self, step: Step, log: IO) -> int:
         """Stop the server by its pid; check its exit status and its ports."""
         status = self.server.end() if self.server else 0
-        free = wait_until(lambda: not any(map(is_open, step.frees)), LEFTOVER_SECONDS)
+        free = self._wait(lambda: not any(map(is_open, step.frees)), LEFTOVER_SECONDS)
         self._stop_server()
         ports = "released" if free else "still in use"
         print(f"exit status of the server: {status}; ports {step.frees} {ports}", file=log)
@@ -270,16 +272,6 @@ def _check(step: Step, began: int, log: IO) -> int:
     else:
         return 0
     return 1
-
-
-def wait_until(condition: Callable[[], object], seconds: float) -> bool:
-    """Poll a condition; False if it does not hold within the time limit."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL_SECONDS)
-    return True
 
 
 def health(url: str) -> dict:
