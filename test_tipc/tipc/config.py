@@ -143,13 +143,13 @@ def read_config(path: str, kind: str, mode: str) -> Config:
         slots = FORMATS["benchmark"]
     entries = {}
     for number, (slot, line) in enumerate(zip_longest(slots, lines, fillvalue="end"), start=1):
-        name = slot if isinstance(slot, str) else slot.name
         try:
-            if name != slot:
-                entries[name] = Entry(number, *_read_line(slot, line))
+            if isinstance(slot, Slot):
+                entries[slot.name] = Entry(number, *_read_line(slot, line))
             elif line.strip("=") != slot:
                 raise ValueError(f"expected {slot}, found '{line}'")
         except ValueError as error:
+            name = getattr(slot, "name", slot)
             raise UserError("tipc-config", f"{path}, line {number} ({name}): {error}") from None
     return Config(path, mode, entries)
 

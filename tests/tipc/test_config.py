@@ -8,6 +8,7 @@ import pytest
 
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.products import product_directory
+from tests.helpers.errors import raises_code
 from tests.helpers.tipc import CONFIGS, CPU_CONFIG, SERVING_CONFIG, changed
 from tipc import config
 from tipc.config import read_config
@@ -69,15 +70,13 @@ def test_a_missing_line_is_an_error_at_or_after_it(tmp_path, number):
 def test_one_line_too_many(tmp_path):
     path = tmp_path / "config.txt"
     path.write_text(CPU_CONFIG.read_text() + "null:null\n")
-    with pytest.raises(UserError) as error:
+    with raises_code("tipc-config", "line 58 ("):
         read_config(str(path), "train_infer", LITE)
-    assert line_of(error) == 58
 
 
 def test_a_configuration_that_does_not_exist(tmp_path):
-    with pytest.raises(UserError) as error:
+    with raises_code("file-unreadable"):
         read_config(str(tmp_path / "none.txt"), "train_infer", LITE)
-    assert error.value.code == "file-unreadable"
 
 
 @pytest.mark.parametrize(
@@ -106,24 +105,21 @@ def test_a_configuration_that_does_not_exist(tmp_path):
     ],
 )
 def test_a_wrong_line_is_named(read, number, line):
-    with pytest.raises(UserError) as error:
+    with raises_code("tipc-config", f"line {number} ("):
         read({number: line})
-    assert line_of(error) == number
 
 
 def test_serving_lines_are_checked(read):
-    with pytest.raises(UserError) as error:
+    with raises_code("tipc-config", "line 12 ("):
         read({12: "device_type:0"}, "serving_infer", "serving", SERVING_CONFIG)
-    assert line_of(error) == 12
 
 
 def test_a_value_for_each_mode(read):
     found = read({7: f"--max_steps:{LITE}=4|lite_train_whole_infer=5"})
     assert found.value("train_length") == "4"
     found = read({7: "--max_steps:whole_train_whole_infer=4"})
-    with pytest.raises(UserError) as error:
+    with raises_code("tipc-config", "line 7 ("):
         found.value("train_length")
-    assert line_of(error) == 7
 
 
 def test_values_may_hold_colons(read):
@@ -185,8 +181,5 @@ def test_prepared_files_must_not_have_changed(read, tmp_path, monkeypatch):
         (13, lambda c: c.flag("train_extra")),
         (12, lambda c: c.input("train_infer_file")),
     ):
-        with pytest.raises(UserError) as error:
+        with raises_code("file-damaged", f"line {number} ", "dev.tsv"):
             use(read(lines))
-        assert error.value.code == "file-damaged"
-        assert f"line {number} " in str(error.value)
-        assert "dev.tsv" in str(error.value)

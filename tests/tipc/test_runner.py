@@ -14,7 +14,6 @@ import time
 import pytest
 
 from tests.helpers.tipc import (
-    ROOT,
     SERVING_SCRIPT,
     TRAIN_SCRIPT,
     FakeRun,
@@ -332,12 +331,3 @@ def port_of(fake) -> int:
 def listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def test_the_scripts_are_clean():
-    shellcheck = os.path.join(os.path.dirname(sys.executable), "shellcheck")
-    if not os.path.exists(shellcheck):
-        pytest.skip("shellcheck is not installed beside this python")
-    scripts = sorted(str(path) for path in (ROOT / "test_tipc").glob("*.sh"))
-    run = subprocess.run([shellcheck, "-x", *scripts], cwd=str(ROOT), stdout=subprocess.PIPE)
-    assert run.returncode == 0, run.stdout.decode()
