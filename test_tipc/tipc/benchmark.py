@@ -17,7 +17,7 @@ from tipc import judge
 from tipc.plan import Plan
 from tipc.train_infer import device_of, launcher, processes
 
-CARDS_OF_TAG = {"N1C1": 1, "N1C2": 2, "N1C4": 4, "N1C8": 8}  # N1C2: one node, two cards
+TAGS = ("N1C1", "N1C2", "N1C4", "N1C8")  # N1C2: one node, two cards
 AMP_DTYPES = {"fp16": "float16", "bf16": "bfloat16"}
 
 
@@ -28,17 +28,15 @@ def plan_benchmark(plan: Plan, case: str = "") -> None:
         plan: the plan of a configuration with a benchmark block.
         case: TIPC's name of one combination, such as ``dynamic_bs8_fp32_DP_N1C1``; empty: all.
     """
-    values = plan.config.values
-    cases = [
-        (*pair, "N1C1") for pair in itertools.product(values("bench_batch"), values("fp_items"))
-    ]
-    for batch, precision, tag in [_parse_case(case)] if case else cases:
+    slots = map(plan.config.values, ("bench_batch", "fp_items"))
+    cases = [_parse_case(case)] if case else itertools.product(*slots, ["N1C1"])
+    for batch, precision, tag in cases:
         _add_training(plan, batch, precision, tag)
 
 
 def _parse_case(case: str) -> tuple[str, str, str]:
     """Batch size, number format and device tag of a case."""
-    tags = "|".join(CARDS_OF_TAG)
+    tags = "|".join(TAGS)
     found = re.fullmatch(rf"[^_]+_bs(\d+)_(fp32|null|fp16|bf16)_DP_({tags})", case)
     if not found:
         how = f"give a case such as dynamic_bs8_fp32_DP_N1C1, with one of {tags} at its end"
@@ -47,7 +45,7 @@ def _parse_case(case: str) -> tuple[str, str, str]:
 
 
 def _add_training(plan: Plan, batch: str, precision: str, tag: str) -> None:
-    config, cards = plan.config, CARDS_OF_TAG[tag]
+    config, cards = plan.config, int(tag[-1])
     on_cpu = config.values("gpu_list")[0].startswith("-1")
     if precision != "fp32" and on_cpu:
         raise config.fail("fp_items", f"{precision} needs a GPU, but gpu_list names the CPU")

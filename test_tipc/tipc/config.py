@@ -12,17 +12,8 @@ from paddlenlp.utils.checkout import ROOT
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.hub import BUNDLED_MODELS, PRETRAINED_MODELS
 from paddlenlp.utils.products import verify
-from tipc.formats import (
-    ALL_MODES,
-    ANY_FLAG,
-    AUTO,
-    FORMATS,
-    MODES,
-    NULL,
-    SCRIPT,
-    SET_BY_RUNNER,
-    Slot,
-)
+from tipc import formats
+from tipc.formats import ALL_MODES, NULL, Slot
 
 PREPARED = ROOT / "test_tipc" / "data"  # prepare.sh writes <model_name>/<part>
 INPUT_FLAG = re.compile(r"--?\w*(dir|dirname|file|path|logits)")  # their values must exist
@@ -80,7 +71,7 @@ class Config:
     def set(self, name: str, value: str | Path | None) -> list[str]:
         """The flag of a slot with a value given by the runner; empty if either is unused."""
         key = self.key(name)
-        return [] if key == NULL or value in (None, AUTO) else [f"{key}={value}"]
+        return [] if key == NULL or value in (None, formats.AUTO) else [f"{key}={value}"]
 
     def script(self, name: str) -> list[str]:
         """The words of a script and its flags, with quotes as in a shell."""
@@ -130,17 +121,17 @@ def read_config(path: str, kind: str, mode: str) -> Config:
         UserError: the mode is unknown, the file does not exist, or a line does not fit its position
             (with its number).
     """
-    if mode not in MODES[kind]:
-        known = ", ".join(MODES[kind])
+    if mode not in formats.MODES[kind]:
+        known = ", ".join(formats.MODES[kind])
         raise UserError("tipc-config", f"unknown mode '{mode}': give one of {known}")
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError("file-unreadable", f"cannot read configuration {path}: {error}") from None
     lines = [line.strip() for line in text.rstrip().splitlines()]
-    slots = FORMATS[kind]
+    slots = formats.FORMATS[kind]
     if kind == "train_infer" and len(lines) > len(slots):
-        slots = FORMATS["benchmark"]
+        slots = formats.FORMATS["benchmark"]
     entries = {}
     for number, (slot, line) in enumerate(zip_longest(slots, lines, fillvalue="end"), start=1):
         try:
@@ -166,18 +157,18 @@ def _read_line(slot: Slot, line: str) -> tuple[str, dict[str, list[str]]]:
     used = [value for each in values.values() for value in each if value != NULL]
 
     keys = slot.keys or (slot.name,)
-    known = key in keys or (keys is ANY_FLAG and re.match("--?[A-Za-z]", key))
+    known = key in keys or (keys is formats.ANY_FLAG and re.match("--?[A-Za-z]", key))
     allowed = all(re.fullmatch(slot.rule.pattern, value) for value in used)
     if key == NULL:
         complete = not used and not slot.needed
     else:
-        complete = used or not slot.needed or slot.rule is SET_BY_RUNNER
+        complete = used or not slot.needed or slot.rule is formats.SET_BY_RUNNER
     if not (colon and known and allowed and complete):
         wanted = f"{' or '.join(keys)}:{slot.rule.words}{', not null' if slot.needed else ''}"
         raise ValueError(f"expected {wanted}; found '{line}': is a line missing before it?")
     if unknown := set(values) - set(ALL_MODES):
         raise ValueError(f"'{unknown.pop()}' is not a mode: give {', '.join(ALL_MODES)}")
-    for value in used if slot.rule is SCRIPT else ():
+    for value in used if slot.rule is formats.SCRIPT else ():
         script = shlex.split(value)[0]
         if script != "-m" and not (ROOT / script).is_file():
             raise ValueError(f"'{script}' does not exist in {ROOT}")
