@@ -78,10 +78,12 @@ def ask(config: Config, packages: Sequence[str], count_gpus: bool = False) -> tu
     options = {"capture_output": True, "text": True, "errors": "replace", "check": True}
     try:
         printed = subprocess.run(command, timeout=ANSWER_SECONDS, **options).stdout
-        missing, gpus = json.loads(printed.split("answer:")[1])  # Paddle prints other lines, too
+        answer = printed.split("answer:")[1].splitlines()[0]  # Paddle prints other lines, too
+        missing, gpus = json.loads(answer)
     except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
         said = getattr(error, "strerror", None) or getattr(error, "stderr", None)
-        reason = " ".join(str(said or "it does not answer like Python").split())[-200:]
+        said = said or f"it does not answer like Python within {ANSWER_SECONDS} s"
+        reason = " ".join(str(said).split())[-200:]
         message = f"'{command[0]}' does not run: {reason}; name an interpreter of this project"
         raise config.fail("python", message, "environment") from None
     return missing, gpus
