@@ -62,15 +62,12 @@ def plan_onnx(plan: Plan) -> None:
     reference = _paddle_answers(plan, model, texts)
 
     file, results = folder / "convbert_onnx" / "model.onnx", folder / "onnx.json"
-    converter, *words = config.script("convert")
-    if shutil.which(converter) is None:
-        raise config.fail("convert", f"'{converter}' is not a program on the PATH")
-    convert = [converter, *words, *config.set("onnx_model_dir", model)]
-    for slot in ("onnx_model_filename", "onnx_params_filename", "opset", "checker"):
-        convert += config.flag(slot)
-    convert += config.set("save_file", file)
+    flags = ("onnx_model_filename", "onnx_params_filename", "opset", "checker")
+    values = {"onnx_model_dir": model, "save_file": file}
+    convert = plan.command("convert", *flags, start=[], **values)
+    if shutil.which(convert[0]) is None:
+        raise config.fail("convert", f"'{convert[0]}' is not a program on the PATH")
     plan.add("convert", convert, folder / "paddle2onnx.log", file)
-
     infer = plan.command("inference", onnx_file=file)
     infer += [f"--model_dir={model}", *texts, *_result_flags(results)]
     check = partial(judge.engine, results, {"device": "cpu"}, reference=reference)

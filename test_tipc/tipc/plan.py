@@ -74,7 +74,7 @@ class Plan:
         self.steps.append(Step(name, command, log, makes, check, tuple(sorted(numbers)), **server))
         return len(self.steps)
 
-    def command(self, script: str, *flags: str, start: Sequence[str] = (), **values) -> list[str]:
+    def command(self, script: str, *flags: str, start: list | None = None, **values) -> list[str]:
         """The words of a step.
 
         Args:
@@ -83,7 +83,7 @@ class Plan:
             start: words before the script, instead of the interpreter.
             values: values given by the runner, by slot.
         """
-        words = [*(start or [self.python]), *self.config.script(script)]
+        words = [*([self.python] if start is None else start), *self.config.script(script)]
         for name, value in values.items():
             words += self.config.set(name, value)
         for name in flags:
