@@ -11,7 +11,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/_env.sh"
 SERVING=deploy/serving_python
 SERVING_PYTHONS=(3.11 3.10 3.12)
 # Imports everything that serving needs.
-CHECK='from convbert.serving.pipeline import paddle_serving; paddle_serving.prepare()
+CHECK='from convbert.serving import pipeline; pipeline.prepare()
 import convbert.serving.pipeline.server, convbert.serving.process.service'
 
 setup() {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import getitem
@@ -21,76 +21,70 @@ from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.parsing import MAX_YAML_CHARS, parse_yaml
 
 LOOPBACK = "127.0.0.1"
+OP = f"op.{SERVICE_NAME}"
+LOCAL = f"{OP}.local_service_conf"
 # The models that OpenVINO reads: one that was quantized for it, or a program of Paddle 2.x.
 (QUANTIZED, _), (PROGRAM, _) = MODEL_FILES
 
 
-class Between(NamedTuple):
-    """An integer or float from ``low`` to ``high``."""
+class Rule(NamedTuple):
+    """The allowed values of a key: a test, and its description."""
 
-    low: float
-    high: float
-
-
-class Matching(NamedTuple):
-    """A string that matches ``pattern``."""
-
-    pattern: str
+    allows: Any
     wanted: str
 
 
-# The allowed values of each key: a range means an integer in it, a tuple one of its values, a dict
-# another section. The reasons for the defaults are comments in config.yml.
-_PORT = range(1024, 65536)
-_FLAG = (True, False)
-_SCHEMA = {
+def _integer(low: int, high: int) -> Rule:
+    wanted = f"an integer from {low} to {high}"
+    return Rule(lambda value: type(value) is int and low <= value <= high, wanted)
+
+
+def _number(low: float, high: float) -> Rule:
+    wanted = f"a number from {low} to {high}"
+    return Rule(lambda value: type(value) in (int, float) and low <= value <= high, wanted)
+
+
+def _one_of(*names: str) -> Rule:
+    return Rule(lambda value: value in names, " or ".join(names))
+
+
+def _text(pattern: str, wanted: str) -> Rule:
+    return Rule(lambda value: isinstance(value, str) and re.fullmatch(pattern, value), wanted)
+
+
+_PORT = _integer(1024, 65535)
+_FLAG = Rule(lambda value: isinstance(value, bool), "true or false")
+# Every key is needed. The reasons for the shipped values are comments in config.yml.
+_RULES = {
     "http_port": _PORT,
     "rpc_port": _PORT,
-    "worker_num": range(1, 1025),
-    "dag": {
-        "is_thread_op": _FLAG,
-        "use_profile": _FLAG,
-    },
-    "op": {
-        SERVICE_NAME: {
-            "concurrency": range(1, 257),
-            "batch_size": range(1, 1025),
-            "auto_batching_timeout": range(-1, 1001),
-            "local_service_conf": {
-                "model_config": Matching(".+", "a folder"),
-                "device_type": (-1, 0, 1),
-                "devices": Matching(
-                    r"\s*(\d+\s*(,\s*\d+\s*)*)?", "numbers of GPUs, like '0,1', or ''"
-                ),
-                "thread_num": range(1, 1025),
-                "engine": ("auto", "paddle", "openvino"),
-                "use_mkldnn": _FLAG,
-                "mkldnn_cache_capacity": range(10001),
-                "precision": ("auto", *PRECISIONS),
-            },
-        }
-    },
-    "service": {
-        "max_seq_len": range(3, 4097),
-        "pad_multiple": range(1, 513),
-        "run_texts": range(1, 1025),
-        "warm_up_length": range(4097),
-        "max_texts": range(1, 100001),
-        "max_text_chars": range(1, 10**7 + 1),
-        "max_body_bytes": range(1024, 2**28 + 1),
-        "max_in_flight": range(1, 1025),
-        "request_timeout_s": Between(0.1, 3600),
-        "start_timeout_s": Between(1, 3600),
-        "log_file_bytes": range(10**4, 10**9 + 1),
-        "log_files": range(2, 101),
-    },
+    "worker_num": _integer(1, 1024),
+    "dag.is_thread_op": _FLAG,
+    "dag.use_profile": _FLAG,
+    f"{OP}.concurrency": _integer(1, 256),
+    f"{OP}.batch_size": _integer(1, 1024),
+    f"{OP}.auto_batching_timeout": _integer(-1, 1000),
+    f"{LOCAL}.model_config": _text(".+", "a folder"),
+    f"{LOCAL}.device_type": _integer(-1, 1),
+    f"{LOCAL}.devices": _text(r"\s*(\d+\s*(,\s*\d+\s*)*)?", "numbers of GPUs, like '0,1', or ''"),
+    f"{LOCAL}.thread_num": _integer(1, 1024),
+    f"{LOCAL}.engine": _one_of("auto", "paddle", "openvino"),
+    f"{LOCAL}.use_mkldnn": _FLAG,
+    f"{LOCAL}.mkldnn_cache_capacity": _integer(0, 10000),
+    f"{LOCAL}.precision": _one_of("auto", *PRECISIONS),
+    "service.max_seq_len": _integer(3, 4096),
+    "service.pad_multiple": _integer(1, 512),
+    "service.run_texts": _integer(1, 1024),
+    "service.warm_up_length": _integer(0, 4096),
+    "service.max_texts": _integer(1, 100000),
+    "service.max_text_chars": _integer(1, 10**7),
+    "service.max_body_bytes": _integer(1024, 2**28),
+    "service.max_in_flight": _integer(1, 1024),
+    "service.request_timeout_s": _number(0.1, 3600),
+    "service.start_timeout_s": _number(1, 3600),
+    "service.log_file_bytes": _integer(10**4, 10**9),
+    "service.log_files": _integer(2, 100),
 }
-
-
-# Keys of earlier releases that had no effect, or only one value that works.
-_REMOVED = ("build_dag_each_worker", "retry", "channel_size", "tracer", "client_type")
-# Defaults of keys that may be missing, because earlier releases did not have them.
-_DEFAULTS = {"engine": "paddle"}
 
 
 class Address(NamedTuple):
@@ -115,81 +109,51 @@ class Address(NamedTuple):
 
 @dataclass(frozen=True)
 class Settings:
-    """The checked configuration of one service, flags applied.
+    """The checked configuration of one service, flags applied; ``settings["max_texts"]``.
 
     Args:
-        config: config.yml as read.
+        values: the values by the last part of their key.
         model_dir: the served model.
         http: address and port of the HTTP front end.
         rpc: address and port of the gRPC server.
     """
 
-    config: dict[str, Any]
+    values: dict[str, Any]
     model_dir: str
     http: Address
     rpc: Address
 
-    @property
-    def service(self) -> dict[str, Any]:
-        """The section with this service's own settings."""
-        return self.config["service"]
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
 
-    @property
-    def op(self) -> dict[str, Any]:
-        """The section of the one Op."""
-        return self.config["op"][SERVICE_NAME]
+    def engine_options(self, worker: int = 0) -> EngineOptions:
+        """Return the engine options of worker number ``worker``; GPUs are assigned in turn.
 
-    @property
-    def local(self) -> dict[str, Any]:
-        """How the Op runs the model."""
-        return self.op["local_service_conf"]
-
-    @property
-    def gpus(self) -> list[int]:
-        """The numbers of the GPUs to run on; empty for the CPU."""
-        named = [int(number) for number in re.findall(r"\d+", self.local["devices"])]
-        return named or ([0] if self.local["device_type"] == 1 else [])
+        Precision "auto" is int8 if OpenVINO's model is quantized, else fp32. Engine "auto" is
+        OpenVINO if it can run this model, else Paddle.
+        """
+        gpus = re.findall(r"\d+", self["devices"]) or ["0"] * (self["device_type"] == 1)
+        use_mkldnn = self["use_mkldnn"] and not gpus
+        engine, precision = self["engine"], self["precision"]
+        if precision == "auto":
+            precision = "int8" if self._has(QUANTIZED) else "fp32"
+        if engine == "auto":
+            plain = use_mkldnn and precision in ("fp32", "bf16") and self._has(PROGRAM)
+            quantized = precision == "int8" or self._has(QUANTIZED)  # Paddle cannot run these
+            openvino = quantized or (plain and installed("openvino"))
+            engine = "openvino" if openvino else "paddle"
+        return EngineOptions(
+            engine=engine,
+            use_gpu=bool(gpus),
+            gpu_id=int(gpus[worker % len(gpus)]) if gpus else 0,
+            use_mkldnn=use_mkldnn,
+            cpu_threads=self["thread_num"],
+            precision=precision,
+            mkldnn_cache_capacity=self["mkldnn_cache_capacity"],
+        )
 
     def _has(self, model_file: str) -> bool:
         return os.path.isfile(os.path.join(self.model_dir, model_file))
-
-    def _precision(self) -> str:
-        """The configured precision; "auto": int8 if OpenVINO's model is quantized, else fp32."""
-        if self.local["precision"] != "auto":
-            return self.local["precision"]
-        return "int8" if self._has(QUANTIZED) else "fp32"
-
-    def _engine(self) -> str:
-        """The configured engine; "auto" is OpenVINO if it can run this model, else Paddle."""
-        if self.local["engine"] != "auto":
-            return self.local["engine"]
-        on_cpu = self.local["use_mkldnn"] and not self.gpus and installed("openvino")
-        plain = on_cpu and self._precision() in ("fp32", "bf16") and self._has(PROGRAM)
-        int8 = self._precision() == "int8" or self._has(QUANTIZED)  # Paddle cannot run these
-        return "openvino" if plain or int8 else "paddle"
-
-    def resolved(self) -> list[str]:
-        """Return the values chosen for "auto", as overrides for the process that runs the model.
-
-        So a restarted pipeline uses the values that the front end reports, even if files have
-        changed.
-        """
-        options = self.engine_options()
-        section = f"op.{SERVICE_NAME}.local_service_conf"
-        return [f"{section}.{name}={getattr(options, name)}" for name in ("engine", "precision")]
-
-    def engine_options(self, worker: int = 0) -> EngineOptions:
-        """Return the engine options of worker number ``worker``; GPUs are assigned in turn."""
-        local, gpus = self.local, self.gpus
-        return EngineOptions(
-            engine=self._engine(),
-            use_gpu=bool(gpus),
-            gpu_id=gpus[worker % len(gpus)] if gpus else 0,
-            use_mkldnn=local["use_mkldnn"] and not gpus,
-            cpu_threads=local["thread_num"],
-            precision=self._precision(),
-            mkldnn_cache_capacity=local["mkldnn_cache_capacity"],
-        )
 
 
 def load_settings(
@@ -213,14 +177,15 @@ def load_settings(
     config = _read_yaml(path)
     for override in overrides:
         _apply(config, override)
-    problem = _problem(config, _SCHEMA) or _contradiction(config)
-    if problem:
+    found = dict(_flat(config))
+    found.setdefault(f"{LOCAL}.engine", "paddle")  # earlier releases did not have this key
+    if problem := _problem(found):
         raise UserError("settings", f"{path}: {problem}")
-    configured = config["op"][SERVICE_NAME]["local_service_conf"]["model_config"]
-    served = model_dir or os.path.join(os.path.dirname(os.path.abspath(path)), configured)
-    http = Address(host or "0.0.0.0", config["http_port"])
-    rpc = Address(rpc_host or "0.0.0.0", config["rpc_port"])
-    settings = Settings(config, os.path.abspath(served), http, rpc)
+    values = {key.rpartition(".")[2]: value for key, value in found.items()}
+    served = model_dir or os.path.join(os.path.dirname(path), values["model_config"])
+    http = Address(host or "0.0.0.0", values["http_port"])
+    rpc = Address(rpc_host or "0.0.0.0", values["rpc_port"])
+    settings = Settings(values, os.path.abspath(served), http, rpc)
     settings.engine_options()  # rejects a precision that the device does not support
     return settings
 
@@ -230,15 +195,13 @@ def _read_yaml(path: str) -> dict[str, Any]:
         with open(path, encoding="utf-8") as file:
             config = parse_yaml(file.read(MAX_YAML_CHARS + 1))
     except OSError as error:
-        raise UserError(
-            "file-unreadable", f"cannot read --config {path}: {error.strerror}"
-        ) from None
+        reason = f"cannot read --config {path}: {error.strerror}"
+        raise UserError("file-unreadable", reason) from None
     except ValueError as error:
         raise UserError("settings", f"{path} is not plain YAML: {error}") from None
     if not isinstance(config, dict):
-        raise UserError(
-            "settings", f"{path} has no settings: start from deploy/serving_python/config.yml"
-        )
+        example = "deploy/serving_python/config.yml"
+        raise UserError("settings", f"{path} has no settings: start from {example}")
     return config
 
 
@@ -260,54 +223,31 @@ def _apply(config: dict[str, Any], override: str) -> None:
         )
 
 
-def _problem(section: Any, schema: dict[str, Any], prefix: str = "") -> str:
-    """Return the first error in a section, or ""."""
-    if not isinstance(section, dict):
-        return f"'{prefix.rstrip('.')}' must be a section of settings"
-    for key in section:
-        if key in _REMOVED:
-            return f"'{prefix}{key}' is no longer a setting: remove it"
-        if key not in schema:
-            near = difflib.get_close_matches(str(key), schema, n=1, cutoff=0.5)
-            hint = f" (did you mean '{near[0]}'?)" if near else f": use one of {', '.join(schema)}"
-            return f"unknown key '{prefix}{key}'{hint}"
-    for key, rule in schema.items():
-        if key not in section and key not in _DEFAULTS:
-            return f"'{prefix}{key}' is missing"
-        section.setdefault(key, _DEFAULTS.get(key))
-        problem = _wrong_value(section[key], rule, prefix + key)
-        if problem:
-            return problem
-    return ""
+def _flat(section: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of all sections with their dotted keys."""
+    for key, value in section.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
-def _wrong_value(value: Any, rule: Any, name: str) -> str:
-    """Return the error of a value, or "" if it follows the rule."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    match rule:
-        case dict():
-            return _problem(value, rule, f"{name}.")
-        case range():
-            good = number and value in rule and isinstance(value, int)
-            wanted = f"an integer from {rule.start} to {rule.stop - 1}"
-        case Between(low, high):
-            good, wanted = number and low <= value <= high, f"a number from {low} to {high}"
-        case Matching(pattern, wanted):
-            good = isinstance(value, str) and re.fullmatch(pattern, value)
-        case tuple():
-            good = any(type(value) is type(choice) and value == choice for choice in rule)
-            wanted = " or ".join(map(str, rule))
-    return "" if good else f"'{name}' is {value!r}, expected {wanted}"
-
-
-def _contradiction(config: dict[str, Any]) -> str:
-    """Return which two values contradict each other, or ""."""
-    local = config["op"][SERVICE_NAME]["local_service_conf"]
-    if config["http_port"] == config["rpc_port"]:
-        return f"http_port and rpc_port are both {config['http_port']}"
-    if local["device_type"] == 0 and local["devices"].strip():
-        return (
-            f"device_type 0 is the CPU but devices names GPUs '{local['devices']}': "
-            "set device_type 1 for the GPU, or devices '' for the CPU"
-        )
+def _problem(found: dict[str, Any]) -> str:
+    """Return the first error in a configuration, or ""."""
+    for key in found:
+        if key not in _RULES:
+            near = difflib.get_close_matches(key, _RULES, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else "config.yml lists the keys"
+            return f"unknown key '{key}': {hint}"
+    for key, rule in _RULES.items():
+        if key not in found:
+            return f"'{key}' is missing"
+        if not rule.allows(found[key]):
+            return f"'{key}' is {found[key]!r}, expected {rule.wanted}"
+    if found["http_port"] == found["rpc_port"]:
+        return f"http_port and rpc_port are both {found['http_port']}"
+    devices = found[f"{LOCAL}.devices"]
+    if found[f"{LOCAL}.device_type"] == 0 and devices.strip():
+        advice = "set device_type 1 for the GPU, or devices '' for the CPU"
+        return f"device_type 0 is the CPU but devices names GPUs '{devices}': {advice}"
     return ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from enum import IntEnum
+from enum import Enum, IntEnum
 
 import numpy as np
 
@@ -43,18 +43,27 @@ HTTP_STATUS = {
 }
 
 
-class RequestError(Exception):
-    """An error answer to a request: ``err_no``, a message for the client, an HTTP status."""
+class State(str, Enum):
+    """The state of the service, as GET /health shows it."""
 
-    def __init__(self, err_no: ErrNo, message: str, status: int | None = None):
+    STARTING = "starting"
+    READY = "ready"
+    SILENT = "silent"  # requests are still sent to the pipeline
+    RESTARTING = "restarting"
+    STOPPING = "stopping"
+    FAILED = "failed"
+
+
+class RequestError(Exception):
+    """An error answer to a request: a message for the client, ``err_no``, an HTTP status.
+
+    The defaults are those of an invalid request, which the client must correct.
+    """
+
+    def __init__(self, message: str, err_no: ErrNo = ErrNo.BAD_REQUEST, status: int | None = None):
         super().__init__(message)
         self.err_no = err_no
         self.status = status or HTTP_STATUS[err_no]
-
-
-def bad_request(message: str, status: int | None = None) -> RequestError:
-    """Return the error of an invalid request, which the client must correct."""
-    return RequestError(ErrNo.BAD_REQUEST, message, status)
 
 
 def texts_of(
@@ -69,22 +78,22 @@ def texts_of(
             many, one is too long, or a pair has only one sentence.
     """
     if len(keys) != len(values):
-        raise bad_request(f"'key' has {len(keys)} entries but 'value' has {len(values)}")
+        raise RequestError(f"'key' has {len(keys)} entries but 'value' has {len(values)}")
     columns: dict[str, list[str]] = {TEXT_KEY: [], PAIR_KEY: []}
     for key, value in zip(keys, values):
         if key not in columns:
-            raise bad_request(f"unknown key {key[:40]!r}: send '{TEXT_KEY}'")
+            raise RequestError(f"unknown key {key[:40]!r}: send '{TEXT_KEY}'")
         columns[key].append(value)
     texts, pairs = columns[TEXT_KEY], columns[PAIR_KEY]
     if not texts:
-        raise bad_request(f"no text: send key ['{TEXT_KEY}'] and its value")
+        raise RequestError(f"no text: send key ['{TEXT_KEY}'] and its value")
     if len(texts) > max_texts:
-        raise bad_request(f"{len(texts)} texts are more than {max_texts}: send fewer")
+        raise RequestError(f"{len(texts)} texts are more than {max_texts}: send fewer")
     if pairs and len(pairs) != len(texts):
-        raise bad_request(f"{len(texts)} '{TEXT_KEY}' but {len(pairs)} '{PAIR_KEY}': send as many")
+        raise RequestError(f"{len(texts)} '{TEXT_KEY}' but {len(pairs)} '{PAIR_KEY}': send as many")
     longest = max(map(len, values))
     if longest > max_text_chars:
-        raise bad_request(f"a text has {longest} characters, more than {max_text_chars}")
+        raise RequestError(f"a text has {longest} characters, more than {max_text_chars}")
     return list(zip(texts, pairs)) if pairs else texts
 
 

@@ -1,6 +1,6 @@
-"""Paddle Serving's gRPC messages, and calls to the pipeline.
+"""Paddle Serving's gRPC messages, and how to call the pipeline.
 
-Used by the HTTP front end, the readiness probe and the gRPC client. The messages are those of
+Used by the supervisor, the HTTP front end and the gRPC client. The messages are those of
 pipeline_service.proto, whose generated module would import half of Paddle Serving. The field for
 tensors is left out, because the service rejects them.
 """
@@ -9,15 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import grpc
-
 from convbert.inference.protobuf import Field, build_messages
-from convbert.serving.protocol import SERVICE_NAME, TEXT_KEY, ErrNo, RequestError
+from convbert.serving.protocol import SERVICE_NAME, TEXT_KEY
 
 PACKAGE = "baidu.paddle_serving.pipeline_serving"
 INFERENCE_METHOD = f"/{PACKAGE}.PipelineService/inference"
-# An upper bound for the fields of a message other than keys and values.
-ENVELOPE_BYTES = 1024
 _MESSAGES = build_messages(
     PACKAGE,
     "proto3",
@@ -50,11 +46,6 @@ _CHANNEL_OPTIONS = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.max_send_message_length", -1),
 )
-_STATUS_ERRORS = {
-    grpc.StatusCode.RESOURCE_EXHAUSTED: (ErrNo.BUSY, "the service is busy: try again"),
-    grpc.StatusCode.DEADLINE_EXCEEDED: (ErrNo.TIMEOUT, "no answer in time"),
-    grpc.StatusCode.UNAVAILABLE: (ErrNo.STOPPED, "the prediction process is not running"),
-}
 
 
 def channel_options(max_bytes: int) -> tuple:
@@ -75,27 +66,3 @@ def text_message(text: str, log_id: int = 0):
 def unary_call(channel):
     """Return the pipeline's one method as a function of a Request message and a timeout."""
     return channel.unary_unary(INFERENCE_METHOD, Request.SerializeToString, Response.FromString)
-
-
-class PipelineConnection:
-    """An asynchronous connection to the pipeline; it reconnects automatically."""
-
-    def __init__(self, address: object, max_bytes: int):
-        self._channel = grpc.aio.insecure_channel(str(address), options=channel_options(max_bytes))
-        self._call = unary_call(self._channel)
-
-    async def predict(self, request, timeout: float):
-        """Return the Response message to a Request message.
-
-        Raises:
-            RequestError: no answer within ``timeout`` seconds, busy, or not running.
-        """
-        try:
-            return await self._call(request, timeout=timeout)
-        except grpc.RpcError as error:
-            unknown = (ErrNo.INTERNAL, "the prediction process failed")
-            raise RequestError(*_STATUS_ERRORS.get(error.code(), unknown)) from None
-
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._channel.close()

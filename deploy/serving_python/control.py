@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from convbert.command.flags import make_parser
 from convbert.command.start import run_main
-from convbert.serving import serving_packages
+from convbert.serving.process import control
 
 HERE = Path(__file__).resolve().parent
 COMMANDS = ("start", "stop", "restart", "status")
@@ -34,9 +34,6 @@ def main(argv=None) -> int:
         parser.error(f"{args.command} does not take {rest[0]}")
     if any(flag.partition("=")[0] == "--pipeline_only" for flag in rest):
         parser.error("--pipeline_only runs in the foreground: give it to web_service.py")
-    with serving_packages():
-        from convbert.serving.process import control
-
     if args.command == "status":
         return control.status(args.run_dir)
     if args.command in ("stop", "restart"):

@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from convbert.command.start import run_main
-from convbert.serving import serving_packages
+from convbert.serving import require_packages
 from convbert.serving.clients import CallError, client_parser, send_all
 from paddlenlp.utils.errors import UserError
 
@@ -36,11 +36,11 @@ def connect(address: str, timeout: float) -> Callable[[str, int], dict]:
         raise UserError(
             "command-line", f"--address {address}: give HOST:PORT, like {DEFAULT_ADDRESS}"
         )
-    with serving_packages():
-        import grpc
+    require_packages("grpc")
+    import grpc
 
-        from convbert.serving.protocol import answer
-        from convbert.serving.rpc import channel_options, text_message, unary_call
+    from convbert.serving.protocol import answer
+    from convbert.serving.rpc import channel_options, text_message, unary_call
 
     call = unary_call(grpc.insecure_channel(address, options=channel_options(LARGEST_ANSWER)))
 

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from convbert.command.flags import add_bool_flag, make_parser
 from convbert.command.start import run_main
-from convbert.serving import serving_packages
+from convbert.serving import pipeline, require_packages
 
 HERE = Path(__file__).resolve().parent
 CONFIG = str(HERE / "config.yml")
@@ -57,78 +57,53 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def read_settings(args: argparse.Namespace):
-    """Return the `Settings` with the flags applied."""
-    with serving_packages():
-        import grpc  # noqa: F401 - a missing package is reported before a missing model
+    """Return the `Settings` with the flags applied.
 
-        from convbert.serving.config import load_settings
+    The bundled model is used if the flags name no model and the default one does not exist.
+    """
+    from convbert.serving.config import load_settings
 
-    overrides = list(args.opt)
-    overrides += [f"http_port={args.port}"] if args.port is not None else []
-    overrides += [f"rpc_port={args.rpc_port}"] if args.rpc_port is not None else []
-    return load_settings(args.config, overrides, args.model_dir, args.host, args.rpc_host)
-
-
-def with_model(args: argparse.Namespace, settings):
-    """Use the bundled model if the flags name no model and the default one does not exist."""
+    ports = {"http_port": args.port, "rpc_port": args.rpc_port}
+    flags = [f"{key}={port}" for key, port in ports.items() if port is not None]
+    overrides = [*args.opt, *flags]
+    settings = load_settings(args.config, overrides, args.model_dir, args.host, args.rpc_host)
     named = args.model_dir is not None or args.config != CONFIG
     if named or os.path.exists(settings.model_dir):
         return settings
-    with serving_packages():
-        from convbert.serving.served_model import default_served
+    from convbert.serving.served_model import default_served
 
     return replace(settings, model_dir=default_served())
-
-
-def run_service(args: argparse.Namespace, settings, argv) -> int:
-    """Run the HTTP front end and, supervised by it, the pipeline."""
-    with serving_packages():
-        from convbert.serving.process import service
-        from convbert.serving.process.service_dir import RunDir
-        from convbert.serving.served_model import check_served
-
-    check_served(settings.model_dir)
-    command = [sys.executable, str(Path(__file__).resolve()), *argv]
-    command += ["--config", os.path.abspath(args.config), "--model_dir", settings.model_dir]
-    command += ["--pipeline_only", "--parent", str(os.getpid()), "--opt", *settings.resolved()]
-    with RunDir(args.run_dir) as run_dir:
-        return service.run_service(settings, command, run_dir, args.quiet)
-
-
-def run_pipeline(args: argparse.Namespace, settings) -> None:
-    """Run the pipeline in this process until SIGTERM or SIGINT."""
-    with serving_packages():
-        from convbert.serving.process.service_dir import RunDir
-
-    if args.parent:  # it has locked the run folder and set the environment
-        serve_pipeline(settings, args.parent)
-        return
-    with RunDir(args.run_dir) as run_dir:
-        os.environ.update(run_dir.pipeline_environment(settings.local["thread_num"]))
-        serve_pipeline(settings)
-
-
-def serve_pipeline(settings, parent: int | None = None) -> None:
-    """Import Paddle Serving, whose imports read the environment, and serve."""
-    with serving_packages():
-        from convbert.serving.pipeline import paddle_serving
-
-        paddle_serving.prepare()
-        from convbert.serving.pipeline.server import exit_with_parent, serve
-    if parent:
-        exit_with_parent(parent)
-    serve(settings)
 
 
 def main(argv=None) -> int:
     """Serve until SIGTERM or Ctrl-C."""
     argv = sys.argv[1:] if argv is None else list(argv)
     args = parse_args(argv)
-    settings = with_model(args, read_settings(args))
-    if args.pipeline_only:
-        run_pipeline(args, settings)
-        return 0
-    return run_service(args, settings, argv)
+    require_packages()
+    if args.pipeline_only or args.parent:
+        pipeline.prepare()
+    settings = read_settings(args)
+    if args.parent:  # it has locked the run folder and set the environment
+        from convbert.serving.pipeline.server import exit_with_parent, serve
+
+        exit_with_parent(args.parent)
+        serve(settings)  # does not return
+    from convbert.serving.process.service import listen, run_service
+    from convbert.serving.process.service_dir import RunDir
+    from convbert.serving.served_model import check_served
+
+    check_served(settings.model_dir)
+    with RunDir(args.run_dir) as run_dir:
+        if args.pipeline_only:
+            listen(settings.rpc, "--rpc_port").close()
+            os.environ.update(run_dir.pipeline_environment(settings["thread_num"]))
+            from convbert.serving.pipeline.server import serve
+
+            serve(settings)  # does not return
+        command = [sys.executable, str(Path(__file__).resolve()), *argv]
+        command += ["--config", os.path.abspath(args.config), "--model_dir", settings.model_dir]
+        command += ["--parent", str(os.getpid())]
+        return run_service(settings, command, run_dir, args.quiet)
 
 
 if __name__ == "__main__":

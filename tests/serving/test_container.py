@@ -52,8 +52,7 @@ def test_the_bundled_model_is_served_only_where_no_other_is_named(tmp_path, monk
     monkeypatch.setattr(served_model, "default_served", lambda: "bundled")
 
     def served(*flags: str) -> str:
-        args = web_service.parse_args(flags)
-        return web_service.with_model(args, web_service.read_settings(args)).model_dir
+        return web_service.read_settings(web_service.parse_args(flags)).model_dir
 
     assert served() == "bundled"
     assert served("--model_dir", "mine").endswith("mine")

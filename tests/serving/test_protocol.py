@@ -110,14 +110,14 @@ def test_predictions_are_packed_as_the_first_release_printed_them():
 
 def run_beside_paddle_serving(code: str, folder) -> subprocess.CompletedProcess:
     """Run code in a process of its own, which Paddle Serving's imports need."""
-    prepare = "from convbert.serving.pipeline import paddle_serving; paddle_serving.prepare()\n"
+    prepare = "from convbert.serving import pipeline; pipeline.prepare()\n"
     return subprocess.run(
         [sys.executable, "-c", prepare + code], cwd=str(folder), capture_output=True, text=True
     )
 
 
 _COMPARE_MESSAGES = """
-from paddle_serving_server.pipeline.proto import pipeline_service_pb2 as pipeline
+from paddle_serving_server.pipeline.proto import pipeline_service_pb2 as theirs_pb2
 from paddle_serving_server.proto import general_model_config_pb2 as config
 
 from convbert.serving import rpc, served_model
@@ -130,7 +130,7 @@ def fields(descriptor):
     return found
 
 for name in ("Request", "Response"):
-    theirs = fields(getattr(pipeline, name).DESCRIPTOR)
+    theirs = fields(getattr(theirs_pb2, name).DESCRIPTOR)
     del theirs["tensors"]
     assert fields(getattr(rpc, name).DESCRIPTOR) == theirs, name
 ours, theirs = served_model.GeneralModelConfig.DESCRIPTOR, config.GeneralModelConfig.DESCRIPTOR
@@ -150,7 +150,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from convbert.serving.pipeline.steps import ConvBertOp
+from convbert.serving.pipeline.server import ConvBertOp
 from convbert.text.processing import TextProcessor
 
 op = object.__new__(ConvBertOp)
@@ -169,7 +169,7 @@ _PACK_AN_INTERNAL_ERROR = """
 from paddle_serving_server.pipeline import Op
 from paddle_serving_server.pipeline.channel import ChannelData
 
-from convbert.serving.pipeline.steps import QuietResponseOp
+from convbert.serving.pipeline.server import QuietResponseOp
 
 secret = "/srv/models: secret text"
 pack = QuietResponseOp(input_ops=[Op(name="convbert")]).pack_response_package

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    generate_latest,
+)
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -13,16 +22,22 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from convbert.serving.config import Settings
-from convbert.serving.health import Health, State
 from convbert.serving.http.body import parse_body, read_body
-from convbert.serving.http.metrics import CONTENT_TYPE, Metrics
-from convbert.serving.protocol import HTTP_STATUS, SERVICE_NAME, ErrNo, RequestError, answer
-from convbert.serving.rpc import PipelineConnection
+from convbert.serving.protocol import (
+    HTTP_STATUS,
+    SERVICE_NAME,
+    ErrNo,
+    RequestError,
+    State,
+    answer,
+)
 from paddlenlp.utils.log import get_logger
 
+if TYPE_CHECKING:
+    from convbert.serving.process.supervisor import Supervisor
+
 PREDICTION_PATH = f"/{SERVICE_NAME}/prediction"
-# The front end waits this much longer than the pipeline, so that the pipeline times out first.
-_EXTRA_S = 0.5
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 # Sent if the body was not read to the end, because the server would otherwise continue to read it,
 # and when the service stops.
 _CLOSE = {"Connection": "close"}
@@ -33,24 +48,35 @@ class HttpFrontEnd:
 
     Args:
         settings: limits, timeouts, engine and device.
-        connection: connection to the pipeline.
-        health: the state that the supervisor updates.
-        restart: called with a reason when the pipeline no longer answers anything.
+        supervisor: the pipeline and its state.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        connection: PipelineConnection,
-        health: Health,
-        restart: Callable[[str], None],
-    ):
-        self._limits = settings.service
-        self._options = settings.engine_options()
-        self._connection, self._health, self._restart = connection, health, restart
+    def __init__(self, settings: Settings, supervisor: Supervisor):
+        self._settings, self._supervisor = settings, supervisor
+        options = settings.engine_options()
+        self._engine = {name: getattr(options, name) for name in ("engine", "precision", "device")}
         self._in_flight = 0
         self._started = time.time()
-        self._metrics = Metrics(self._engine())
+        self._registry = CollectorRegistry()
+        self._add_metrics()
+
+    def _add_metrics(self) -> None:
+        to = {"registry": self._registry}
+        ProcessCollector(**to)
+        engine = Info("convbert_engine", "Engine, precision and device in use", **to)
+        engine.info(self._engine)
+        self._requests = Counter(
+            "convbert_requests", "Prediction requests by err_no of the answer", ["err_no"], **to
+        )
+        self._seconds = Histogram(
+            "convbert_request_seconds", "Seconds to an answer", buckets=_SECONDS, **to
+        )
+        in_flight = Gauge("convbert_in_flight", "Requests being answered", **to)
+        in_flight.set_function(lambda: self._in_flight)
+        ready = Gauge("convbert_ready", "1 if the service can label texts now", **to)
+        ready.set_function(lambda: self._supervisor.state()[0] is State.READY)
+        restarts = Gauge("convbert_pipeline_restarts", "Restarts of the pipeline", **to)
+        restarts.set_function(lambda: self._supervisor.restarts)
 
     def app(self) -> Starlette:
         """Return the ASGI application."""
@@ -67,7 +93,8 @@ class HttpFrontEnd:
         """POST /convbert/prediction."""
         start = time.perf_counter()
         try:
-            body, status = await self._answer(request)
+            body = await self._answer(request)
+            status = HTTP_STATUS.get(body["err_no"], 500)
         except RequestError as error:
             body, status = answer(error.err_no, str(error)), error.status
         except ClientDisconnect:
@@ -75,72 +102,54 @@ class HttpFrontEnd:
         except Exception:
             get_logger().exception("a request failed")
             body, status = answer(ErrNo.INTERNAL, "internal error, see the server's log"), 500
-        self._metrics.count(body["err_no"], time.perf_counter() - start)
+        self._requests.labels(str(body["err_no"])).inc()
+        self._seconds.observe(time.perf_counter() - start)
         headers = self._headers() if hasattr(request.state, "body_read") else dict(_CLOSE)
         if body["err_no"] == ErrNo.BUSY:
             headers["Retry-After"] = "1"
         return JSONResponse(body, status_code=status, headers=headers)
 
-    async def _answer(self, request: Request) -> tuple[dict[str, Any], int]:
+    async def _answer(self, request: Request) -> dict[str, Any]:
         self._require_room()  # before the body is read, and again below
-        limits = self._limits
-        body = await read_body(request, limits["max_body_bytes"], limits["request_timeout_s"])
+        settings = self._settings
+        body = await read_body(request, settings["max_body_bytes"], settings["request_timeout_s"])
         message = parse_body(body, request.headers)
-        self._health.require_ready()
+        self._supervisor.require_ready()
         self._require_room()
         self._in_flight += 1
         try:
-            response = await self._call(message)
+            response = await self._supervisor.predict(message)
         finally:
             self._in_flight -= 1
-        status = HTTP_STATUS.get(response.err_no, 500)
-        return answer(response.err_no, response.err_msg, response.key, response.value), status
-
-    def _headers(self) -> dict[str, str]:
-        return dict(_CLOSE) if self._health.state is State.STOPPING else {}
+        return answer(response.err_no, response.err_msg, response.key, response.value)
 
     def _require_room(self) -> None:
-        most = self._limits["max_in_flight"]
+        most = self._settings["max_in_flight"]
         if self._in_flight >= most:
-            raise RequestError(ErrNo.BUSY, f"{most} requests are being answered: try again")
+            raise RequestError(f"{most} requests are being answered: try again", ErrNo.BUSY)
 
-    async def _call(self, message):
-        sent, timeout = time.monotonic(), self._limits["request_timeout_s"]
-        try:
-            response = await self._connection.predict(message, timeout + _EXTRA_S)
-        except RequestError as error:
-            if error.err_no is ErrNo.TIMEOUT and self._health.last_answer < sent:
-                self._restart(f"it answered nothing for {timeout} s")
-            raise
-        if response.err_no == ErrNo.OK:
-            self._health.answered()
-        return response
+    def _headers(self) -> dict[str, str]:
+        return dict(_CLOSE) if self._supervisor.state()[0] is State.STOPPING else {}
 
     async def health(self, request: Request) -> Response:
         """GET /health: 200 if the service can label texts now, else 503."""
-        health = self._health
-        state, reason = health.shown()
+        state, reason = self._supervisor.state()
         body = {
-            "status": state.value,
+            "status": state,
             "reason": reason,
-            **self._engine(),
+            **self._engine,
             "uptime_s": round(time.time() - self._started, 1),
-            "restarts": health.restarts,
+            "restarts": self._supervisor.restarts,
             "in_flight": self._in_flight,
-            "pipeline_pid": health.pid,
+            "pipeline_pid": self._supervisor.pid,
         }
         status = 200 if state is State.READY else 503
         return JSONResponse(body, status_code=status, headers=self._headers())
 
-    def _engine(self) -> dict[str, str]:
-        options = self._options
-        return {name: getattr(options, name) for name in ("engine", "precision", "device")}
-
     async def metrics(self, request: Request) -> Response:
         """GET /metrics, in Prometheus' text format."""
-        ready = self._health.shown()[0] is State.READY
-        text = self._metrics.text(ready, self._health.restarts, self._in_flight)
-        return PlainTextResponse(text, media_type=CONTENT_TYPE, headers=self._headers())
+        text = generate_latest(self._registry)
+        return PlainTextResponse(text, media_type=CONTENT_TYPE_LATEST, headers=self._headers())
 
 
 async def _no_route(request: Request, error: HTTPException) -> Response:

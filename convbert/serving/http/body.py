@@ -6,25 +6,23 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from starlette.requests import Request
 
-from convbert.serving.protocol import TENSORS_REFUSED, ErrNo, RequestError, bad_request
+from convbert.serving.protocol import TENSORS_REFUSED, ErrNo, RequestError
 from convbert.serving.rpc import request_message
 from paddlenlp.utils.parsing import parse_json
 from paddlenlp.utils.text import without_surrogates
 
-# A body of up to this many times the limit is read to the end before it is rejected.
+# A body of up to this many times the limit is read to the end before it is rejected: otherwise the
+# client would see a broken connection instead of the answer.
 _DRAINED = 4
-# Fields of Paddle Serving's Request message that are accepted and ignored.
-_IGNORED_FIELDS = ("name", "method", "clientip")
-_LOG_ID_BOUND = 2**63
+# Other fields of Paddle Serving's Request message are accepted and ignored.
+_FIELDS = {"key", "value", "logid", "tensors", "name", "method", "clientip"}
 _UNSUPPORTED = 415
 # Some clients name the charset in Content-Encoding.
 _UNCHANGED = ("", "identity", "utf-8")
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s;\"]+)", re.IGNORECASE)
-_UTF8 = ("utf-8", "utf8")
 _GZIP = b"\x1f\x8b"
 _EXAMPLE = '{"key": ["text"], "value": ["..."]}'
 
@@ -32,20 +30,19 @@ _EXAMPLE = '{"key": ["text"], "value": ["..."]}'
 async def read_body(request: Request, max_bytes: int, timeout: float) -> bytes:
     """Return the body; ``request.state.body_read`` is set if it was read to the end.
 
-    A body that is only a few times too large is read to the end before it is rejected: otherwise
-    the client would see a broken connection instead of the answer.
-
     Raises:
         RequestError: it has more than ``max_bytes``, or did not arrive within ``timeout`` seconds.
     """
     try:
         return await asyncio.wait_for(_collect(request, max_bytes), timeout)
     except asyncio.TimeoutError:
-        raise RequestError(ErrNo.TIMEOUT, "the body did not arrive in time", 408) from None
+        raise RequestError("the body did not arrive in time", ErrNo.TIMEOUT, 408) from None
 
 
 async def _collect(request: Request, max_bytes: int) -> bytes:
-    too_large = bad_request(f"the body has more than {max_bytes} bytes: send fewer texts", 413)
+    too_large = RequestError(
+        f"the body has more than {max_bytes} bytes: send fewer texts", status=413
+    )
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced) > _DRAINED * max_bytes:
         raise too_large
@@ -77,56 +74,49 @@ def parse_body(body: bytes, headers: Mapping[str, str] | None = None):
         parsed = parse_json(_text(body, headers or {}))
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        raise bad_request(f"the body is not JSON, see {place}: send {_EXAMPLE}") from None
+        raise RequestError(f"the body is not JSON, see {place}: send {_EXAMPLE}") from None
     except ValueError as error:
-        raise bad_request(f"the body is JSON that is not accepted: {error}") from None
+        raise RequestError(f"the body is JSON that is not accepted: {error}") from None
     if not isinstance(parsed, dict):
-        raise bad_request(f"the body is not a JSON object: send {_EXAMPLE}")
+        raise RequestError(f"the body is not a JSON object: send {_EXAMPLE}")
     if parsed.get("tensors"):
-        raise bad_request(TENSORS_REFUSED)
-    unknown = set(parsed) - {"key", "value", "logid", "tensors", *_IGNORED_FIELDS}
+        raise RequestError(TENSORS_REFUSED)
+    unknown = set(parsed) - _FIELDS
     if unknown:
-        raise bad_request(f"unknown field {min(unknown)[:40]!r}: send key, value and logid")
-    return request_message(
-        _strings(parsed, "key"), _strings(parsed, "value"), _log_id(parsed.get("logid", 0))
-    )
+        raise RequestError(f"unknown field {min(unknown)[:40]!r}: send key, value and logid")
+    log_id = parsed.get("logid", 0)
+    if isinstance(log_id, str) and log_id.isdecimal():  # as protobuf's JSON writes an int64
+        log_id = int(log_id[:20])  # more digits are too many, too
+    if type(log_id) is not int or not -(2**63) <= log_id < 2**63:
+        raise RequestError("'logid' must be an integer of 64 bits")
+    return request_message(_strings(parsed, "key"), _strings(parsed, "value"), log_id)
 
 
 def _text(body: bytes, headers: Mapping[str, str]) -> str:
     """Decode a body; an error names its encoding or compression if these are known."""
     coding = headers.get("content-encoding", "").strip()
+    charset = _CHARSET.search(headers.get("content-type", ""))
+    encoding = json.detect_encoding(body)
     if coding.lower() not in _UNCHANGED:
         message = f"Content-Encoding {coding[:40]!r} is not accepted: send the body uncompressed"
-        raise bad_request(message, _UNSUPPORTED)
+        raise RequestError(message, status=_UNSUPPORTED)
     if body.startswith(_GZIP):
-        raise bad_request("the body is compressed with gzip: send it uncompressed", _UNSUPPORTED)
-    charset = _CHARSET.search(headers.get("content-type", ""))
-    if charset and charset[1].lower() not in _UTF8 and not body.isascii():
+        message = "the body is compressed with gzip: send it uncompressed"
+        raise RequestError(message, status=_UNSUPPORTED)
+    if charset and charset[1].lower() not in ("utf-8", "utf8") and not body.isascii():
         message = f"the charset {charset[1][:40]!r} is not accepted: send the body in UTF-8"
-        raise bad_request(message, _UNSUPPORTED)
-    encoding = json.detect_encoding(body)
+        raise RequestError(message, status=_UNSUPPORTED)
     if not encoding.startswith("utf-8"):
-        raise bad_request(f"the body is {encoding[:6].upper()}, not UTF-8: send it in UTF-8")
+        raise RequestError(f"the body is {encoding[:6].upper()}, not UTF-8: send it in UTF-8")
     try:
         return body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         place = f"byte {error.start + 1}"
-        raise bad_request(f"the body is not UTF-8 ({place}): send it in UTF-8") from None
+        raise RequestError(f"the body is not UTF-8 ({place}): send it in UTF-8") from None
 
 
 def _strings(parsed: dict, name: str) -> list[str]:
     values = parsed.get(name)
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise bad_request(f"'{name}' must be a list of strings")
+        raise RequestError(f"'{name}' must be a list of strings")
     return [without_surrogates(value) for value in values]
-
-
-def _log_id(value: Any) -> int:
-    # In protobuf's JSON an int64 is a string. Python does not parse thousands of digits.
-    if isinstance(value, str) and value.isdecimal() and len(value) < 20:
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise bad_request("'logid' must be an integer")
-    if not -_LOG_ID_BOUND <= value < _LOG_ID_BOUND:
-        raise bad_request("'logid' must fit in 64 bits")
-    return value

@@ -28,17 +28,16 @@ class Runner:
     """
 
     def __init__(self, settings: Settings, worker: int = 0):
-        self._service = settings.service
         options = settings.engine_options(worker)
         self._engine, self.processor = open_exported(
-            settings.model_dir, options, self._service["max_seq_len"]
+            settings.model_dir, options, settings["max_seq_len"]
         )
-        multiple = self._service["pad_multiple"]
+        multiple = settings["pad_multiple"]
         self.processor.pad_multiple = max(multiple, FEW) if options.copies_weights else multiple
-        self._batch_sizes = batch_sizes(self._service["run_texts"], few=options.copies_weights)
-        self._try_longest()
+        self._batch_sizes = batch_sizes(settings["run_texts"], few=options.copies_weights)
+        self._try_longest(settings["max_seq_len"])
         if options.copies_weights:
-            self._warm_up()
+            self._warm_up(settings["warm_up_length"])
 
     def encode(self, texts: Sequence[Text]) -> list[Features]:
         """Encode texts; each keeps its own length.
@@ -71,33 +70,26 @@ class Runner:
         ids = np.full((rows, length), self.processor.tokenizer.unk_token_id, dtype=np.int64)
         self._engine.run(ids, np.zeros_like(ids))
 
-    def _try_longest(self) -> None:
-        """Run the largest batch, so that lengths or batches that are too large fail now and not
-        during a request."""
-        longest = self._service["max_seq_len"]
+    def _try_longest(self, length: int) -> None:
+        """Run the largest batch, so that a too large one fails now and not during a request."""
         try:
-            self._run_unknown(self._batch_sizes[-1], longest)
+            self._run_unknown(self._batch_sizes[-1], length)
         except Exception as error:  # Paddle raises several types
             reason = str(error).strip().splitlines()[-1]
-            raise UserError(
-                "served-model",
-                f"the served model cannot run max_seq_len {longest} ({reason}): lower it in the "
-                "config's section 'service'",
-            ) from None
+            advice = "lower it in the config's section 'service'"
+            message = f"the served model cannot run max_seq_len {length} ({reason}): {advice}"
+            raise UserError("served-model", message) from None
 
-    def _warm_up(self) -> None:
+    def _warm_up(self, longest: int) -> None:
         """Run each short input shape once, because its first run copies the weights."""
         step = self.processor.pad_multiple
-        for length in range(step, self._service["warm_up_length"] + 1, step):
+        for length in range(step, longest + 1, step):
             for rows in self._batch_sizes:
                 self._run_unknown(rows, length)
 
 
 def batch_sizes(largest: int, few: bool) -> list[int]:
-    """Return the allowed batch sizes, up to ``largest``.
-
-    These are all sizes or, if ``few``, the powers of two and ``largest``.
-    """
+    """Return the allowed batch sizes: all up to ``largest``, or powers of two and ``largest``."""
     if not few:
         return list(range(1, largest + 1))
     return [2**power for power in range((largest - 1).bit_length())] + [largest]

@@ -53,54 +53,48 @@ def start(script: str, argv: list[str], run_dir: str) -> int:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    running = _wait_until_ready(process, run_dir)
-    if running is None:
-        with open(console) as file:
-            sys.stderr.write(file.read())
-        if process.returncode == 0:
-            print("stopped before it was ready", file=sys.stderr)
-        return process.returncode or EXIT_NOT_READY
-    seconds = time.monotonic() - began
-    print(
-        f"ready: http://{running.address}/convbert/prediction, gRPC port {running.rpc_port}, "
-        f"pid {running.pid}, after {seconds:.1f} s; log {os.path.join(run_dir, LOG_FILE)}"
-    )
-    return EXIT_READY
-
-
-def _wait_until_ready(process: subprocess.Popen, run_dir: str) -> Running | None:
-    """Wait until the process is ready; None if it exits (it has its own start timeout)."""
     try:
-        while process.poll() is None:
+        while process.poll() is None:  # it has its own start timeout
             running = find_running(run_dir)
-            if running and running.pid == process.pid:
-                state = health(running)
-                if state and state["status"] == "ready":
-                    return running
+            if running and running.pid == process.pid and _is_ready(running):
+                seconds = time.monotonic() - began
+                print(
+                    f"ready: http://{running.address}/convbert/prediction, gRPC port "
+                    f"{running.rpc_port}, pid {running.pid}, after {seconds:.1f} s; log "
+                    f"{os.path.join(run_dir, LOG_FILE)}"
+                )
+                return EXIT_READY
             time.sleep(_POLL_S)
     except BaseException:  # Ctrl-C while waiting
         process.terminate()
         raise
-    return None
+    with open(console) as file:
+        sys.stderr.write(file.read())
+    if process.returncode == 0:
+        print("stopped before it was ready", file=sys.stderr)
+    return process.returncode or EXIT_NOT_READY
+
+
+def _is_ready(running: Running) -> bool:
+    return (health(running) or {}).get("status") == "ready"
 
 
 def stop(run_dir: str) -> int:
     """Stop the service of a run folder and all its processes."""
     running = find_running(run_dir)
-    process = running and running.process()
-    if not process:
+    if not running:
         print("not running")
         return 0
     began = time.monotonic()
     with contextlib.suppress(psutil.NoSuchProcess):  # it may exit meanwhile
-        process.terminate()
-        while running.process() and time.monotonic() - began < STOP_WAIT_S:
-            time.sleep(_POLL_S)
-        if running.process():
+        psutil.Process(running.pid).terminate()
+    while process := running.process():
+        if time.monotonic() - began > STOP_WAIT_S:
             process.kill()  # the pipeline then exits too
-            print(f"killed pid {process.pid}, which did not stop within {STOP_WAIT_S:.0f} s")
+            print(f"killed pid {running.pid}, which did not stop within {STOP_WAIT_S:.0f} s")
             return EXIT_NOT_READY
-    print(f"stopped pid {process.pid} in {time.monotonic() - began:.1f} s")
+        time.sleep(_POLL_S)
+    print(f"stopped pid {running.pid} in {time.monotonic() - began:.1f} s")
     return 0
 
 

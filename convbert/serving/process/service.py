@@ -11,24 +11,18 @@ import os
 import signal
 import socket
 import sys
-import time
 
 import uvicorn
 
 from convbert.command.start import EXIT_INTERRUPTED
-from convbert.serving.config import Address, Settings
-from convbert.serving.health import Health
+from convbert.serving.config import LOCAL, Address, Settings
 from convbert.serving.http.app import HttpFrontEnd
 from convbert.serving.http.connections import BoundedProtocol
-from convbert.serving.process.service_dir import RunDir
-from convbert.serving.process.supervisor import OUTPUT, Supervisor
-from convbert.serving.rpc import PipelineConnection
+from convbert.serving.process.service_dir import LOG_FILE, RunDir
+from convbert.serving.process.supervisor import OUTPUT, STOP_S, Supervisor
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.log import LINE_FORMAT, BriefFormatter, get_logger
 
-# Seconds after SIGTERM: in-flight HTTP requests may finish until the first time, gRPC calls until
-# the second; the rest of the five seconds is for killing the pipeline.
-DRAIN_S, STOP_S = 3.0, 4.3
 _BACKLOG = 512
 
 
@@ -37,7 +31,7 @@ def run_service(settings: Settings, command: list[str], run_dir: RunDir, quiet: 
 
     Args:
         settings: the checked configuration.
-        command: starts only the pipeline.
+        command: starts only the pipeline, if ``--opt`` and settings follow.
         run_dir: the service's own folder.
         quiet: log only to the file, not to standard error.
 
@@ -47,39 +41,40 @@ def run_service(settings: Settings, command: list[str], run_dir: RunDir, quiet: 
     Raises:
         UserError: one of the ports cannot be used.
     """
-    set_up_logging(settings, run_dir, quiet)
+    set_up_logging(settings, os.path.join(run_dir.path, LOG_FILE), quiet)
     with listen(settings.http, "--port") as listener:
         listen(settings.rpc, "--rpc_port").close()  # the pipeline will listen here
-        return asyncio.run(_serve(settings, command, run_dir, listener))
+        options = settings.engine_options()
+        # If files of the model change, a restarted pipeline still runs what is reported here.
+        chosen = [f"{LOCAL}.engine={options.engine}", f"{LOCAL}.precision={options.precision}"]
+        return asyncio.run(_serve(settings, [*command, "--opt", *chosen], run_dir, listener))
 
 
 async def _serve(
     settings: Settings, command: list[str], run_dir: RunDir, listener: socket.socket
 ) -> int:
-    health = Health()
-    connection = PipelineConnection(settings.rpc.local, settings.service["max_body_bytes"])
-    supervisor = Supervisor(settings, command, run_dir, connection, health)
-    app = HttpFrontEnd(settings, connection, health, supervisor.restart).app()
     signalled = _signal_future()
     run_dir.announce(settings)
     _log_start(settings)
-    keeping = asyncio.ensure_future(supervisor.run())
-    server = _Server(_server_config(app))
+    supervisor = Supervisor(settings, command, run_dir)
+    supervising = asyncio.ensure_future(supervisor.run())
+    server = _Server(
+        uvicorn.Config(
+            HttpFrontEnd(settings, supervisor).app(),
+            http=BoundedProtocol,
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            backlog=_BACKLOG,
+            timeout_graceful_shutdown=STOP_S + 0.5,
+        )
+    )
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))
-    await asyncio.wait([keeping, serving, signalled], return_when=asyncio.FIRST_COMPLETED)
-    stop_by = time.monotonic() + STOP_S
-    if signalled.done():
-        supervisor.announce_stop()  # requests that arrive from now on are rejected
+    await asyncio.wait([supervising, serving, signalled], return_when=asyncio.FIRST_COMPLETED)
     server.should_exit = True
-    await asyncio.wait([serving], timeout=DRAIN_S)
-    if not serving.done():
-        supervisor.kill()
-    await asyncio.wait([serving])
-    await supervisor.stop(max(0.5, stop_by - time.monotonic()))
-    await connection.close()
-    serving.result()
+    await asyncio.gather(supervisor.stop(), serving)
     interrupted = signalled.done() and signalled.result() == signal.SIGINT
-    return await keeping or (EXIT_INTERRUPTED if interrupted else 0)
+    return await supervising or (EXIT_INTERRUPTED if interrupted else 0)
 
 
 def _log_start(settings: Settings) -> None:
@@ -112,18 +107,6 @@ class _Server(uvicorn.Server):
         return contextlib.nullcontext()
 
 
-def _server_config(app) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        http=BoundedProtocol,
-        lifespan="off",
-        access_log=False,
-        log_config=None,
-        backlog=_BACKLOG,
-        timeout_graceful_shutdown=DRAIN_S + 1,
-    )
-
-
 def listen(address: Address, flag: str) -> socket.socket:
     """Return a listening socket; ``flag`` chooses another port.
 
@@ -144,10 +127,10 @@ def listen(address: Address, flag: str) -> socket.socket:
     return listener
 
 
-def set_up_logging(settings: Settings, run_dir: RunDir, quiet: bool) -> None:
-    """Log to a rotated file in the run folder, and to standard error unless ``quiet``."""
-    size, files = settings.service["log_file_bytes"], settings.service["log_files"]
-    file = LogFile(run_dir.log_file, maxBytes=size, backupCount=files - 1, encoding="utf-8")
+def set_up_logging(settings: Settings, path: str, quiet: bool) -> None:
+    """Log to a rotated file, and to standard error unless ``quiet``."""
+    size, files = settings["log_file_bytes"], settings["log_files"]
+    file = LogFile(path, maxBytes=size, backupCount=files - 1, encoding="utf-8")
     handlers = [file] if quiet else [file, _StandardError()]
     for handler in handlers:
         handler.setFormatter(_Formatter(LINE_FORMAT))
@@ -177,11 +160,10 @@ class LogFile(logging.handlers.RotatingFileHandler):
         return super().shouldRollover(record)
 
     def _is_in_place(self) -> bool:
-        try:
-            found = os.stat(self.baseFilename)
-        except OSError:
-            return False
-        return os.path.samestat(found, os.fstat(self.stream.fileno()))
+        with contextlib.suppress(OSError):
+            found, own = os.stat(self.baseFilename), os.fstat(self.stream.fileno())
+            return os.path.samestat(found, own)
+        return False
 
 
 class _StandardError(logging.StreamHandler):

@@ -8,7 +8,6 @@ import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
 
 import psutil
 
@@ -29,7 +28,7 @@ _LONGEST_SOCKET_DIR = 60
 
 @dataclass(frozen=True)
 class Running:
-    """A service that was started, and its address on this machine.
+    """A running service, and its address on this machine.
 
     ``started`` distinguishes its process from a later one with the same id.
     """
@@ -52,9 +51,9 @@ def find_running(run_dir: str) -> Running | None:
     """Return the live service of a run folder, or None."""
     try:
         running = Running(**read_json_file(Path(run_dir) / STATE_FILE))
-        return running if running.process() else None
     except (OSError, ValueError, TypeError):
         return None
+    return running if running.process() else None
 
 
 class RunDir:
@@ -69,9 +68,7 @@ class RunDir:
 
     def __init__(self, path: str):
         self.path = str(ensure_writable_dir(path).resolve())
-        for folder in ("logs", TEMPORARY):
-            ensure_writable_dir(os.path.join(self.path, folder))
-        self._lock: IO = open(os.path.join(self.path, LOCK_FILE), "a")  # noqa: SIM115
+        self._lock = open(os.path.join(self.path, LOCK_FILE), "a")  # noqa: SIM115
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -79,6 +76,8 @@ class RunDir:
                 "busy", f"a service already runs in {self.path}: stop it, or give another --run_dir"
             ) from None
         self._clear()
+        for folder in ("logs", TEMPORARY):
+            ensure_writable_dir(os.path.join(self.path, folder))
 
     def __enter__(self) -> RunDir:
         return self
@@ -86,11 +85,6 @@ class RunDir:
     def __exit__(self, *exception: object) -> None:
         self._clear()
         self._lock.close()
-
-    @property
-    def log_file(self) -> str:
-        """The path of the service's log."""
-        return os.path.join(self.path, LOG_FILE)
 
     def announce(self, settings: Settings) -> None:
         """Record this process as the running service."""
@@ -117,6 +111,4 @@ class RunDir:
         for name in (STATE_FILE, "ProcessInfo.json"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(self.path, name))
-        temporary = os.path.join(self.path, TEMPORARY)
-        shutil.rmtree(temporary, ignore_errors=True)
-        os.makedirs(temporary, exist_ok=True)
+        shutil.rmtree(os.path.join(self.path, TEMPORARY), ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Keeps the pipeline's process running: probes it, restarts it, stops it."""
+"""The pipeline as the front end sees it: a process that is kept running, and calls to it."""
 
 from __future__ import annotations
 
@@ -9,115 +9,141 @@ import signal
 import sys
 import time
 
+import grpc
+
 from convbert.command.start import EXIT_USER_ERROR
 from convbert.serving.config import Settings
-from convbert.serving.health import Health, State
 from convbert.serving.process.service_dir import LOG_FILE, RunDir
-from convbert.serving.protocol import ErrNo, RequestError
-from convbert.serving.rpc import PipelineConnection, text_message
+from convbert.serving.protocol import ErrNo, RequestError, State
+from convbert.serving.rpc import channel_options, text_message, unary_call
 from paddlenlp.utils.log import get_logger
 
 # Give up if the pipeline exits more often than this within the window, or more often in a row
 # before it is ready.
 MAX_RESTARTS, RESTART_WINDOW_S = 3, 60.0
 EXIT_FAILED = 1
-_SEE_LOG = f"{LOG_FILE} in --run_dir says why"
+# After SIGTERM the pipeline has this many seconds for in-flight calls.
+STOP_S = 4.0
+# Calls wait this much longer than the pipeline, so that the pipeline times out first.
+_EXTRA_S = 0.5
+# A text is sent if none was labelled for _QUIET_S seconds; after SILENT_S seconds without a label
+# the service is not reported as ready.
+_QUIET_S, SILENT_S = 2.0, 4.5
 _PROBE_PAUSE_S = 0.1
 _LONGEST_LINE = 1000  # characters
-# If no text was labelled for _QUIET_S seconds, the supervisor sends one. It waits for the label
-# _EXTRA_S longer than a request would.
-_QUIET_S, _EXTRA_S = 2.0, 1.0
+_SEE_LOG = f"{LOG_FILE} in --run_dir says why"
+_STATUS_ERRORS = {
+    grpc.StatusCode.RESOURCE_EXHAUSTED: (ErrNo.BUSY, "the service is busy: try again"),
+    grpc.StatusCode.DEADLINE_EXCEEDED: (ErrNo.TIMEOUT, "no answer in time"),
+    grpc.StatusCode.UNAVAILABLE: (ErrNo.STOPPED, "the prediction process is not running"),
+}
 # The lines that the pipeline prints; `service` logs them unchanged.
 OUTPUT = get_logger("pipeline")
 
 
 class Supervisor:
-    """Starts the pipeline in its own process group and supervises it.
+    """Runs the pipeline in its own process group, restarts it, and sends requests to it.
 
     After some errors Paddle Serving kills its whole process group with ``kill -9``.
 
     Args:
-        settings: number of threads and timeouts.
+        settings: gRPC address, number of threads, timeouts.
         command: starts the pipeline.
         run_dir: where it runs.
-        connection: used for the readiness probe, which is a real prediction.
-        health: the state, which is updated.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        command: list[str],
-        run_dir: RunDir,
-        connection: PipelineConnection,
-        health: Health,
-    ):
-        self._command, self._folder = command, run_dir.path
-        self._environment = run_dir.pipeline_environment(settings.local["thread_num"])
-        self._connection, self._health = connection, health
-        self._start_timeout = settings.service["start_timeout_s"]
-        self._answer_timeout = settings.service["request_timeout_s"] + _EXTRA_S
+    def __init__(self, settings: Settings, command: list[str], run_dir: RunDir):
+        self.restarts = 0
+        self.pid: int | None = None
+        self._settings, self._command, self._folder = settings, command, run_dir.path
+        self._environment = run_dir.pipeline_environment(settings["thread_num"])
+        self._state, self._reason = State.STARTING, "the model is being loaded"
+        self._last_answer = time.monotonic()  # when a text was labelled, for a request or a probe
         self._process: asyncio.subprocess.Process | None = None
-        self._ends: list[float] = []
+        self._exits: list[float] = []
         self._failed_starts = 0  # in a row
-        self._too_slow = False
-        self._last_error = ""
+        self._last_error = self._give_up = ""
+        options = channel_options(settings["max_body_bytes"])
+        self._channel = grpc.aio.insecure_channel(str(settings.rpc.local), options=options)
+        self._call = unary_call(self._channel)
+
+    def state(self) -> tuple[State, str]:
+        """Return the state and the reason for it."""
+        silent = time.monotonic() - self._last_answer
+        if self._state is State.READY and silent > SILENT_S:
+            return State.SILENT, f"no text was labelled for {silent:.0f} s"
+        return self._state, self._reason
+
+    def require_ready(self) -> None:
+        """Raise `RequestError` if a request cannot be answered now."""
+        if self._state is not State.READY:
+            reason = f"the service is {self._state.value}: {self._reason}"
+            raise RequestError(reason, ErrNo.STOPPED)
+
+    async def predict(self, request):
+        """Return the Response message to a Request message.
+
+        A pipeline that labels nothing while it has a request is restarted.
+
+        Raises:
+            RequestError: no answer in time, busy, or not running.
+        """
+        sent, timeout = time.monotonic(), self._settings["request_timeout_s"] + _EXTRA_S
+        try:
+            response = await self._call(request, timeout=timeout)
+        except grpc.RpcError as error:
+            unknown = (ErrNo.INTERNAL, "the prediction process failed")
+            err_no, message = _STATUS_ERRORS.get(error.code(), unknown)
+            unanswered = err_no is ErrNo.TIMEOUT and self._last_answer < sent
+            if unanswered and self._state is State.READY:
+                get_logger().error("killing the pipeline: it answered nothing for %s s", timeout)
+                self._become(State.RESTARTING, f"it answered nothing for {timeout} s")
+                self._kill()
+            raise RequestError(message, err_no) from None
+        if response.err_no == ErrNo.OK:
+            self._last_answer = time.monotonic()
+        return response
 
     async def run(self) -> int:
         """Keep the pipeline running until `stop`, or until it fails too often; return a status."""
         while True:
             status = await self._run_once()
-            if self._health.state is State.STOPPING:
+            if self._state is State.STOPPING:
                 return 0
             if status == 0:  # paddle_serving_server.serve stop
                 return self._fail(0, "the pipeline was stopped from outside")
             if status == EXIT_USER_ERROR:
                 return self._fail(status, self._last_error or f"the pipeline failed: {_SEE_LOG}")
-            reason = self._reason_to_give_up()
-            if reason:
-                return self._fail(EXIT_FAILED, f"{reason} [service]")
-            self._health.restarts += 1
+            now = time.monotonic()
+            self._exits = [end for end in self._exits if now - end < RESTART_WINDOW_S] + [now]
+            if max(len(self._exits), self._failed_starts) > MAX_RESTARTS:
+                self._give_up = f"the pipeline ended {MAX_RESTARTS + 1} times: {_SEE_LOG}"
+            if self._give_up:
+                return self._fail(EXIT_FAILED, f"{self._give_up} [service]")
+            self.restarts += 1
             ending = f"signal {-status}" if status < 0 else f"status {status}"
-            self._health.become(State.RESTARTING, f"the prediction process exited ({ending})")
+            self._become(State.RESTARTING, f"the prediction process exited ({ending})")
 
-    def _reason_to_give_up(self) -> str:
-        """Return why another start would not help, or ""."""
-        now = time.monotonic()
-        self._ends = [end for end in self._ends if now - end < RESTART_WINDOW_S] + [now]
-        if self._too_slow and self._health.state is State.STARTING:
-            slow = f"no answer within {self._start_timeout:g} s of the start"
-            return f"{slow}: raise start_timeout_s if that is too short; {_SEE_LOG}"
-        if self._failed_starts > MAX_RESTARTS:
-            return f"the pipeline was not ready after {self._failed_starts} starts: {_SEE_LOG}"
-        if len(self._ends) > MAX_RESTARTS:
-            window = f"{RESTART_WINDOW_S:.0f} s"
-            return f"the pipeline ended {len(self._ends)} times in {window}: {_SEE_LOG}"
-        return ""
-
-    def restart(self, reason: str) -> None:
-        """Kill the pipeline; `run` starts it again."""
-        if self._health.state is State.READY:
-            get_logger().error("killing the pipeline: %s", reason)
-            self._health.become(State.RESTARTING, reason)
-            self._kill()
-
-    def announce_stop(self) -> None:
-        """Reject new requests and do not restart the pipeline; in-flight calls continue."""
-        self._health.become(State.STOPPING, "the service was asked to stop")
-
-    def kill(self) -> None:
-        """Kill the pipeline and do not restart it; in-flight calls are answered with an error."""
-        self.announce_stop()
-        self._kill()
-
-    async def stop(self, patience: float) -> None:
-        """Send SIGTERM to the pipeline, and kill what still runs after ``patience`` seconds."""
-        self.announce_stop()
+    async def stop(self) -> None:
+        """Reject new requests, let the pipeline finish in-flight calls, and end it."""
+        self._become(State.STOPPING, "the service was asked to stop")
         if self._process and self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(asyncio.shield(self._process.wait()), patience)
+                await asyncio.wait_for(asyncio.shield(self._process.wait()), STOP_S)
         self._kill()
+
+    def _become(self, state: State, reason: str) -> None:
+        """Change the state and log the change; STOPPING is final."""
+        if self._state not in (State.STOPPING, state):
+            get_logger().info("%s: %s", state.value, reason)
+            self._state, self._reason = state, reason
+
+    def _fail(self, status: int, reason: str) -> int:
+        self._state, self._reason = State.FAILED, reason
+        if status:
+            print(f"error: {reason}", file=sys.stderr, flush=True)
+        return status
 
     def _kill(self) -> None:
         """Kill the pipeline's process group, if it still exists."""
@@ -128,7 +154,6 @@ class Supervisor:
     async def _run_once(self) -> int:
         """Start the pipeline; return its exit status after it and its group have exited."""
         self._failed_starts += 1
-        self._too_slow = False
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
             env=self._environment,
@@ -138,17 +163,17 @@ class Supervisor:
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
         )
-        if self._health.state is State.STOPPING:  # `stop` was called meanwhile
+        if self._state is State.STOPPING:  # `stop` was called meanwhile
             self._kill()
-        self._health.pid = self._process.pid
+        self.pid = self._process.pid
         output = asyncio.ensure_future(self._copy_lines(self._process.stdout))
-        probe = asyncio.ensure_future(self._probe())
+        probing = asyncio.ensure_future(self._probe())
         try:
             return await self._process.wait()
         finally:
             self._kill()
-            probe.cancel()
-            await asyncio.wait([output, probe], timeout=1.0)  # the last lines say why it exited
+            probing.cancel()
+            await asyncio.wait([output, probing], timeout=1.0)  # the last lines say why it exited
 
     async def _copy_lines(self, stream: asyncio.StreamReader) -> None:
         while True:
@@ -164,45 +189,31 @@ class Supervisor:
             OUTPUT.info("%s", text[:_LONGEST_LINE])
 
     async def _probe(self) -> None:
-        if await self._become_ready():
-            while True:
-                await self._probe_when_quiet()
-
-    async def _become_ready(self) -> bool:
-        """Probe until the pipeline labels a text; kill it if that takes too long."""
-        start = time.monotonic()
-        while (left := start + self._start_timeout - time.monotonic()) > 0:
-            with contextlib.suppress(RequestError):
-                response = await self._connection.predict(text_message("ready ?"), left)
-                if response.err_no == ErrNo.OK and list(response.key)[:2] == ["label_id", "prob"]:
-                    self._failed_starts = 0
-                    self._health.answered()
-                    self._health.become(State.READY, f"after {time.monotonic() - start:.1f} s")
-                    return True
-            await asyncio.sleep(_PROBE_PAUSE_S)
-        self._too_slow = True
-        get_logger().error("no answer within %s s of the start", self._start_timeout)
-        self._kill()
-        return False
-
-    async def _probe_when_quiet(self) -> None:
-        """Send a text if none was labelled recently; restart a pipeline that does not answer."""
-        sent = time.monotonic()
-        quiet = sent - self._health.last_answer
-        if quiet < _QUIET_S:
-            await asyncio.sleep(_QUIET_S - quiet)
-            return
+        """Send a text until the pipeline labels it, and later whenever no other was labelled."""
+        start, start_timeout = time.monotonic(), self._settings["start_timeout_s"]
         try:
-            response = await self._connection.predict(text_message("ready ?"), self._answer_timeout)
-            if response.err_no == ErrNo.OK:
-                self._health.answered()
-        except RequestError as error:
-            if error.err_no is ErrNo.TIMEOUT and self._health.last_answer < sent:
-                self.restart(f"it answered nothing for {self._answer_timeout} s")
-        await asyncio.sleep(_PROBE_PAUSE_S)
+            await asyncio.wait_for(self._until_labelled(), start_timeout)
+        except asyncio.TimeoutError:
+            slow = f"no answer within {start_timeout:g} s of the start"
+            get_logger().error("killing the pipeline: %s", slow)
+            if self._state is State.STARTING:  # another start would be as slow
+                advice = "raise start_timeout_s if that is too short"
+                self._give_up = f"{slow}: {advice}; {_SEE_LOG}"
+            self._kill()
+            return
+        self._failed_starts = 0
+        self._become(State.READY, f"after {time.monotonic() - start:.1f} s")
+        while True:
+            quiet_until = self._last_answer + _QUIET_S
+            await asyncio.sleep(max(_PROBE_PAUSE_S, quiet_until - time.monotonic()))
+            if self._last_answer + _QUIET_S <= time.monotonic():
+                with contextlib.suppress(RequestError):
+                    await self.predict(text_message("ready ?"))
 
-    def _fail(self, status: int, reason: str) -> int:
-        self._health.state, self._health.reason = State.FAILED, reason
-        if status:
-            print(f"error: {reason}", file=sys.stderr, flush=True)
-        return status
+    async def _until_labelled(self) -> None:
+        while True:
+            with contextlib.suppress(RequestError):
+                response = await self.predict(text_message("ready ?"))
+                if response.err_no == ErrNo.OK and list(response.key)[:2] == ["label_id", "prob"]:
+                    return
+            await asyncio.sleep(_PROBE_PAUSE_S)
