@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 
 from convbert.command.flags import DEFAULT_SENTENCE, float_in, make_parser
@@ -22,8 +21,22 @@ class CallError(Exception):
     """A text got no label; the message says why."""
 
 
-def client_parser(description: str) -> argparse.ArgumentParser:
-    """Return a parser with the flags of both clients."""
+def run_client(
+    description: str,
+    argv: Sequence[str] | None,
+    address_flag: str,
+    default: str,
+    connect: Callable[[str, float], Callable[[str, int], object]],
+) -> int:
+    """Send the texts that the flags name, print the answers, and return the exit status.
+
+    Args:
+        description: what the script does, and an example.
+        argv: the flags.
+        address_flag, default: the flag of the service's address.
+        connect: opens an address with a timeout; it returns a function that sends a text and a log
+            id, and returns the answer in Paddle Serving's JSON form.
+    """
     parser = make_parser(description, heading="service")
     parser.add_argument("--text", help=f"sentence to send (default: {DEFAULT_SENTENCE!r})")
     parser.add_argument("--input_file", help="send each line of this file, '-' for standard input")
@@ -36,32 +49,27 @@ def client_parser(description: str) -> argparse.ArgumentParser:
         default=30.0,
         help="seconds to wait for an answer (%(default)s)",
     )
-    return parser
-
-
-def read_texts(args: argparse.Namespace) -> Iterator[Row]:
-    """Return the sentences that the flags name, read lazily."""
+    parser.add_argument(
+        address_flag, dest="address", default=default, help="address of the service (%(default)s)"
+    )
+    args = parser.parse_args(argv)
+    send = connect(args.address, args.timeout)
     if args.input_file and args.text is not None:
         raise UserError("command-line", "give either --input_file or --text, not both")
     if args.input_file:
-        return read_rows(args.input_file)
-    text = DEFAULT_SENTENCE if args.text is None else args.text
-    return iter([Row(argument_text(text), where="--text")])
+        rows = read_rows(args.input_file)
+    else:
+        text = DEFAULT_SENTENCE if args.text is None else args.text
+        rows = [Row(argument_text(text), where="--text")]
+    return _send_all(rows, send, args.output_file)
 
 
-def send_all(args: argparse.Namespace, send: Callable[[str, int], object]) -> int:
-    """Send each text, print each answer, and return the exit status: 1 at the first error.
-
-    ``--output_file`` is written only if every text was answered.
-
-    Args:
-        args: the parsed flags.
-        send: sends a text and a log id, and returns the answer in Paddle Serving's JSON form.
-    """
+def _send_all(rows: Iterable[Row], send: Callable[[str, int], object], output: str | None) -> int:
+    """Send texts until one gets no label; ``output`` is written only if all get one."""
     where = ""
     try:
-        with atomic_write(args.output_file) if args.output_file else nullcontext() as file:
-            for log_id, row in enumerate(read_texts(args), start=FIRST_LOG_ID):
+        with atomic_write(output) if output else nullcontext() as file:
+            for log_id, row in enumerate(rows, start=FIRST_LOG_ID):
                 where = row.where
                 answer = send(row.text, log_id)
                 line = {"text": row.text, **answer_of(answer)}

@@ -37,7 +37,7 @@ _MESSAGES = build_messages(
 Request, Response = _MESSAGES["Request"], _MESSAGES["Response"]
 
 # gRPC's own pauses between connection attempts grow to two minutes; a restart takes seconds.
-_CHANNEL_OPTIONS = (
+CHANNEL_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 250),
@@ -45,12 +45,8 @@ _CHANNEL_OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),
     ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", 2**28),  # the largest max_body_bytes
 )
-
-
-def channel_options(max_bytes: int) -> tuple:
-    """Return the options of a client channel for answers of up to ``max_bytes``."""
-    return (*_CHANNEL_OPTIONS, ("grpc.max_receive_message_length", max_bytes))
 
 
 def request_message(keys: Sequence[str], values: Sequence[str], log_id: int = 0):

@@ -6,7 +6,6 @@ Example:
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,34 +14,25 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from convbert.command.start import run_main
 from convbert.serving import require_packages
-from convbert.serving.clients import CallError, client_parser, send_all
+from convbert.serving.clients import CallError, run_client
 from paddlenlp.utils.errors import UserError
 
 DEFAULT_ADDRESS = "127.0.0.1:9993"
-LARGEST_ANSWER = 2**24
-
-
-def parse_args(argv=None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = client_parser(__doc__)
-    parser.add_argument("--address", default=DEFAULT_ADDRESS, help="HOST:PORT (%(default)s)")
-    return parser.parse_args(argv)
 
 
 def connect(address: str, timeout: float) -> Callable[[str, int], dict]:
     """Return a function that sends a text to the pipeline and returns the answer as over HTTP."""
     host, _, port = address.rpartition(":")
     if not (host and port.isdecimal() and 0 < int(port) < 65536):
-        raise UserError(
-            "command-line", f"--address {address}: give HOST:PORT, like {DEFAULT_ADDRESS}"
-        )
+        example = f"give HOST:PORT, like {DEFAULT_ADDRESS}"
+        raise UserError("command-line", f"--address {address}: {example}")
     require_packages("grpc")
     import grpc
 
     from convbert.serving.protocol import answer
-    from convbert.serving.rpc import channel_options, text_message, unary_call
+    from convbert.serving.rpc import CHANNEL_OPTIONS, text_message, unary_call
 
-    call = unary_call(grpc.insecure_channel(address, options=channel_options(LARGEST_ANSWER)))
+    call = unary_call(grpc.insecure_channel(address, options=CHANNEL_OPTIONS))
 
     def send(text: str, log_id: int) -> dict:
         try:
@@ -57,8 +47,7 @@ def connect(address: str, timeout: float) -> Callable[[str, int], dict]:
 
 def main(argv=None) -> int:
     """Send and print; exit status 1 on any error."""
-    args = parse_args(argv)
-    return send_all(args, connect(args.address, args.timeout))
+    return run_client(__doc__, argv, "--address", DEFAULT_ADDRESS, connect)
 
 
 if __name__ == "__main__":
