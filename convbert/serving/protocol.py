@@ -51,7 +51,6 @@ class State(str, Enum):
     SILENT = "silent"  # requests are still sent to the pipeline
     RESTARTING = "restarting"
     STOPPING = "stopping"
-    FAILED = "failed"
 
 
 class RequestError(Exception):

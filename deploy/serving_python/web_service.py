@@ -89,14 +89,14 @@ def main(argv=None) -> int:
         exit_with_parent(args.parent)
         serve(settings)  # does not return
     from convbert.serving.process.service import listen, run_service
-    from convbert.serving.process.service_dir import RunDir
+    from convbert.serving.process.service_dir import locked, pipeline_environment
     from convbert.serving.served_model import check_served
 
     check_served(settings.model_dir)
-    with RunDir(args.run_dir) as run_dir:
+    with locked(args.run_dir) as run_dir:
         if args.pipeline_only:
             listen(settings.rpc, "--rpc_port").close()
-            os.environ.update(run_dir.pipeline_environment(settings["thread_num"]))
+            os.environ.update(pipeline_environment(run_dir, settings["thread_num"]))
             from convbert.serving.pipeline.server import serve
 
             serve(settings)  # does not return

@@ -12,8 +12,8 @@ from typing import Any
 
 import psutil
 
-from convbert.serving.process import control
 from convbert.serving.process.service_dir import find_running
+from deploy.serving_python import control
 from tests.helpers.local_server import free_port
 from tests.helpers.waiting import PATIENCE_S, wait_until
 

@@ -22,7 +22,7 @@ pytest.importorskip("grpc", reason="serving is not installed: bash shell/serving
 import grpc
 
 from convbert.serving.process.service import LogFile
-from convbert.serving.process.service_dir import RunDir, Running
+from convbert.serving.process.service_dir import Running, locked
 from convbert.serving.rpc import Request, unary_call
 from tests.conftest import without_manifest
 from tests.helpers.errors import assert_refused
@@ -207,7 +207,7 @@ def test_a_run_folder_holds_one_service_and_loses_no_other_file(model_dir, tmp_p
     kept = {tmp_path / "tmp" / "thesis": "years", tmp_path / "lock": "mine", tmp_path / "x": "y"}
     for path, text in kept.items():
         path.write_text(text)
-    with RunDir(str(tmp_path)):
+    with locked(str(tmp_path)):
         done = run_script(WEB_SERVICE, *Served(model_dir, tmp_path).flags, timeout=60)
     assert_refused(done, "busy", tmp_path)
     assert {path: path.read_text() for path in kept} == kept

@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("grpc", reason="serving is not installed: bash shell/serving.sh setup")
 
-from convbert.serving.process import control
+from deploy.serving_python import control
 from tests.helpers.serving import Served, wait_gone
 
 CLIENTS = 16

@@ -18,7 +18,7 @@ from convbert.command.start import EXIT_INTERRUPTED
 from convbert.serving.config import LOCAL, Address, Settings
 from convbert.serving.http.app import HttpFrontEnd
 from convbert.serving.http.connections import BoundedProtocol
-from convbert.serving.process.service_dir import LOG_FILE, RunDir
+from convbert.serving.process.service_dir import LOG_FILE, announce
 from convbert.serving.process.supervisor import OUTPUT, STOP_S, Supervisor
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.log import LINE_FORMAT, BriefFormatter, get_logger
@@ -26,13 +26,13 @@ from paddlenlp.utils.log import LINE_FORMAT, BriefFormatter, get_logger
 _BACKLOG = 512
 
 
-def run_service(settings: Settings, command: list[str], run_dir: RunDir, quiet: bool) -> int:
+def run_service(settings: Settings, command: list[str], run_dir: str, quiet: bool) -> int:
     """Serve until SIGTERM or SIGINT, or until the pipeline cannot be kept running.
 
     Args:
         settings: the checked configuration.
         command: starts only the pipeline, if ``--opt`` and settings follow.
-        run_dir: the service's own folder.
+        run_dir: the service's own folder, locked.
         quiet: log only to the file, not to standard error.
 
     Returns:
@@ -41,7 +41,7 @@ def run_service(settings: Settings, command: list[str], run_dir: RunDir, quiet: 
     Raises:
         UserError: one of the ports cannot be used.
     """
-    set_up_logging(settings, os.path.join(run_dir.path, LOG_FILE), quiet)
+    set_up_logging(settings, os.path.join(run_dir, LOG_FILE), quiet)
     with listen(settings.http, "--port") as listener:
         listen(settings.rpc, "--rpc_port").close()  # the pipeline will listen here
         options = settings.engine_options()
@@ -51,10 +51,10 @@ def run_service(settings: Settings, command: list[str], run_dir: RunDir, quiet: 
 
 
 async def _serve(
-    settings: Settings, command: list[str], run_dir: RunDir, listener: socket.socket
+    settings: Settings, command: list[str], run_dir: str, listener: socket.socket
 ) -> int:
     signalled = _signal_future()
-    run_dir.announce(settings)
+    announce(run_dir, settings)
     _log_start(settings)
     supervisor = Supervisor(settings, command, run_dir)
     supervising = asyncio.ensure_future(supervisor.run())

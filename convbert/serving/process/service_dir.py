@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -56,59 +57,55 @@ def find_running(run_dir: str) -> Running | None:
     return running if running.process() else None
 
 
-class RunDir:
-    """The locked run folder of one service.
+def announce(run_dir: str, settings: Settings) -> None:
+    """Record this process as the running service of a run folder."""
+    process = psutil.Process()
+    address, rpc_port = str(settings.http.local), settings.rpc.port
+    running = Running(process.pid, process.create_time(), address, rpc_port)
+    write_json(os.path.join(run_dir, STATE_FILE), asdict(running))
 
-    Args:
-        path: the folder; it is made if it is missing.
+
+@contextlib.contextmanager
+def locked(path: str) -> Iterator[str]:
+    """Make a run folder if it is missing, lock it, and yield its absolute path.
 
     Raises:
         UserError: it cannot be written, or another service uses it.
     """
-
-    def __init__(self, path: str):
-        self.path = str(ensure_writable_dir(path).resolve())
-        self._lock = open(os.path.join(self.path, LOCK_FILE), "a")  # noqa: SIM115
+    run_dir = str(ensure_writable_dir(path).resolve())
+    with open(os.path.join(run_dir, LOCK_FILE), "a") as lock:
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UserError(
-                "busy", f"a service already runs in {self.path}: stop it, or give another --run_dir"
+                "busy", f"a service already runs in {run_dir}: stop it, or give another --run_dir"
             ) from None
-        self._clear()
+        _clear(run_dir)
         for folder in ("logs", TEMPORARY):
-            ensure_writable_dir(os.path.join(self.path, folder))
+            ensure_writable_dir(os.path.join(run_dir, folder))
+        try:
+            yield run_dir
+        finally:
+            _clear(run_dir)
 
-    def __enter__(self) -> RunDir:
-        return self
 
-    def __exit__(self, *exception: object) -> None:
-        self._clear()
-        self._lock.close()
+def _clear(run_dir: str) -> None:
+    """Remove the files that a stopped or killed service left."""
+    for name in (STATE_FILE, "ProcessInfo.json"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(run_dir, name))
+    shutil.rmtree(os.path.join(run_dir, TEMPORARY), ignore_errors=True)
 
-    def announce(self, settings: Settings) -> None:
-        """Record this process as the running service."""
-        process = psutil.Process()
-        address, rpc_port = str(settings.http.local), settings.rpc.port
-        running = Running(process.pid, process.create_time(), address, rpc_port)
-        write_json(os.path.join(self.path, STATE_FILE), asdict(running))
 
-    def pipeline_environment(self, threads: int) -> dict[str, str]:
-        """Return the environment of the pipeline's process.
+def pipeline_environment(run_dir: str, threads: int) -> dict[str, str]:
+    """Return the environment of the pipeline's process.
 
-        Paddle Serving writes ProcessInfo.json into SERVING_HOME, and multiprocessing its sockets
-        into TMPDIR. Both are in this folder, unless its path is too long for a socket.
-        """
-        environment = dict(os.environ, SERVING_HOME=self.path, PYTHONUNBUFFERED="1")
-        environment["OMP_NUM_THREADS"] = str(threads)
-        temporary = os.path.join(self.path, TEMPORARY)
-        if len(temporary) <= _LONGEST_SOCKET_DIR:
-            environment["TMPDIR"] = temporary
-        return environment
-
-    def _clear(self) -> None:
-        """Remove the files that a stopped or killed service left."""
-        for name in (STATE_FILE, "ProcessInfo.json"):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(os.path.join(self.path, name))
-        shutil.rmtree(os.path.join(self.path, TEMPORARY), ignore_errors=True)
+    Paddle Serving writes ProcessInfo.json into SERVING_HOME, and multiprocessing its sockets into
+    TMPDIR. Both are in the run folder, unless its path is too long for a socket.
+    """
+    environment = dict(os.environ, SERVING_HOME=run_dir, PYTHONUNBUFFERED="1")
+    environment["OMP_NUM_THREADS"] = str(threads)
+    temporary = os.path.join(run_dir, TEMPORARY)
+    if len(temporary) <= _LONGEST_SOCKET_DIR:
+        environment["TMPDIR"] = temporary
+    return environment

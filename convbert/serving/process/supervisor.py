@@ -13,9 +13,9 @@ import grpc
 
 from convbert.command.start import EXIT_USER_ERROR
 from convbert.serving.config import Settings
-from convbert.serving.process.service_dir import LOG_FILE, RunDir
+from convbert.serving.process.service_dir import LOG_FILE, pipeline_environment
 from convbert.serving.protocol import ErrNo, RequestError, State
-from convbert.serving.rpc import channel_options, text_message, unary_call
+from convbert.serving.rpc import CHANNEL_OPTIONS, text_message, unary_call
 from paddlenlp.utils.log import get_logger
 
 # Give up if the pipeline exits more often than this within the window, or more often in a row
@@ -49,23 +49,22 @@ class Supervisor:
     Args:
         settings: gRPC address, number of threads, timeouts.
         command: starts the pipeline.
-        run_dir: where it runs.
+        run_dir: where it runs; locked.
     """
 
-    def __init__(self, settings: Settings, command: list[str], run_dir: RunDir):
+    def __init__(self, settings: Settings, command: list[str], run_dir: str):
         self.restarts = 0
         self.pid: int | None = None
-        self._settings, self._command, self._folder = settings, command, run_dir.path
-        self._environment = run_dir.pipeline_environment(settings["thread_num"])
+        self._settings, self._command, self._folder = settings, command, run_dir
+        self._environment = pipeline_environment(run_dir, settings["thread_num"])
         self._state, self._reason = State.STARTING, "the model is being loaded"
         self._last_answer = time.monotonic()  # when a text was labelled, for a request or a probe
         self._process: asyncio.subprocess.Process | None = None
         self._exits: list[float] = []
         self._failed_starts = 0  # in a row
         self._last_error = self._give_up = ""
-        options = channel_options(settings["max_body_bytes"])
-        self._channel = grpc.aio.insecure_channel(str(settings.rpc.local), options=options)
-        self._call = unary_call(self._channel)
+        channel = grpc.aio.insecure_channel(str(settings.rpc.local), options=CHANNEL_OPTIONS)
+        self._call = unary_call(channel)
 
     def state(self) -> tuple[State, str]:
         """Return the state and the reason for it."""
@@ -108,18 +107,17 @@ class Supervisor:
         """Keep the pipeline running until `stop`, or until it fails too often; return a status."""
         while True:
             status = await self._run_once()
-            if self._state is State.STOPPING:
+            if self._state is State.STOPPING or status == 0:  # 0: paddle_serving_server.serve stop
                 return 0
-            if status == 0:  # paddle_serving_server.serve stop
-                return self._fail(0, "the pipeline was stopped from outside")
-            if status == EXIT_USER_ERROR:
-                return self._fail(status, self._last_error or f"the pipeline failed: {_SEE_LOG}")
             now = time.monotonic()
             self._exits = [end for end in self._exits if now - end < RESTART_WINDOW_S] + [now]
             if max(len(self._exits), self._failed_starts) > MAX_RESTARTS:
-                self._give_up = f"the pipeline ended {MAX_RESTARTS + 1} times: {_SEE_LOG}"
-            if self._give_up:
-                return self._fail(EXIT_FAILED, f"{self._give_up} [service]")
+                self._give_up = f"the pipeline ended {MAX_RESTARTS + 1} times: {_SEE_LOG} [service]"
+            if status == EXIT_USER_ERROR or self._give_up:
+                error = self._give_up or self._last_error or f"the pipeline failed: {_SEE_LOG}"
+                self._become(State.STOPPING, error)
+                print(f"error: {error}", file=sys.stderr, flush=True)
+                return EXIT_FAILED if self._give_up else EXIT_USER_ERROR
             self.restarts += 1
             ending = f"signal {-status}" if status < 0 else f"status {status}"
             self._become(State.RESTARTING, f"the prediction process exited ({ending})")
@@ -138,12 +136,6 @@ class Supervisor:
         if self._state not in (State.STOPPING, state):
             get_logger().info("%s: %s", state.value, reason)
             self._state, self._reason = state, reason
-
-    def _fail(self, status: int, reason: str) -> int:
-        self._state, self._reason = State.FAILED, reason
-        if status:
-            print(f"error: {reason}", file=sys.stderr, flush=True)
-        return status
 
     def _kill(self) -> None:
         """Kill the pipeline's process group, if it still exists."""
@@ -198,7 +190,7 @@ class Supervisor:
             get_logger().error("killing the pipeline: %s", slow)
             if self._state is State.STARTING:  # another start would be as slow
                 advice = "raise start_timeout_s if that is too short"
-                self._give_up = f"{slow}: {advice}; {_SEE_LOG}"
+                self._give_up = f"{slow}: {advice}; {_SEE_LOG} [service]"
             self._kill()
             return
         self._failed_starts = 0
