@@ -7,7 +7,7 @@
 ``pipeline``      the Paddle Serving pipeline: checks a request, batches texts, runs the model
 ``process``       one service on one machine: supervisor, start and stop, run folder
 ``config``        config.yml
-``protocol``      the format of requests and answers;  ``rpc``: the same as gRPC messages
+``protocol``      the format of requests and answers
 ``served_model``  an exported model in the folders that Paddle Serving reads
 ``clients``       shared by the HTTP and the gRPC client
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import getitem
 from typing import Any, NamedTuple
 
 from convbert.inference.engines import PRECISIONS, EngineOptions, installed
@@ -30,7 +28,7 @@ LOCAL = f"{OP}.local_service_conf"
 class Rule(NamedTuple):
     """The allowed values of a key: a test, and its description."""
 
-    allows: Any
+    allows: Callable[[Any], Any]
     wanted: str
 
 
@@ -111,11 +109,7 @@ class Address(NamedTuple):
 class Settings:
     """The checked configuration of one service, flags applied; ``settings["max_texts"]``.
 
-    Args:
-        values: the values by the last part of their key.
-        model_dir: the served model.
-        http: address and port of the HTTP front end.
-        rpc: address and port of the gRPC server.
+    ``values`` has the values by the last part of their key.
     """
 
     values: dict[str, Any]
@@ -174,10 +168,9 @@ def load_settings(
     Raises:
         UserError: the file is unreadable, a key is unknown or missing, or a value is out of range.
     """
-    config = _read_yaml(path)
+    found = dict(_flat(_read_yaml(path)))
     for override in overrides:
-        _apply(config, override)
-    found = dict(_flat(config))
+        _apply(found, override)
     found.setdefault(f"{LOCAL}.engine", "paddle")  # earlier releases did not have this key
     if problem := _problem(found):
         raise UserError("settings", f"{path}: {problem}")
@@ -205,22 +198,18 @@ def _read_yaml(path: str) -> dict[str, Any]:
     return config
 
 
-def _apply(config: dict[str, Any], override: str) -> None:
-    dotted, equals, value = override.partition("=")
-    *parents, last = dotted.strip().split(".")
+def _apply(found: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    key, value = key.strip(), value.strip()
+    # In YAML "0,1" and 0 would be numbers, and an empty value would be null.
+    text = not value or key == f"{LOCAL}.devices"
     try:
-        section = reduce(getitem, parents, config)
-        # In YAML "0,1" and 0 would be numbers, and an empty value would be null.
-        text = last == "devices" or not value.strip()
-        section[last] = value.strip() if text else parse_yaml(value)
-    except (KeyError, TypeError, ValueError):
+        found[key] = value if text else parse_yaml(value)
+    except ValueError:
         equals = ""
     if not equals:
-        raise UserError(
-            "command-line",
-            f"--opt {override}: write SECTION.KEY=VALUE with a section of the config and a YAML "
-            "value, for example dag.use_profile=true",
-        )
+        advice = "write SECTION.KEY=VALUE with a YAML value, like dag.use_profile=true"
+        raise UserError("command-line", f"--opt {override}: {advice}")
 
 
 def _flat(section: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 
 from google.protobuf import text_format
 
@@ -31,14 +30,8 @@ SERVER_KIND, CLIENT_KIND = "served model", "serving client"
 CLIENT_CONFIG = "serving_client_conf.prototxt"
 TOKENIZER_FILES = ("tokenizer_config.json", "vocab.txt")
 
-# Paddle Serving's numbers of the tensor types (paddle_serving_client/io).
-_TYPE_NUMBERS = {
-    name: number
-    for number, name in enumerate(
-        ("int64", "float32", "int32", "float64", "int16", "float16", "bfloat16", "uint8", "int8")
-        + ("bool", "complex64", "complex128")
-    )
-}
+# The tensor types in the order of Paddle Serving's numbers (paddle_serving_client/io).
+_TYPES = ("int64", "float32", "int32", "float64", "int16", "float16", "bfloat16")
 
 
 def _variable_fields(type_field: str) -> dict[str, Field]:
@@ -80,7 +73,8 @@ def _describe(entry, variable: Variable, type_field: str) -> None:
     """Fill a FeedVar or FetchVar; dynamic dimensions are left out, a LoD tensor is [-1]."""
     entry.name = entry.alias_name = variable.name
     entry.is_lod_tensor = variable.lod_level >= 1
-    setattr(entry, type_field, _TYPE_NUMBERS.get(variable.dtype, -1))
+    number = _TYPES.index(variable.dtype) if variable.dtype in _TYPES else -1
+    setattr(entry, type_field, number)
     fixed = [size for size in variable.shape if size >= 0]
     entry.shape.extend([-1] if entry.is_lod_tensor else fixed)
 
@@ -113,20 +107,23 @@ def convert(
         UserError: a file is missing or not a program, or a target folder contains other files.
     """
     program, params = _model_files(dirname, model_filename, params_filename)
+    files = [program, params, *(os.path.join(dirname, name) for name in TOKENIZER_FILES)]
+    missing = [os.path.basename(path) for path in files if not os.path.isfile(path)]
+    if missing:
+        names = ", ".join(missing)
+        raise UserError("export", f"'{dirname}' does not contain {names}: export it again")
     verify(dirname)
     check_finite(params)
-    tokenizer = [os.path.join(dirname, name) for name in TOKENIZER_FILES]
-    _require_files(dirname, tokenizer, "export it again")
     config = model_config(_read_program(program))
     # Programs exported by other tools have no configuration.
-    configuration = filter(os.path.isfile, [os.path.join(dirname, CONFIG_FILE)])
-    files = [program, params, *tokenizer, *configuration]
+    files += filter(os.path.isfile, [os.path.join(dirname, CONFIG_FILE)])
     folders = [(serving_server, SERVER_KIND), (serving_client, CLIENT_KIND)]
     with product_directories(folders, [dirname]) as (server, client):
         for path in files:
             shutil.copyfile(path, server / os.path.basename(path))
-        _write_config(server / SERVER_CONFIG, config)
-        _write_config(client / CLIENT_CONFIG, config)
+        for path in (server / SERVER_CONFIG, client / CLIENT_CONFIG):
+            path.write_text(text_format.MessageToString(config), encoding="utf-8")
+            path.with_suffix(".stream.prototxt").write_bytes(config.SerializeToString())
     return config
 
 
@@ -136,10 +133,8 @@ def check_served(model_dir: str) -> None:
     Its files are compared with their checksums when a worker opens them.
     """
     if not os.path.isfile(os.path.join(model_dir, SERVER_CONFIG)):
-        raise UserError(
-            "served-model",
-            f"'{model_dir}' does not contain {SERVER_CONFIG}: run shell/serving.sh convert",
-        )
+        reason = f"'{model_dir}' does not contain {SERVER_CONFIG}: run shell/serving.sh convert"
+        raise UserError("served-model", reason)
 
 
 def _model_files(
@@ -149,9 +144,7 @@ def _model_files(
     if not any(names) and os.path.isfile(os.path.join(dirname, MODEL_FILES[0][0])):
         names = MODEL_FILES[0]
     found = ("", "") if all(names) else find_program(dirname)
-    program, params = (os.path.join(dirname, n) if n else path for n, path in zip(names, found))
-    _require_files(dirname, [program, params], "see --model_filename")
-    return program, params
+    return tuple(os.path.join(dirname, n) if n else path for n, path in zip(names, found))
 
 
 def _read_program(path: str) -> ProgramInfo:
@@ -161,14 +154,3 @@ def _read_program(path: str) -> ProgramInfo:
     config = ConvBertConfig.from_dict(read_json(os.path.join(os.path.dirname(path), CONFIG_FILE)))
     feeds = [Variable(name, "int64", (-1, -1)) for name in INPUTS]
     return ProgramInfo(feeds, [Variable("logits", "float32", (-1, config.num_classes))])
-
-
-def _require_files(dirname: str, paths: list[str], hint: str) -> None:
-    missing = [os.path.basename(path) for path in paths if not os.path.isfile(path)]
-    if missing:
-        raise UserError("export", f"'{dirname}' does not contain {', '.join(missing)}: {hint}")
-
-
-def _write_config(path: Path, config) -> None:
-    path.write_text(text_format.MessageToString(config), encoding="utf-8")
-    path.with_suffix(".stream.prototxt").write_bytes(config.SerializeToString())

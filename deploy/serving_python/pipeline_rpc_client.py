@@ -29,8 +29,7 @@ def connect(address: str, timeout: float) -> Callable[[str, int], dict]:
     require_packages("grpc")
     import grpc
 
-    from convbert.serving.protocol import answer
-    from convbert.serving.rpc import CHANNEL_OPTIONS, text_message, unary_call
+    from convbert.serving.protocol import CHANNEL_OPTIONS, answer, text_message, unary_call
 
     call = unary_call(grpc.insecure_channel(address, options=CHANNEL_OPTIONS))
 

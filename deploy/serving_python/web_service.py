@@ -32,19 +32,10 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser = make_parser(__doc__, heading="service")
     add = parser.add_argument
     add("--config", default=CONFIG, help="settings (%(default)s)")
-    add(
-        "--opt",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="settings that override --config",
-    )
-    add(
-        "--model_dir",
-        help="served model (convbert_server beside the config; if that is missing, the bundled "
-        "model)",
-    )
+    overrides = "settings that override --config"
+    add("--opt", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=overrides)
+    model = "convbert_server beside the config; if that is missing, the bundled model"
+    add("--model_dir", help=f"served model ({model})")
     add("--host", default=LOOPBACK, help="address of the HTTP front end (%(default)s)")
     add("--port", type=int, help="port of the HTTP front end (http_port of the config)")
     add("--rpc_host", default=LOOPBACK, help="address of the gRPC server (%(default)s)")

@@ -15,8 +15,7 @@ pytest.importorskip("grpc")
 from google.protobuf.message import DecodeError  # noqa: E402
 
 from convbert.serving.http.body import parse_body  # noqa: E402
-from convbert.serving.protocol import RequestError, texts_of  # noqa: E402
-from convbert.serving.rpc import Request, text_message  # noqa: E402
+from convbert.serving.protocol import Request, RequestError, text_message, texts_of  # noqa: E402
 
 BODIES = tables(
     "tensors",

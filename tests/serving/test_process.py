@@ -23,7 +23,7 @@ import grpc
 
 from convbert.serving.process.service import LogFile
 from convbert.serving.process.service_dir import Running, locked
-from convbert.serving.rpc import Request, unary_call
+from convbert.serving.protocol import Request, unary_call
 from tests.conftest import without_manifest
 from tests.helpers.errors import assert_refused
 from tests.helpers.serving import (

@@ -120,7 +120,7 @@ _COMPARE_MESSAGES = """
 from paddle_serving_server.pipeline.proto import pipeline_service_pb2 as theirs_pb2
 from paddle_serving_server.proto import general_model_config_pb2 as config
 
-from convbert.serving import rpc, served_model
+from convbert.serving import protocol, served_model
 
 def fields(descriptor):
     found = {}
@@ -132,7 +132,7 @@ def fields(descriptor):
 for name in ("Request", "Response"):
     theirs = fields(getattr(theirs_pb2, name).DESCRIPTOR)
     del theirs["tensors"]
-    assert fields(getattr(rpc, name).DESCRIPTOR) == theirs, name
+    assert fields(getattr(protocol, name).DESCRIPTOR) == theirs, name
 ours, theirs = served_model.GeneralModelConfig.DESCRIPTOR, config.GeneralModelConfig.DESCRIPTOR
 assert ours.full_name == theirs.full_name
 assert fields(ours) == fields(theirs)
@@ -190,7 +190,7 @@ def test_an_internal_error_is_not_shown_to_clients(repo_root):
 
 def test_importing_the_package_sets_nothing(repo_root):
     code = "import os; before = dict(os.environ)\n"
-    code += "import convbert.serving.process.service, convbert.serving.rpc\n"
+    code += "import convbert.serving.process.service, convbert.serving.protocol\n"
     code += "import convbert.serving.pipeline.runner, convbert.serving.served_model\n"
     code += "assert dict(os.environ) == before\n"
     done = subprocess.run([sys.executable, "-c", code], cwd=str(repo_root), capture_output=True)

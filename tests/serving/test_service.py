@@ -25,7 +25,13 @@ from convbert.command.flags import DEFAULT_SENTENCE
 from convbert.inference.protobuf import Field, build_messages
 from convbert.serving.config import load_settings
 from convbert.serving.pipeline.runner import Runner, batch_sizes
-from convbert.serving.rpc import INFERENCE_METHOD, Request, Response, request_message, unary_call
+from convbert.serving.protocol import (
+    INFERENCE_METHOD,
+    Request,
+    Response,
+    request_message,
+    unary_call,
+)
 from convbert.serving.served_model import convert
 from tests.conftest import TINY_WORDS
 from tests.helpers.errors import raises_code

@@ -15,8 +15,7 @@ pytest.importorskip("grpc", reason="serving is not installed: bash shell/serving
 
 import grpc
 
-from convbert.serving.protocol import ErrNo
-from convbert.serving.rpc import INFERENCE_METHOD, Response, text_message
+from convbert.serving.protocol import INFERENCE_METHOD, ErrNo, Response, text_message
 from tests.helpers.serving import Served
 
 ONE = json.dumps({"key": ["text"], "value": ["fine"]}).encode()

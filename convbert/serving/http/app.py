@@ -44,12 +44,7 @@ _CLOSE = {"Connection": "close"}
 
 
 class HttpFrontEnd:
-    """Answers HTTP requests through the pipeline.
-
-    Args:
-        settings: limits, timeouts, engine and device.
-        supervisor: the pipeline and its state.
-    """
+    """Answers HTTP requests through the pipeline."""
 
     def __init__(self, settings: Settings, supervisor: Supervisor):
         self._settings, self._supervisor = settings, supervisor

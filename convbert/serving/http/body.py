@@ -9,8 +9,7 @@ from collections.abc import Mapping
 
 from starlette.requests import Request
 
-from convbert.serving.protocol import TENSORS_REFUSED, ErrNo, RequestError
-from convbert.serving.rpc import request_message
+from convbert.serving.protocol import TENSORS_REFUSED, ErrNo, RequestError, request_message
 from paddlenlp.utils.parsing import parse_json
 from paddlenlp.utils.text import without_surrogates
 

@@ -17,11 +17,7 @@ FEW = 16
 
 
 class Runner:
-    """The served model, for one thread.
-
-    Args:
-        settings: model directory, engine, lengths and batches.
-        worker: number of the worker.
+    """The served model, for one thread; ``worker`` is its number.
 
     Raises:
         UserError: the files do not fit together, or this machine cannot run the model.
@@ -35,7 +31,8 @@ class Runner:
         multiple = settings["pad_multiple"]
         self.processor.pad_multiple = max(multiple, FEW) if options.copies_weights else multiple
         self._batch_sizes = batch_sizes(settings["run_texts"], few=options.copies_weights)
-        self._try_longest(settings["max_seq_len"])
+        # The largest batch, so that it fails now if it does, and not during a request.
+        self._run_unknown(self._batch_sizes[-1], settings["max_seq_len"])
         if options.copies_weights:
             self._warm_up(settings["warm_up_length"])
 
@@ -69,16 +66,6 @@ class Runner:
         """Run texts of unknown words with this shape."""
         ids = np.full((rows, length), self.processor.tokenizer.unk_token_id, dtype=np.int64)
         self._engine.run(ids, np.zeros_like(ids))
-
-    def _try_longest(self, length: int) -> None:
-        """Run the largest batch, so that a too large one fails now and not during a request."""
-        try:
-            self._run_unknown(self._batch_sizes[-1], length)
-        except Exception as error:  # Paddle raises several types
-            reason = str(error).strip().splitlines()[-1]
-            advice = "lower it in the config's section 'service'"
-            message = f"the served model cannot run max_seq_len {length} ({reason}): {advice}"
-            raise UserError("served-model", message) from None
 
     def _warm_up(self, longest: int) -> None:
         """Run each short input shape once, because its first run copies the weights."""

@@ -29,14 +29,8 @@ _BACKLOG = 512
 def run_service(settings: Settings, command: list[str], run_dir: str, quiet: bool) -> int:
     """Serve until SIGTERM or SIGINT, or until the pipeline cannot be kept running.
 
-    Args:
-        settings: the checked configuration.
-        command: starts only the pipeline, if ``--opt`` and settings follow.
-        run_dir: the service's own folder, locked.
-        quiet: log only to the file, not to standard error.
-
-    Returns:
-        The exit status: 0 after SIGTERM, 130 after Ctrl-C, otherwise the supervisor's.
+    ``command`` starts only the pipeline; ``--opt`` and settings are added to it. ``run_dir`` is
+    locked. The exit status is 0 after SIGTERM, 130 after Ctrl-C, otherwise the supervisor's.
 
     Raises:
         UserError: one of the ports cannot be used.
@@ -45,6 +39,15 @@ def run_service(settings: Settings, command: list[str], run_dir: str, quiet: boo
     with listen(settings.http, "--port") as listener:
         listen(settings.rpc, "--rpc_port").close()  # the pipeline will listen here
         options = settings.engine_options()
+        get_logger().info(
+            "engine %s, precision %s, device %s", options.engine, options.precision, options.device
+        )
+        get_logger().info("HTTP on %s, gRPC on %s", settings.http, settings.rpc)
+        if not (settings.http.is_loopback and settings.rpc.is_loopback):
+            get_logger().warning(
+                "reachable from other machines without authentication or TLS: "
+                "put a gateway with both in front of it, or use a firewall"
+            )
         # If files of the model change, a restarted pipeline still runs what is reported here.
         chosen = [f"{LOCAL}.engine={options.engine}", f"{LOCAL}.precision={options.precision}"]
         return asyncio.run(_serve(settings, [*command, "--opt", *chosen], run_dir, listener))
@@ -55,7 +58,6 @@ async def _serve(
 ) -> int:
     signalled = _signal_future()
     announce(run_dir, settings)
-    _log_start(settings)
     supervisor = Supervisor(settings, command, run_dir)
     supervising = asyncio.ensure_future(supervisor.run())
     server = _Server(
@@ -75,19 +77,6 @@ async def _serve(
     await asyncio.gather(supervisor.stop(), serving)
     interrupted = signalled.done() and signalled.result() == signal.SIGINT
     return await supervising or (EXIT_INTERRUPTED if interrupted else 0)
-
-
-def _log_start(settings: Settings) -> None:
-    options = settings.engine_options()
-    get_logger().info(
-        "engine %s, precision %s, device %s", options.engine, options.precision, options.device
-    )
-    get_logger().info("HTTP on %s, gRPC on %s", settings.http, settings.rpc)
-    if not (settings.http.is_loopback and settings.rpc.is_loopback):
-        get_logger().warning(
-            "reachable from other machines without authentication or TLS: "
-            "put a gateway with both in front of it, or use a firewall"
-        )
 
 
 def _signal_future() -> asyncio.Future[int]:

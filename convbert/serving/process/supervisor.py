@@ -14,8 +14,14 @@ import grpc
 from convbert.command.start import EXIT_USER_ERROR
 from convbert.serving.config import Settings
 from convbert.serving.process.service_dir import LOG_FILE, pipeline_environment
-from convbert.serving.protocol import ErrNo, RequestError, State
-from convbert.serving.rpc import CHANNEL_OPTIONS, text_message, unary_call
+from convbert.serving.protocol import (
+    CHANNEL_OPTIONS,
+    ErrNo,
+    RequestError,
+    State,
+    text_message,
+    unary_call,
+)
 from paddlenlp.utils.log import get_logger
 
 # Give up if the pipeline exits more often than this within the window, or more often in a row
@@ -44,12 +50,8 @@ OUTPUT = get_logger("pipeline")
 class Supervisor:
     """Runs the pipeline in its own process group, restarts it, and sends requests to it.
 
-    After some errors Paddle Serving kills its whole process group with ``kill -9``.
-
-    Args:
-        settings: gRPC address, number of threads, timeouts.
-        command: starts the pipeline.
-        run_dir: where it runs; locked.
+    After some errors Paddle Serving kills its whole process group with ``kill -9``. ``command``
+    starts the pipeline; ``run_dir`` is where it runs.
     """
 
     def __init__(self, settings: Settings, command: list[str], run_dir: str):
