@@ -29,11 +29,10 @@ async def _slow_app(scope, receive, send):
 @pytest.fixture
 def connect(monkeypatch):
     """Return a function that connects to a server of short patience and few connections."""
-    monkeypatch.setattr(connections, "HEAD_S", 0.5)
     monkeypatch.setattr(connections, "MAX_CONNECTIONS", 3)
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
-        _slow_app, http=connections.BoundedProtocol, lifespan="off", timeout_keep_alive=3600
+        _slow_app, http=connections.BoundedProtocol, lifespan="off", timeout_keep_alive=0.5
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],))

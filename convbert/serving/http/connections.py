@@ -12,27 +12,30 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 # Below the usual limit of 1,024 open files per process, at which accepting fails.
 MAX_CONNECTIONS = 768
-# Seconds from connecting, or from the last answer, until the head of the next request is complete.
-HEAD_S = 10.0
 # Seconds that an idle connection has for one more request when the service stops.
 LAST_REQUEST_S = 2.5
 
 
 class BoundedProtocol(H11Protocol):
-    """Uvicorn's HTTP protocol with these limits. Bodies have a separate timeout, in `body`."""
+    """Uvicorn's HTTP protocol with these limits. Bodies have a separate timeout, in `body`.
+
+    ``timeout_keep_alive`` is the time from connecting, or from the last answer, until the head of
+    the next request is complete.
+    """
 
     def connection_made(self, transport) -> None:
         """Accept a connection, or close it immediately if there are too many."""
         super().connection_made(transport)
-        self._expect_request()
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
         if len(self.connections) > MAX_CONNECTIONS:
             transport.abort()
 
-    def on_response_complete(self) -> None:
-        """Wait for the next request on this connection, at most `HEAD_S`."""
-        self._head_timer.cancel()
-        self._expect_request()
-        super().on_response_complete()
+    def data_received(self, data: bytes) -> None:
+        """Read a part of a request; `handle_events` ends the timeout when the head is complete."""
+        self.conn.receive_data(data)
+        self.handle_events()
 
     def shutdown(self) -> None:
         """Close the connection after the request in progress, or the next one if it is idle.
@@ -47,16 +50,3 @@ class BoundedProtocol(H11Protocol):
     def _close_now_or_after_the_answer(self) -> None:
         if not self.transport.is_closing():
             super().shutdown()
-
-    def connection_lost(self, exc) -> None:
-        """Cancel the timer of a closed connection."""
-        self._head_timer.cancel()
-        super().connection_lost(exc)
-
-    def _expect_request(self) -> None:
-        self._head_timer = self.loop.call_later(HEAD_S, self._close_if_idle, self.cycle)
-
-    def _close_if_idle(self, last_cycle) -> None:
-        """Close the connection if no request arrived after that of ``last_cycle``."""
-        if self.cycle is last_cycle:
-            self.transport.abort()

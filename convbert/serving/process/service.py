@@ -24,6 +24,7 @@ from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.log import LINE_FORMAT, BriefFormatter, get_logger
 
 _BACKLOG = 512
+HEAD_S = 10  # from connecting, or from the last answer, until the head of the next request
 
 
 def run_service(settings: Settings, command: list[str], run_dir: str, quiet: bool) -> int:
@@ -68,6 +69,7 @@ async def _serve(
             access_log=False,
             log_config=None,
             backlog=_BACKLOG,
+            timeout_keep_alive=HEAD_S,
             timeout_graceful_shutdown=STOP_S + 0.5,
         )
     )
