@@ -95,16 +95,17 @@ def _text(body: bytes, headers: Mapping[str, str]) -> str:
     """Decode a body; an error names its encoding or compression if these are known."""
     coding = headers.get("content-encoding", "").strip()
     charset = _CHARSET.search(headers.get("content-type", ""))
-    encoding = json.detect_encoding(body)
+    problem = ""
     if coding.lower() not in _UNCHANGED:
-        message = f"Content-Encoding {coding[:40]!r} is not accepted: send the body uncompressed"
+        problem = f"Content-Encoding {coding[:40]!r}"
+    elif body.startswith(_GZIP):
+        problem = "compression with gzip"
+    elif charset and charset[1].lower() not in ("utf-8", "utf8") and not body.isascii():
+        problem = f"the charset {charset[1][:40]!r}"
+    if problem:
+        message = f"{problem} is not accepted: send the body uncompressed, in UTF-8"
         raise RequestError(message, status=_UNSUPPORTED)
-    if body.startswith(_GZIP):
-        message = "the body is compressed with gzip: send it uncompressed"
-        raise RequestError(message, status=_UNSUPPORTED)
-    if charset and charset[1].lower() not in ("utf-8", "utf8") and not body.isascii():
-        message = f"the charset {charset[1][:40]!r} is not accepted: send the body in UTF-8"
-        raise RequestError(message, status=_UNSUPPORTED)
+    encoding = json.detect_encoding(body)
     if not encoding.startswith("utf-8"):
         raise RequestError(f"the body is {encoding[:6].upper()}, not UTF-8: send it in UTF-8")
     try:

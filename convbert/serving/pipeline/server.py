@@ -117,20 +117,9 @@ class ConvBertOp(Op):
             return {}, int(ErrNo.INTERNAL), "the model's answer is not a finite number"
         return pack_predictions(predictions), None, ""
 
-    def start_with_thread(self):
-        """Start one thread per worker."""
-        self._import_paddle()  # in the main thread: it installs signal handlers
-        return super().start_with_thread()
-
-    def _import_paddle(self) -> None:
-        return_freed_memory()
-        options = self._settings.engine_options()
-        if options.engine == "paddle":
-            set_cpu_environment(options.cpu_threads)
-
     def _run(self, worker: int, *args):
         try:
-            self._import_paddle()
+            import_paddle(self._settings)
             self._own.runner = Runner(self._settings, worker)
             super()._run(worker, *args)
         except UserError as error:  # the served model cannot be opened in this process
@@ -180,9 +169,19 @@ class QuietResponseOp(ResponseOp):
         return response
 
 
+def import_paddle(settings: Settings) -> None:
+    """Prepare a process, or the main thread for its threads, to run the model."""
+    return_freed_memory()
+    options = settings.engine_options()
+    if options.engine == "paddle":
+        set_cpu_environment(options.cpu_threads)
+
+
 def serve(settings: Settings) -> NoReturn:
     """Build the pipeline and serve until SIGTERM or SIGINT; then finish in-flight calls."""
     set_up_logging()
+    if settings["is_thread_op"]:
+        import_paddle(settings)  # it installs signal handlers, which only the main thread can do
     os.register_at_fork(after_in_child=_become_worker)
     servicer = _start_workers(settings)
     # After the workers have started: worker threads import Paddle, which installs its own handlers.
