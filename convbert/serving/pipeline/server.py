@@ -262,10 +262,9 @@ def set_up_logging() -> None:
 
 def exit_with_parent(parent: int) -> None:
     """Let Linux kill this process when its parent exits for any reason."""
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
-        if os.getppid() != parent:  # it exited before the call
-            os.kill(os.getpid(), signal.SIGKILL)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    if os.getppid() != parent:  # it exited before the call
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _become_worker() -> None:

@@ -61,7 +61,7 @@ async def _serve(
     announce(run_dir, settings)
     supervisor = Supervisor(settings, command, run_dir)
     supervising = asyncio.ensure_future(supervisor.run())
-    server = _Server(
+    server = uvicorn.Server(
         uvicorn.Config(
             HttpFrontEnd(settings, supervisor).app(),
             http=BoundedProtocol,
@@ -73,6 +73,7 @@ async def _serve(
             timeout_graceful_shutdown=STOP_S + 0.5,
         )
     )
+    server.capture_signals = contextlib.nullcontext  # `_signal_future` handles signals
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))
     await asyncio.wait([supervising, serving, signalled], return_when=asyncio.FIRST_COMPLETED)
     server.should_exit = True
@@ -88,14 +89,6 @@ def _signal_future() -> asyncio.Future[int]:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda n: first.done() or first.set_result(n), number)
     return first
-
-
-class _Server(uvicorn.Server):
-    """Uvicorn without its signal handlers; `_signal_future` handles signals."""
-
-    def capture_signals(self):
-        """Install no handlers."""
-        return contextlib.nullcontext()
 
 
 def listen(address: Address, flag: str) -> socket.socket:
