@@ -22,17 +22,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from benchmarks.bench_inference import BF16, INT8, open_sides, usable_sides
-from benchmarks.models import MODELS
-from benchmarks.report_inference import LABELS
-from benchmarks.result_file import write_result
-from benchmarks.sides import Side
+from benchmarks.bench_inference import PEERS, open_sides, usable
+from benchmarks.ours import ENGINES, MODELS
+from benchmarks.report_inference import FLOAT, LABELS
+from benchmarks.sides import Side, all_versions
+from benchmarks.tables import RESULTS, table, write_result
 from convbert.command.flags import int_at_least, make_parser
 from convbert.command.provenance import provenance
 from convbert.command.start import run_main
@@ -47,8 +45,10 @@ TURN = 20  # batches
 # side -> growth in MB, and peak minus the memory before, as a multiple of weights and activations;
 # limits for convbert-base
 BOUNDS = {"paddle": (20.0, 1.5), "openvino": (math.inf, 2.0)}
-# torch.compile would compile each of several hundred shapes; the products have no logits.
-NAMES = [name for name in usable_sides() if name in LABELS and name != "torch_compile"]
+MEMORY = ("before_mb", "resident_mb", "peak_mb")
+HEADER = ("side", "sentences/s", "resident after the first turn, MB", "at the end", "peak")
+# torch.compile would compile each of several hundred shapes.
+NAMES = [name for name in usable((*ENGINES, *PEERS)) if name != "torch_compile"]
 
 
 def parse_args(argv=None):
@@ -66,26 +66,28 @@ def parse_args(argv=None):
 def main(argv=None) -> int:
     """Let the sides answer all batches in turns; return 1 if a memory limit is exceeded."""
     args = parse_args(argv)
-    output = args.output or str(HERE / "results" / f"file-{args.model}.json")
     batches, seconds = make_batches(args.sentences, args.batch_size)
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        config, sides = open_sides(stack, work, args.model, args.sides)
-        versions = {n: v for side in sides.values() for n, v in side.versions.items()}
+        sides = open_sides(stack, work, args.model, args.sides)
         rows = answer_in_turns(sides, batches)
         weights = (work / "float" / "inference.pdiparams").stat().st_size / 1e6
-    needed = weights + activations_mb(config, args.batch_size)
+    needed = weights + activations_mb(ConvBertConfig(**MODELS[args.model]), args.batch_size)
     for row in rows:
         row["sentences_per_second"] = round(args.sentences / row.pop("seconds"), 1)
-        if row["before_mb"] and row["side"] not in (BF16, INT8):
+        if row["side"] in FLOAT:
             row["peak_times"] = round((row["peak_mb"] - row["before_mb"]) / needed, 2)
-    record = {**provenance(**versions), "model": args.model, "sentences": args.sentences}
-    record.update(
-        batch_size=args.batch_size,
-        needed_mb=round(needed),
-        encoded_per_second=round(args.sentences / seconds),
-    )
-    write_result(output, {**record, "rows": rows}, table(record, rows))
+    record = {
+        **provenance(**all_versions(sides)),
+        "model": args.model,
+        "sentences": args.sentences,
+        "batch_size": args.batch_size,
+        "needed_mb": round(needed),
+        "encoded_per_second": round(args.sentences / seconds),
+        "rows": rows,
+    }
+    output = args.output or RESULTS / f"file-{args.model}.json"
+    write_result(output, record, *page(record))
     return int(args.model == "convbert-base" and any(map(beyond_bounds, rows)))
 
 
@@ -104,10 +106,8 @@ def make_batches(sentences: int, batch_size: int) -> tuple[list[list[list[int]]]
         Row(" ".join(random_.choices(words, k=random_.randint(1, LONGEST - 2))))
         for _ in range(sentences)
     ]
-    processor = TextProcessor(
-        ConvBertTokenizer(str(REVIEWS / "vocab.txt")), LONGEST, None, PAD_MULTIPLE
-    )
-    batches = []
+    tokenizer = ConvBertTokenizer(str(REVIEWS / "vocab.txt"))
+    processor, batches = TextProcessor(tokenizer, LONGEST, None, PAD_MULTIPLE), []
 
     def keep(ids, types):
         batches.append(ids)
@@ -129,7 +129,7 @@ def answer_in_turns(sides: dict[str, Side], batches: list) -> list[dict[str, Any
             row = rows[name]
             row["seconds"] += sum(found["ms"]) / 1000
             row.setdefault("early_mb", found["resident_mb"])  # after the first turn
-            row.update({key: found[key] for key in ("before_mb", "resident_mb", "peak_mb")})
+            row.update({key: found[key] for key in MEMORY})
         print(f"{min(start + TURN, len(batches))} of {len(batches)} batches", flush=True)
     return list(rows.values())
 
@@ -147,22 +147,19 @@ def activations_mb(config: ConvBertConfig, batch: int) -> float:
     return max(attention, feed_forward) * 4 / 1e6
 
 
-def table(record: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    """Return the result as Markdown."""
-    lines = [
+def page(record: dict[str, Any]) -> tuple[str, str]:
+    """Return the page of a result: a title and a table."""
+    title = (
         f"{record['model']}, {record['sentences']} sentences in batches of "
         f"{record['batch_size']}; weights and activations: {record['needed_mb']} MB; text to ids: "
-        f"{record.get('encoded_per_second', 'unknown')} sentences/s",
-        "",
-        "| side | sentences/s | resident after the first turn, MB | at the end | peak "
-        "| (peak - before) / (weights and activations) |",
-        "|---" * 6 + "|",
-    ]
-    for row in rows:
+        f"{record['encoded_per_second']} sentences/s"
+    )
+    lines = []
+    for row in record["rows"]:
         memory = [f"{row[key]:.0f}" for key in ("early_mb", "resident_mb", "peak_mb")]
-        cells = [LABELS[row["side"]][0], row["sentences_per_second"], *memory]
-        lines.append(f"| {' | '.join(map(str, cells))} | {row.get('peak_times', '')} |")
-    return "\n".join(lines)
+        side = LABELS[row["side"]][0]
+        lines.append([side, row["sentences_per_second"], *memory, row.get("peak_times", "")])
+    return title, table([*HEADER, "(peak - before) / (weights and activations)"], lines)
 
 
 if __name__ == "__main__":

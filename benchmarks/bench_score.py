@@ -10,6 +10,7 @@ on the same file, one after the other, with the same batch size and engine.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -40,7 +41,7 @@ def parse_args(argv=None):
 
 
 def main(argv=None) -> None:
-    """Make the rows, run both commands, print a table."""
+    """Make the rows, run both commands, print their speed and memory."""
     args = parse_args(argv)
     print(describe(provenance()))
     with tempfile.TemporaryDirectory() as temporary:
@@ -49,21 +50,16 @@ def main(argv=None) -> None:
         rows = work / "rows.tsv"
         write_rows(rows, args.rows)
         print(f"rows: {args.rows}, {rows.stat().st_size / 1e6:.0f} MB; engine {args.engine}")
-        model = ["--model_dir", os.path.abspath(args.model_dir), "--engine", args.engine]
-        engine = ["--batch_size", str(args.batch_size), "--cpu_threads", str(args.cpu_threads)]
-        common = [*model, *engine, "--input_file", str(rows)]
+        common = ["--model_dir", os.path.abspath(args.model_dir), "--engine", args.engine]
+        common += ["--batch_size", str(args.batch_size), "--cpu_threads", str(args.cpu_threads)]
+        common += ["--input_file", str(rows)]
         commands = {
             "tools/score.py": ["--output_file", str(work / "scored.tsv"), "--overwrite"],
             "deploy/inference_python/infer.py": ["--input_column", "sentence"]
             + ["--output_file", str(work / "i.jsonl"), "--output_npy", str(work / "i.npy")],
         }
         for script, flags in commands.items():
-            seconds, cpu, peak = run([str(ROOT / script), *common, *flags])
-            print(
-                f"{script}: {seconds:.1f} s, {args.rows / seconds:.1f} rows/s; CPU {cpu:.1f} s, "
-                f"{args.rows / cpu:.1f} rows per CPU second; peak memory {peak:.0f} MB",
-                flush=True,
-            )
+            measure(args.rows, script, *common, *flags)
 
 
 def write_rows(path: Path, count: int) -> None:
@@ -74,22 +70,22 @@ def write_rows(path: Path, count: int) -> None:
         file.writelines(f"{n}\t{n} {line}\n" for n, line in enumerate(islice(cycle(lines), count)))
 
 
-def run(command: list[str]) -> tuple[float, float, float]:
-    """Run a script in a separate process; its start is included.
-
-    Returns:
-        Seconds, CPU seconds (which depend little on other processes), and peak memory in MB.
-    """
-    start = time.perf_counter()
-    nothing = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
-    pid = os.posix_spawn(
-        sys.executable, [sys.executable, *command], os.environ, file_actions=nothing
-    )
-    _, status, usage = os.wait4(pid, 0)
+def measure(count: int, script: str, *flags: str) -> None:
+    """Run a script in a separate process, from its start to its end; print speed and memory."""
+    began = time.perf_counter()
+    command = [sys.executable, str(ROOT / script), *flags]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
     if status:
-        raise UserError("step-failed", f"{command[0]} failed: see its error above")
-    seconds, cpu = time.perf_counter() - start, usage.ru_utime + usage.ru_stime
-    return seconds, cpu, usage.ru_maxrss / 1024
+        raise UserError("step-failed", f"{script} failed: see its error above")
+    seconds = time.perf_counter() - began
+    cpu = usage.ru_utime + usage.ru_stime  # depends little on other processes
+    print(
+        f"{script}: {seconds:.1f} s, {count / seconds:.1f} rows/s; CPU {cpu:.1f} s, "
+        f"{count / cpu:.1f} rows per CPU second; peak memory {usage.ru_maxrss / 1024:.0f} MB",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -15,17 +15,16 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.models import export_random, random_classifier
-from benchmarks.result_file import write_result
+from benchmarks.ours import export, write_random
+from benchmarks.tables import RESULTS, table, write_result
 from convbert.command.flags import int_at_least, make_parser
 from convbert.command.provenance import provenance
-from convbert.command.start import run_main, start_paddle
-from paddlenlp.transformers.convbert.configuration import PRESETS, ConvBertConfig
+from convbert.command.start import run_main, run_step, start_paddle
+from paddlenlp.transformers.convbert.configuration import PRESETS
 
 BOUNDS = {"paddle": 3.0, "openvino": 1.2}  # seconds, for convbert-small
 
@@ -37,7 +36,7 @@ def parse_args(argv=None):
     add("--model", choices=tuple(PRESETS), default="convbert-small", help="size (%(default)s)")
     add("--engines", nargs="+", choices=tuple(BOUNDS), default=list(BOUNDS), help="(all)")
     add("--rounds", type=int_at_least(1), default=7, help="timed starts (%(default)s)")
-    add("--output", default=str(ROOT / "benchmarks/results/startup.json"), help="JSON file")
+    add("--output", default=str(RESULTS / "startup.json"), help="JSON file")
     return parser.parse_args(argv)
 
 
@@ -47,41 +46,31 @@ def main(argv=None) -> int:
     start_paddle()
     import paddle
 
+    seconds = {engine: [] for engine in args.engines}
     with tempfile.TemporaryDirectory() as folder:
-        work, config = Path(folder), ConvBertConfig.preset(args.model)
-        export_random(random_classifier(config, work / "weights.npz"), work / "model")
-        rounds = [
-            {engine: start(engine, folder) for engine in args.engines}
-            for _ in range(args.rounds + 1)
-        ][1:]
-    rows = {engine: [found[engine] for found in rounds] for engine in args.engines}
-    record = {**provenance(paddle=paddle.__version__), "model": args.model, "seconds": rows}
-    write_result(args.output, record, table(record))
-    if args.model != "convbert-small":
-        return 0
-    return int(any(statistics.median(rows[engine]) > BOUNDS[engine] for engine in rows))
-
-
-def table(record: dict[str, Any]) -> str:
-    """Return the result as Markdown."""
-    lines = [
-        f"{record['model']}\n",
-        "| engine | median, s | limit for convbert-small |",
-        "|---|---|---|",
-    ]
-    for engine, seconds in record["seconds"].items():
-        lines.append(f"| {engine} | {statistics.median(seconds):.2f} | {BOUNDS[engine]} |")
-    return "\n".join(lines)
+        write_random(args.model, Path(folder))
+        export(Path(folder))
+        for _ in range(args.rounds + 1):
+            for engine in args.engines:
+                seconds[engine].append(start(engine, folder))
+    seconds = {engine: found[1:] for engine, found in seconds.items()}
+    record = {**provenance(paddle=paddle.__version__), "model": args.model, "seconds": seconds}
+    medians = {engine: statistics.median(found) for engine, found in seconds.items()}
+    rows = [(engine, f"{median:.2f}", BOUNDS[engine]) for engine, median in medians.items()]
+    header = ("engine", "median, s", "limit for convbert-small")
+    write_result(args.output, record, args.model, table(header, rows))
+    late = any(median > BOUNDS[engine] for engine, median in medians.items())
+    return int(args.model == "convbert-small" and late)
 
 
 def start(engine: str, folder: str) -> float:
     """Return the seconds of one run of infer.py on its default sentence."""
-    script = str(ROOT / "deploy" / "inference_python" / "infer.py")
-    command = [sys.executable, script, "--model_dir", f"{folder}/model", "--engine", engine]
+    script = ROOT / "deploy" / "inference_python" / "infer.py"
+    command = [sys.executable, script, "--model_dir", f"{folder}/float", "--engine", engine]
     command += ["--output_npy", f"{folder}/answer.npy"]
     environment = {**os.environ, "XDG_CACHE_HOME": f"{folder}/cache"}  # of compiled models
     began = time.perf_counter()
-    subprocess.run(command, stdout=subprocess.DEVNULL, check=True, env=environment)
+    run_step(command, stdout=subprocess.DEVNULL, env=environment)
     return round(time.perf_counter() - began, 3)
 
 

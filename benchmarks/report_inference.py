@@ -10,19 +10,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.result_file import shape_name, write_result
+from benchmarks.tables import RESULTS, shape_name, table, write_result
 from convbert.command.provenance import describe
 from paddlenlp.utils.files import atomic_write
 
-Shape = tuple[int, int]
-PRODUCTS = "products"
 # side -> its name in tables, colour and style in the plot
 LABELS = {
     "paddle": ("ours, Paddle Inference", "tab:red", "o--"),
@@ -33,27 +30,25 @@ LABELS = {
     "torch_compile": ("torch.compile", "tab:cyan", "o-"),
     "onnxruntime": ("ONNX Runtime", "tab:orange", "o-"),
     "openvino_peer": ("OpenVINO on transformers' ONNX", "tab:purple", "o-"),
-    PRODUCTS: ("matrix products alone", "black", ":"),
+    "products": ("matrix products alone", "black", ":"),
 }
-OURS = ("paddle", "openvino")
-BF16, INT8 = "openvino_bf16", "openvino_int8"
-PEERS = ("torch", "torch_compile", "onnxruntime", "openvino_peer")
+FLOAT, BF16, INT8 = ("paddle", "openvino"), "openvino_bf16", "openvino_int8"
 # (batch, length) -> required speed-up of our fastest float32 engine over torch eager
-BOUNDS: dict[Shape, float] = {
+BOUNDS = {
     (1, 16): 2.0, (1, 32): 2.0, (1, 128): 1.6, (8, 32): 1.35, (8, 128): 1.35, (32, 32): 1.35,
 }  # fmt: skip
-INT8_BOUNDS: dict[Shape, float] = {(1, 32): 4.0, (8, 32): 3.5}
+INT8_BOUNDS = {(1, 32): 4.0, (8, 32): 3.5}
 START, END = "<!-- table of benchmarks/report_inference.py -->\n", "<!-- end of the table -->\n"
+Rows = list[dict[str, Any]]
 
 
 def write_report(path: str) -> None:
     """Write page and plot beside a result, and the table in both READMEs; print the page."""
     result = json.loads(Path(path).read_text(encoding="utf-8"))
-    rows = result["rows"]
     title = f"{result['model']}, float32, median ms of {result['rounds']} rounds"
-    write_result(path, result, "\n".join([title, "", *times(rows), "", *ratios(rows)]))
+    write_result(path, result, title, times(result["rows"]), ratios(result["rows"]))
     plot(result, str(Path(path).with_suffix(".png")))
-    if Path(path).resolve() == ROOT / "benchmarks" / "results" / "inference-convbert-base.json":
+    if Path(path).resolve() == RESULTS / "inference-convbert-base.json":
         for name in ("README.md", "README_cn.md"):
             text = (ROOT / name).read_text(encoding="utf-8")
             with atomic_write(ROOT / name) as file:
@@ -64,56 +59,56 @@ def with_table(readme: str, result: dict[str, Any]) -> str:
     """Return the text of README.md with the table of a result between the markers."""
     before, rest = readme.split(START)
     after = rest.split(END)[1]
-    table = "\n".join(times(result["rows"]))
-    return f"{before}{START}{describe(result)}:\n\n{table}\n{END}{after}"
+    return f"{before}{START}{describe(result)}:\n\n{times(result['rows'])}\n{END}{after}"
 
 
-def times(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield the table of medians."""
-    names = [name for name in LABELS if any(name in row["ms"] for row in rows)]
-    yield "| batch x length | " + " | ".join(LABELS[name][0] for name in names) + " |"
-    yield "|---|" + "---|" * len(names)
+def measured(rows: Rows) -> list[str]:
+    """Return the sides of a result."""
+    return [name for name in LABELS if any(name in row["ms"] for row in rows)]
+
+
+def times(rows: Rows) -> str:
+    """Return the table of medians."""
+    sides = measured(rows)
+    lines = []
     for row in rows:
-        cells = [f"{row['ms'][name]:.1f}" if name in row["ms"] else "" for name in names]
-        yield f"| {shape_name(row['shape'])} | {' | '.join(cells)} |"
+        cells = [f"{row['ms'][name]:.1f}" if name in row["ms"] else "" for name in sides]
+        lines.append([shape_name(row["shape"]), *cells])
+    return table(["batch x length", *(LABELS[name][0] for name in sides)], lines)
 
 
-def ratios(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield the speed-up of our fastest float32 engine, and of bf16 and int8, over the peers.
+def ratios(rows: Rows) -> str:
+    """Return the speed-up of our fastest float32 engine, and of bf16 and int8, over the peers.
 
     A ratio below 1 is bold. The last column is the largest difference of the float32 logits.
     """
-    peers = [name for name in (*PEERS, PRODUCTS) if any(name in row["ms"] for row in rows)]
-    names = " | ".join(LABELS[name][0] for name in peers)
-    yield (
-        f"| times as fast as | {names} | bound | bf16: torch eager | int8: torch eager | bound "
-        "| logits differ by |"
-    )
-    yield "|---|" + "---|" * (len(peers) + 5)
+    peers = [name for name in measured(rows) if name not in (*FLOAT, BF16, INT8)]
+    lines = []
     for row in rows:
         ms, shape = row["ms"], tuple(row["shape"])
-        ours = min(ms[name] for name in OURS if name in ms)
-        values = {name: ms[name] / ours for name in peers if name in ms}
-        cells = [bold_below_1(name, values) for name in peers]
-        cells.append(bound(values["torch"], BOUNDS.get(shape)))
-        cells.append(f"{ms['torch'] / ms[BF16]:.2f}" if BF16 in ms else "")
-        int8 = ms["torch"] / ms[INT8] if INT8 in ms else None
-        cells += [f"{int8:.2f}", bound(int8, INT8_BOUNDS.get(shape))] if int8 else ["", ""]
-        worst = max(value for name, value in row["difference"].items() if name not in (BF16, INT8))
-        yield f"| {shape_name(shape)} | {' | '.join(cells)} | {worst:.0e} |"
+        ours = min(ms[name] for name in FLOAT if name in ms)
+        faster = {name: ms[name] / ours for name in peers if name in ms}
+        bf16, int8 = (ms["torch"] / ms[name] if name in ms else None for name in (BF16, INT8))
+        exact = [value for name, value in row["difference"].items() if name not in (BF16, INT8)]
+        cells = [shown(faster.get(name), bold=name != "products") for name in peers]
+        cells += [bound(faster["torch"], BOUNDS.get(shape)), shown(bf16)]
+        cells += [shown(int8), bound(int8, INT8_BOUNDS.get(shape)), f"{max(exact):.0e}"]
+        lines.append([shape_name(shape), *cells])
+    names = [LABELS[name][0] for name in peers]
+    header = ["times as fast as", *names, "bound", "bf16: torch eager", "int8: torch eager"]
+    return table([*header, "bound", "logits differ by"], lines)
 
 
-def bold_below_1(name: str, values: dict[str, float]) -> str:
-    """Return a ratio as text, in bold if the peer is faster."""
-    if name not in values:
+def shown(ratio: float | None, bold: bool = False) -> str:
+    """Return a ratio as text; ``bold`` if it is below 1."""
+    if ratio is None:
         return ""
-    text = f"{values[name]:.2f}"
-    return f"**{text}**" if values[name] < 1 and name in PEERS else text
+    return f"**{ratio:.2f}**" if bold and ratio < 1 else f"{ratio:.2f}"
 
 
-def bound(ratio: float, wanted: float | None) -> str:
+def bound(ratio: float | None, wanted: float | None) -> str:
     """Return a bound on a ratio and whether it is reached."""
-    if wanted is None:
+    if ratio is None or wanted is None:
         return ""
     return f"{wanted} {'reached' if ratio >= wanted else '**not reached**'}"
 
@@ -134,17 +129,15 @@ def plot(result: dict[str, Any], path: str) -> None:
     figure.savefig(path, dpi=110)
 
 
-def draw(panel, rows: list[dict[str, Any]], axis: int) -> None:
+def draw(panel, rows: Rows, axis: int) -> None:
     """Draw one line for each side: against length (axis 1) or batch (axis 0)."""
     from matplotlib.ticker import LogLocator
 
-    for name, (label, colour, style) in LABELS.items():
+    for name in measured(rows):
+        label, colour, style = LABELS[name]
         points = [(row["shape"], row["ms"][name]) for row in rows if name in row["ms"]]
-        if not points:
-            continue
         values = [ms if axis else shape[0] * 1000 / ms for shape, ms in points]
-        sizes = [shape[axis] for shape, _ in points]
-        panel.plot(sizes, values, style, color=colour, label=label)
+        panel.plot([s[axis] for s, _ in points], values, style, color=colour, label=label)
     panel.set_xscale("log", base=2)
     panel.set_yscale("log")
     ticks = [row["shape"][axis] for row in rows]

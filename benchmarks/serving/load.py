@@ -12,41 +12,46 @@ Results are added to results/SIZE.json; the page and the plot beside it are made
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import os
+import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
 
 import numpy as np
 
-from benchmarks.models import MODELS
-from benchmarks.serving.clients import Load, send
+from benchmarks.ours import MODELS, export, quantize, write_random
+from benchmarks.serving.clients import connect, run_load, send
 from benchmarks.serving.report import write_report
-from benchmarks.serving.service import CONFIG, Service, make_models
+from benchmarks.sides import SETTLE_SECONDS
 from convbert.command.flags import int_at_least, make_parser
 from convbert.command.provenance import provenance
-from convbert.command.start import run_main, start_paddle
-from convbert.serving.config import load_settings
-from paddlenlp.utils.checkout import REVIEWS
-from paddlenlp.utils.files import write_json
+from convbert.command.start import run_main, run_step, start_paddle
+from convbert.serving.process.service_dir import find_running
+from paddlenlp.utils.checkout import REVIEWS, ROOT
 
+CONFIG = ROOT / "deploy" / "serving_python" / "config.yml"
+CONTROL = CONFIG.with_name("control.py")
+ENVIRONMENT = dict(os.environ)  # a copy, because this program changes its own
 WARM_S = 5.0
-# Requests of a turn when the service is compared with the same work in process, and seconds until
-# the threads of the previous turn sleep.
-TURN, SETTLE_S = 10, 0.3
-PADDLE = ["op.convbert.local_service_conf.engine=paddle", "service.pad_multiple=16"]
+TURN = 10  # requests of a turn when the service is compared with the same work in process
+SOAK_CLIENTS, SOAK_SAMPLES = 16, 60
 # side -> model, settings that differ from the shipped ones
 SIDES: dict[str, tuple[str, list[str]]] = {
-    "paddle": ("float", PADDLE),
+    "paddle": (
+        "float",
+        ["op.convbert.local_service_conf.engine=paddle", "service.pad_multiple=16"],
+    ),
     "openvino": ("float", []),
     "openvino int8": ("int8", []),
 }
@@ -62,12 +67,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     add("--name", default="other settings", help="its name in the result")
     add("--clients", nargs="+", type=int_at_least(1), default=[1, 16], help="(1 16)")
     add("--seconds", type=float, default=10.0, help="time of each point (%(default)s)")
-    add(
-        "--overhead",
-        type=float,
-        default=8.0,
-        help="seconds of the comparison in process",
-    )
+    add("--overhead", type=float, default=8.0, help="seconds of the comparison in process")
     add("--soak", type=float, metavar="SECONDS", help="instead: 16 clients, every answer checked")
     add("--output", type=Path, help="JSON file (results/SIZE.json beside this script)")
     return parser.parse_args(argv)
@@ -80,22 +80,20 @@ def main(argv=None) -> None:
     import openvino
     import paddle
 
+    output = args.output or HERE / "results" / f"{args.size}.json"
+    result = json.loads(output.read_text(encoding="utf-8")) if output.is_file() else {}
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         os.environ["XDG_CACHE_HOME"] = str(work / "cache")  # for compiled models
         sides = choose_sides(args)
         models = make_models(args.size, work, {model for model, _ in sides.values()})
         if args.soak:
-            found = {"soak": soak(args, models["float"], work)}
+            result["soak"] = soak(args, models["float"], work)
         else:
-            found = {"points": measure(args, sides, models, work)}
-    output = args.output or HERE / "results" / f"{args.size}.json"
-    old = json.loads(output.read_text(encoding="utf-8")) if output.is_file() else {}
-    if "points" in found:
-        found["points"] = {**old.get("points", {}), **found["points"]}
+            points = measure(args, sides, models, work)
+            result["points"] = {**result.get("points", {}), **points}
     versions = {"paddle": paddle.__version__, "openvino": openvino.__version__.split("-")[0]}
-    write_json(output, {**old, "size": args.size, **provenance(**versions), **found})
-    write_report(output)
+    write_report(output, {**result, "size": args.size, **provenance(**versions)})
 
 
 def choose_sides(args: argparse.Namespace) -> dict[str, tuple[str, list[str]]]:
@@ -106,20 +104,82 @@ def choose_sides(args: argparse.Namespace) -> dict[str, tuple[str, list[str]]]:
     return {**{name: SIDES[name] for name in args.sides}, **other}
 
 
+def make_models(size: str, work: Path, kinds: Iterable[str]) -> dict[str, Path]:
+    """Make a random model; return its served directories, "float" and quantized ("int8")."""
+    from convbert.serving.served_model import convert
+
+    write_random(size, work)
+    export(work)
+    if "int8" in kinds:
+        quantize(work)
+    served = {kind: work / f"served-{kind}" for kind in kinds}
+    for kind, folder in served.items():
+        convert(str(work / kind), str(folder), str(work / f"client-{kind}"))
+    return served
+
+
+class Service:
+    """The service, started for a measurement; a context manager that stops it.
+
+    It gets the environment with which the measuring program was started, without the program's own
+    changes, and keeps compiled models beside ``folder``.
+
+    Args:
+        served: converted model.
+        folder: for the files of the service.
+        settings: ``KEY=VALUE`` of config.yml that differ from the shipped ones.
+    """
+
+    def __init__(self, served: Path, folder: Path, settings: list[str]):
+        self.port, rpc_port = free_ports(2)
+        self._run_dir = str(folder)
+        self._environment = {**ENVIRONMENT, "XDG_CACHE_HOME": str(folder.parent / "cache")}
+        self._flags = ["--model_dir", served, "--port", self.port, "--rpc_port", rpc_port]
+        self._flags += ["--opt", *settings] if settings else []
+
+    def __enter__(self) -> Service:
+        self._control("start", *self._flags)
+        self._process = find_running(self._run_dir).process()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._control("stop")
+
+    def _control(self, command: str, *flags: Any) -> None:
+        words = [sys.executable, CONTROL, command, "--run_dir", self._run_dir, *flags]
+        run_step(words, env=self._environment, stdout=sys.stderr)
+
+    def memory_mb(self) -> float:
+        """Return the resident memory of all processes of the service."""
+        family = [self._process, *self._process.children(recursive=True)]
+        return round(sum(process.memory_info().rss for process in family) / 1e6, 1)
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of the loopback address that are free."""
+    with ExitStack() as stack:
+        sockets = [
+            stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
+        ]
+        return [each.getsockname()[1] for each in sockets]
+
+
 def measure(args: argparse.Namespace, sides, models: dict[str, Path], work: Path) -> dict[str, Any]:
     """Return the results for each number of clients, by name of the side."""
     texts, points, run = read_texts(), {}, time.strftime("%H:%M:%S")
     with ExitStack() as stack:
         services = {}
         for number, (name, (model, opts)) in enumerate(sides.items()):
-            service = Service(models[model], work / str(number), opts)
+            service = Service(models[model], work / f"run{number}", opts)
             services[name] = stack.enter_context(service)
-            points[name] = {"settings": opts, "run": run, **when(), "clients": {}}
-            points[name].update(running(service.port))
-            Load(service.port, 2, WARM_S, texts).run()  # every shape once
+            with urlopen(f"http://127.0.0.1:{service.port}/health") as answer:
+                health = json.load(answer)
+            reported = {key: health[key] for key in ("engine", "precision")}
+            points[name] = {"settings": opts, "run": run, **when(), "clients": {}, **reported}
+            run_load(service.port, 2, WARM_S, texts)  # every shape once
         for clients in args.clients:
             for name, service in services.items():
-                found = Load(service.port, clients, args.seconds, texts).run()
+                found = run_load(service.port, clients, args.seconds, texts)
                 found["memory_mb"] = service.memory_mb()
                 points[name]["clients"][str(clients)] = found
                 print(f"{name}, {clients} clients: {json.dumps(found)}", flush=True)
@@ -130,28 +190,21 @@ def measure(args: argparse.Namespace, sides, models: dict[str, Path], work: Path
     return points
 
 
-def running(port: int) -> dict[str, str]:
-    """Return the engine and the precision that a service reports."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request("GET", "/health")
-    health = json.loads(connection.getresponse().read())
-    return {"engine": health["engine"], "precision": health["precision"]}
-
-
 def overhead(way: Callable[[str], Any], port: int, texts: list[str], seconds: float):
     """Return the times of one client in process and over HTTP in ms, for the same texts in
     turns."""
-    ways = {"in_process": way, "http": over_http(port)}
+    connection = connect(port)
+    ways = {"in_process": way, "http": lambda text: send(connection, text)}
+    times: dict[str, list[float]] = {name: [] for name in ways}
     for each in ways.values():
         for text in texts[: 3 * TURN]:  # most shapes
             each(text)
-    times: dict[str, list[float]] = {name: [] for name in ways}
     start, number = time.monotonic(), 0
     while not number or time.monotonic() - start < seconds:
         part = [texts[(number + place) % len(texts)] for place in range(TURN)]
         number += TURN
         for name, each in ways.items():
-            time.sleep(SETTLE_S)
+            time.sleep(SETTLE_SECONDS)
             times[name] += [milliseconds(each, text) for text in part]
     adds = float(np.median(np.subtract(times["http"], times["in_process"])))
     medians = {f"{name}_p50_ms": round(float(np.median(ms)), 1) for name, ms in times.items()}
@@ -160,16 +213,11 @@ def overhead(way: Callable[[str], Any], port: int, texts: list[str], seconds: fl
 
 def in_process(served: Path, opts: list[str]) -> Callable[[str], Any]:
     """Return a function that does the service's work for a text in this process."""
+    from convbert.serving.config import load_settings
     from convbert.serving.pipeline.runner import Runner
 
     runner = Runner(load_settings(str(CONFIG), opts, str(served)))
     return lambda text: runner.processor.decode(runner.run(runner.encode([text])))[0]
-
-
-def over_http(port: int) -> Callable[[str], Any]:
-    """Return a function that sends a text to the service, over one connection."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    return lambda text: send(connection, text)
 
 
 def milliseconds(way: Callable[[str], Any], text: str) -> float:
@@ -180,15 +228,17 @@ def milliseconds(way: Callable[[str], Any], text: str) -> float:
 
 
 def soak(args: argparse.Namespace, served: Path, work: Path) -> dict[str, Any]:
-    """Run 16 clients for a long time; compare each answer with that in process; record memory."""
+    """Send for a long time; compare each answer with that in process; record memory."""
     texts = read_texts()
     way, memory = in_process(served, args.opt), []
     expected = {text: way(text) for text in texts}
-    with Service(served, work / "service", args.opt) as service:
-        load = Load(service.port, 16, args.soak, texts, expected)
-        found = load.run(every=args.soak / 60, watch=lambda: memory.append(service.memory_mb()))
+    with Service(served, work / "run", args.opt) as service, ThreadPoolExecutor(1) as pool:
+        load = pool.submit(run_load, service.port, SOAK_CLIENTS, args.soak, texts, expected)
+        while not load.done():
+            memory.append(service.memory_mb())
+            wait([load], timeout=args.soak / SOAK_SAMPLES)
     early, late = memory[len(memory) // 10], memory[-1]
-    return {**when(), "seconds": args.soak, **found, "early_mb": early, "end_mb": late}
+    return {**when(), "seconds": args.soak, **load.result(), "early_mb": early, "end_mb": late}
 
 
 def read_texts() -> list[str]:

@@ -2,44 +2,42 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.result_file import write_result
+from benchmarks.tables import table, write_result
 
-COLUMNS = ("side", "clients", "answers/s", "p50 ms", "p99 ms", "memory MB", "busy", "busy p99 ms")
+COLUMNS = {
+    "answers_per_s": "answers/s",
+    "p50_ms": "p50 ms",
+    "p99_ms": "p99 ms",
+    "memory_mb": "memory MB",
+    "busy": "busy",
+    "busy_p99_ms": "busy p99 ms",
+}
 REFERENCE = "paddle"
 
 
-def write_report(path: Path) -> None:
-    """Write the page and the plot beside a result, and print the page."""
-    result = json.loads(path.read_text(encoding="utf-8"))
-    write_result(str(path), result, "\n".join(lines(result)))
+def write_report(path: Path, result: dict[str, Any]) -> None:
+    """Write a result, and the page and the plot beside it; print the page."""
+    title = f"{result['size']}, random weights, sentences of data/reviews/dev.tsv, load.py"
+    points = result.get("points", {})
+    rows = [
+        [name, clients, *(row.get(key) or "" for key in COLUMNS)]
+        for name, point in points.items()
+        for clients, row in point["clients"].items()
+    ]
+    notes = [f"{name}: {' '.join(sentences(name, points))}" for name in points]
+    notes += [soak(result["soak"])] if "soak" in result else []
+    write_result(path, result, title, table(["side", "clients", *COLUMNS.values()], rows), *notes)
     plot(result, path.with_suffix(".png"))
 
 
-def lines(result: dict[str, Any]) -> Iterator[str]:
-    """Yield the lines of the page."""
-    yield f"{result['size']}, random weights, sentences of data/reviews/dev.tsv, load.py\n"
-    yield f"| {' | '.join(COLUMNS)} |"
-    yield "|---" * len(COLUMNS) + "|"
-    points = result.get("points", {})
-    for name, point in points.items():
-        for clients, row in point["clients"].items():
-            busy = [row["busy"], row["busy_p99_ms"]] if row["busy"] else ["", ""]
-            cells = [name, clients, row["answers_per_s"], row["p50_ms"], row["p99_ms"]]
-            yield f"| {' | '.join(map(str, [*cells, row.get('memory_mb', ''), *busy]))} |"
-    for name, point in points.items():
-        yield f"\n{name}: {' '.join(sentences(name, point, points.get(REFERENCE)))}"
-    if "soak" in result:
-        yield f"\n{soak(result['soak'])}"
-
-
-def sentences(name: str, point: dict[str, Any], reference: dict[str, Any] | None) -> Iterator[str]:
+def sentences(name: str, points: dict[str, Any]) -> Iterator[str]:
     """Yield settings, engine, errors, speed compared with Paddle, and the time added by the
     service."""
+    point, reference = points[name], points.get(REFERENCE)
     engine = f", engine {point['engine']} in {point['precision']}" if "engine" in point else ""
     settings = " ".join(point["settings"]) or "as in config.yml"
     yield f"{settings}{engine}; {point['date']}, commit {point['commit']}."
@@ -91,7 +89,6 @@ def plot(result: dict[str, Any], path: Path) -> None:
     speed.set_title("answers per second")
     latency.set_title("milliseconds to an answer: p50, p99 dashed")
     figure.legend(loc="outside lower center", ncol=2, fontsize="small")
-    figure.suptitle(
-        f"{result['size']}, {result['cores']} cores, {result['processor']}", fontsize=10
-    )
+    title = f"{result['size']}, {result['cores']} cores, {result['processor']}"
+    figure.suptitle(title, fontsize=10)
     figure.savefig(path, dpi=110)
