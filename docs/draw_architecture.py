@@ -4,8 +4,6 @@ The ideas are those of the ConvBERT paper (arXiv 2008.02496, sections 3.2 and 3.
 of paddlenlp/transformers/convbert/layers.py.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from matplotlib.axes import Axes

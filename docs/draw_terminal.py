@@ -6,8 +6,6 @@ Example:
 Paths of this checkout are shown relative to it. A command that fails ends the script.
 """
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from collections.abc import Sequence
