@@ -5,8 +5,6 @@ on every platform and NumPy version, so both sides can generate them independent
 L length, C classes, M choices.
 """
 
-from __future__ import annotations
-
 import math
 import zlib
 from collections.abc import Iterator
@@ -16,22 +14,22 @@ import numpy as np
 
 SIZES = ("convbert-small", "convbert-medium-small", "convbert-base")  # smallest first
 # Small versions of the three sizes, for the golden file of the unit tests.
-_TINY = {
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "vocab_size": 60,
-    "max_position_embeddings": 40,
-}
 TINY_SIZES = {
-    "tiny-base": {"hidden_size": 16, "embedding_size": 16, "intermediate_size": 40, **_TINY},
-    "tiny-medium-small": {
-        "hidden_size": 24,
-        "embedding_size": 12,
-        "intermediate_size": 40,
-        "num_groups": 2,
-        **_TINY,
-    },
-    "tiny-small": {"hidden_size": 16, "embedding_size": 12, "intermediate_size": 32, **_TINY},
+    name: {
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "vocab_size": 60,
+        "max_position_embeddings": 40,
+        "hidden_size": hidden,
+        "embedding_size": embedding,
+        "intermediate_size": intermediate,
+        "num_groups": groups,
+    }
+    for name, hidden, embedding, intermediate, groups in (
+        ("tiny-base", 16, 16, 40, 1),
+        ("tiny-medium-small", 24, 12, 40, 2),
+        ("tiny-small", 16, 12, 32, 1),
+    )
 }
 BATCHES = (1, 3, 8)
 LENGTHS = (1, 2, 8, 9, 17, 128, 511, 512)
@@ -162,23 +160,22 @@ class HeadCase:
         """Return the labels for the loss of this head, by transformers' argument names."""
         random, inputs = self.case.random(self.name), self.case.inputs(vocab_size)
         shape, mask = inputs["input_ids"].shape, inputs["attention_mask"]
-        if self.architecture == "ConvBertForQuestionAnswering":
-            return {
-                name: random.randint(0, shape[1] // 2, shape[0]).astype(np.int64)
-                for name in ("start_positions", "end_positions")
-            }
-        if self.architecture == "ConvBertForMultipleChoice":
-            return {"labels": random.randint(0, CHOICES, shape[0] // CHOICES).astype(np.int64)}
-        if self.architecture == "ConvBertForSequenceClassification":
-            if self.classes == 1:
-                return {"labels": random.standard_normal(shape[0]).astype(np.float32)}
-            return {"labels": random.randint(0, self.classes, shape[0]).astype(np.int64)}
-        if self.architecture == "ConvBertDiscriminator":
-            return {"labels": random.randint(0, 2, shape).astype(np.int64) * mask}
-        last = vocab_size if self.architecture == "ConvBertGenerator" else self.classes
-        labels = random.randint(0, last, shape)
-        ignored = (mask == 0) | (random.random_sample(shape) < 0.5)
-        return {"labels": np.where(ignored, IGNORED, labels).astype(np.int64)}
+        kind = self.architecture.removeprefix("ConvBert").removeprefix("For")
+        if kind == "QuestionAnswering":
+            names = ("start_positions", "end_positions")
+            return {name: random.randint(0, shape[1] // 2, shape[0]) for name in names}
+        if kind == "MultipleChoice":
+            labels = random.randint(0, CHOICES, shape[0] // CHOICES)
+        elif kind == "SequenceClassification" and self.classes == 1:
+            labels = random.standard_normal(shape[0]).astype(np.float32)
+        elif kind == "SequenceClassification":
+            labels = random.randint(0, self.classes, shape[0])
+        elif kind == "Discriminator":
+            labels = random.randint(0, 2, shape) * mask
+        else:
+            labels = random.randint(0, vocab_size if kind == "Generator" else self.classes, shape)
+            labels[(mask == 0) | (random.random_sample(shape) < 0.5)] = IGNORED
+        return {"labels": labels}
 
 
 HEAD_CASES = (
@@ -191,19 +188,6 @@ HEAD_CASES = (
     HeadCase("ConvBertGenerator", 2),
     HeadCase("ConvBertDiscriminator", 2),
 )
-# transformers' class, and settings of its configuration, for each of ours
-REFERENCE_CLASSES = {
-    "ConvBertForSequenceClassification": "ConvBertForSequenceClassification",
-    "ConvBertForTokenClassification": "ConvBertForTokenClassification",
-    "ConvBertForQuestionAnswering": "ConvBertForQuestionAnswering",
-    "ConvBertForMultipleChoice": "ConvBertForMultipleChoice",
-    "ConvBertGenerator": "ConvBertForMaskedLM",
-}
-CHOICE_SETTINGS = {
-    "summary_type": "first",
-    "summary_use_proj": True,
-    "summary_activation": "tanh",
-}
 
 # The 20 steps of the training comparison.
 TRAINING = {
@@ -217,15 +201,25 @@ TRAINING = {
 }
 
 
-def metric_inputs() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Yield (kind, predictions, labels): logits [n, C] and classes; scores [n, 1] and targets."""
-    for classes in (2, 3):
+def training_steps(batches: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the batch of each step from the arrays that `run.training_batches` makes."""
+    for step in range(TRAINING["steps"]):
+        names = ("input_ids", "token_type_ids", "labels")
+        yield {name: batches[f"{name}_{step}"] for name in names}
+
+
+def metric_inputs() -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
+    """Yield (kind, metric, predictions, labels): logits [n, C] and classes; scores [n, 1] and
+    targets."""
+    for classes, names in ((2, ("acc", "f1", "mcc")), (3, ("acc",))):
         random = random_state(f"metric/{classes}")
         labels = random.randint(0, classes, 872)
         logits = random.standard_normal((872, classes))
         logits[np.arange(872), labels] += 1.0
-        yield f"classes_{classes}", logits.astype(np.float32), labels.astype(np.int64)
+        for name in names:
+            yield f"classes_{classes}", name, logits.astype(np.float32), labels.astype(np.int64)
     random = random_state("metric/scores")
     targets = (random.randint(0, 26, 1500) / 5.0).astype(np.float32)  # many ties, as in STS-B
     scores = np.round(targets + random.standard_normal(1500), 1).astype(np.float32)
-    yield "scores", scores[:, None], targets
+    for name in ("pearson", "spearman"):
+        yield "scores", name, scores[:, None], targets

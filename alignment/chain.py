@@ -9,11 +9,10 @@ here. All are compared with dygraph in this environment, on the dev sentences of
 exit status is 1 if a probability differs by more than 1e-5.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,16 +20,18 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 
-from alignment import dumps, sentences
-from alignment.dumps import Arrays
+from alignment import results
+from alignment.results import Arrays
 from convbert.command.flags import make_parser
 from convbert.command.start import run_main, run_step, start_paddle
 from paddlenlp.transformers.convbert.configuration import PRESETS
 from paddlenlp.utils.checkout import REVIEWS
+from paddlenlp.utils.logits import softmax
 
+BATCH = 32
 BOUND = 1e-5
 SAMPLE = 7  # every 7th batch, from the longest sentences to the shortest
-SPREAD = 1.0  # standard deviation of the difference of the logits over sentences
+Batch = tuple[list[int], np.ndarray, np.ndarray]  # sentence numbers, input_ids, token_type_ids
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -42,6 +43,9 @@ def parse_args(argv=None) -> argparse.Namespace:
     add("--data_dir", type=Path, default=REVIEWS, help="dev.tsv in SST-2's format (data/reviews)")
     other = ROOT / ".venv-paddle3"
     add("--other_env", type=Path, default=other, help="environment of the second Paddle")
+    # Only write the answers of this Paddle to a folder, including those of an earlier export.
+    add("--answers_to", type=Path, help=argparse.SUPPRESS)
+    add("--earlier_export", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 
@@ -49,35 +53,94 @@ def main(argv=None) -> int:
     """Answer the sentences under both versions of Paddle and print the table."""
     args = parse_args(argv)
     start_paddle()
+    if args.answers_to:
+        found = answers(args, args.answers_to / "export")
+        results.dump(args.answers_to / "answers.npz", found)
+        return 0
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
-        model_dir = args.model_dir or save_random(args, work / "model")
-        answers = sentences.answers(model_dir, args.data_dir, work / "export", None)
+        args.model_dir = args.model_dir or save_random(args, work / "model")
+        found = answers(args, work / "export")
         python = args.other_env / "bin" / "python"
         if python.exists():
-            answers.update(other_answers(python, work, model_dir, args.data_dir))
+            flags = ["--model_dir", args.model_dir, "--data_dir", args.data_dir]
+            flags += ["--earlier_export", work / "export", "--answers_to", work]
+            run_step([python, __file__, *flags])
+            found.update(results.load(work / "answers.npz"))
         else:
             print(f"the second Paddle was not run, because {python} does not exist")
-    (first, expected), *rest = answers.items()
+    (first, expected), *rest = found.items()
     rows = [
-        dumps.Row("chain", name, dumps.differences({"p": expected}, {"p": probs})["p"], BOUND)
+        results.Row("chain", name, results.differences({"p": expected}, {"p": probs})["p"], BOUND)
         for name, probs in rest
     ]
     spread = f"{expected.min():.3f} to {expected.max():.3f}"
     print(f"{len(expected)} sentences; probabilities from {spread}; against: {first}\n")
-    print(dumps.table(rows))
+    print(results.table(rows))
     return 0 if all(row.passed for row in rows) else 1
 
 
-def other_answers(python: Path, work: Path, model_dir: str, data_dir: Path) -> Arrays:
-    """Return the answers under another Paddle, including those of the program exported here.
+def answers(args: argparse.Namespace, export: Path) -> Arrays:
+    """Return the probabilities by Paddle version and way; write the exported model."""
+    import paddle
 
-    Raises:
-        UserError: it failed.
-    """
-    script = Path(__file__).with_name("sentences.py")
-    run_step([python, script, work / "other", model_dir, data_dir, work / "export"])
-    return dumps.load(work / "other" / "answers.npz")
+    from convbert.inference.dygraph import dygraph_runner, load_classifier
+    from convbert.inference.export import export_checkpoint
+
+    paddle.set_device("cpu")
+    model, processor = load_classifier(args.model_dir)
+    batches = make_batches(processor, read_dev(args.data_dir)[0])
+    export_checkpoint(args.model_dir, str(export))
+    spec = [paddle.static.InputSpec([None, None], "int64")] * 2
+    static = paddle.jit.to_static(model, input_spec=spec, full_graph=True)
+    runners = {"dygraph": dygraph_runner(model), "to_static": dygraph_runner(static)}
+    runners.update(engines(export, "exported program"))
+    if args.earlier_export:
+        runners.update(engines(args.earlier_export, "program exported by the first"))
+    version = f"Paddle {paddle.__version__}"
+    return {f"{version}, {way}": probabilities(run, batches) for way, run in runners.items()}
+
+
+def engines(export: Path, what: str) -> Iterator[tuple[str, Callable]]:
+    """Yield Paddle Inference on an exported model, plain and with oneDNN."""
+    from convbert.inference.engines import EngineOptions, open_engine
+
+    for name, use_mkldnn in (("plain", False), ("oneDNN", True)):
+        engine = open_engine(str(export), EngineOptions(use_mkldnn=use_mkldnn))
+        if use_mkldnn and not engine.use_mkldnn:
+            name = "plain (this Paddle cannot use oneDNN)"
+        yield f"{what}, {name}", engine.run
+
+
+def read_dev(data_dir: Path) -> tuple[list[str], np.ndarray]:
+    """Return the dev sentences and their labels."""
+    from paddlenlp.datasets import load_dataset
+
+    examples = load_dataset("glue", "sst-2", "dev", data_dir=str(data_dir))
+    labels = np.array([example["labels"] for example in examples])
+    return [example["sentence"] for example in examples], labels
+
+
+def make_batches(
+    processor, texts: list[str], size: int = BATCH, by_length: bool = True
+) -> list[Batch]:
+    """Return padded batches of sentences of similar length, or in the order of the file."""
+    from convbert.text.processing import length_sorted_batches
+
+    features = processor.encode(texts)
+    # If all lengths are equal, the order remains.
+    lengths = [len(feature.input_ids) if by_length else 0 for feature in features]
+    return [
+        (numbers, *processor.collate([features[i] for i in numbers]))
+        for numbers in length_sorted_batches(lengths, size)
+    ]
+
+
+def probabilities(run: Callable, batches: list[Batch]) -> np.ndarray:
+    """Return the probabilities [sentences, C] by ``run(input_ids, token_type_ids)`` -> logits."""
+    numbers = np.concatenate([numbers for numbers, _, _ in batches])
+    rows = np.concatenate([softmax(run(ids, types)) for _, ids, types in batches])
+    return rows[np.argsort(numbers)]
 
 
 def save_random(args: argparse.Namespace, target: Path) -> str:
@@ -89,20 +152,19 @@ def save_random(args: argparse.Namespace, target: Path) -> str:
     tokenizer = ConvBertTokenizer(REVIEWS / "vocab.txt")
     config = ConvBertConfig.preset(args.size, vocab_size=tokenizer.vocab_size)
     model = random_model(config, CLASSIFIER)
-    texts, _ = sentences.read_dev(args.data_dir)
-    batches = sentences.sorted_batches(TextProcessor(tokenizer), texts)
+    batches = make_batches(TextProcessor(tokenizer), read_dev(args.data_dir)[0])
     spread_answers(model, batches[::SAMPLE])
     model.save_pretrained(str(target))
     tokenizer.save_pretrained(target)
     return str(target)
 
 
-def spread_answers(model, batches: list[sentences.Batch]) -> None:
+def spread_answers(model, batches: list[Batch]) -> None:
     """Make the answers differ as much as those of a trained model.
 
     A random model gives nearly the same answer to every sentence, which would hide a difference.
     Here its last layer reads the direction in which the sentences differ most, so that the
-    difference of the two logits has mean 0 and standard deviation ``SPREAD`` over them.
+    difference of the two logits has mean 0 and standard deviation 1 over them.
     """
     import paddle
 
@@ -114,7 +176,7 @@ def spread_answers(model, batches: list[sentences.Batch]) -> None:
     features = np.concatenate(rows)
     mean = features.mean(axis=0)
     _, lengths, directions = np.linalg.svd(features - mean, full_matrices=False)
-    half = 0.5 * SPREAD / (lengths[0] / np.sqrt(len(features))) * directions[0]
+    half = 0.5 / (lengths[0] / np.sqrt(len(features))) * directions[0]
     head.out_proj.weight.set_value(np.stack([-half, half], axis=1).astype(np.float32))
     head.out_proj.bias.set_value(np.array([mean @ half, -mean @ half], np.float32))
     print(f"random weights; length of the last layer's rows: {np.linalg.norm(half):.1f}")

@@ -1,8 +1,5 @@
 """Our side of the comparison: Paddle in dygraph mode, on the checkpoints of the reference."""
 
-from __future__ import annotations
-
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +7,20 @@ import paddle
 import paddle.nn.functional as F
 
 from alignment import cases
-from alignment.dumps import Arrays
-from alignment.grid import Side
+from alignment.results import Arrays, Side
 from convbert.training.optimizer import make_optimizer
 from paddlenlp import metrics, transformers
 from paddlenlp.transformers.convbert import weight_names
 from paddlenlp.transformers.convbert.conversion import convert
 
 CLASSIFIER = "ConvBertForSequenceClassification"
+METRICS = {
+    "acc": metrics.Accuracy,
+    "f1": metrics.AccuracyAndF1,
+    "mcc": metrics.Mcc,
+    "pearson": metrics.PearsonAndSpearman,
+    "spearman": metrics.PearsonAndSpearman,
+}
 
 
 class Ours(Side):
@@ -25,17 +28,14 @@ class Ours(Side):
 
     name = "ours"
 
-    def __init__(self, work: Path, size: str):
-        super().__init__(work, size)
+    def __init__(self, folder: Path):
+        super().__init__(folder)
         self._answers = {}  # logits, labels and mask of each head
 
     def body(self):
         """Return the classifier of three classes."""
+        self._masking = load(self.checkpoints / "body", CLASSIFIER, mask_padding_in_conv=True)
         return load(self.checkpoints / "body", CLASSIFIER)
-
-    @cached_property
-    def _masking(self):
-        return load(self.checkpoints / "body", CLASSIFIER, mask_padding_in_conv=True)
 
     @paddle.no_grad()
     def forward(self, model, case: cases.Case) -> Arrays:
@@ -52,40 +52,36 @@ class Ours(Side):
         """Return the logits of the padded batch, with padding masked in the convolutions."""
         return self._masking(**tensors(case.inputs(model.config.vocab_size))).numpy()
 
-    def backward(self, model, case: cases.Case) -> None:
-        """Compute new gradients of the classification loss."""
+    def backward(self, model, case: cases.Case) -> Arrays:
+        """Return the gradients of the classification loss."""
         model.clear_gradients()
         logits = model(**tensors(case.inputs(model.config.vocab_size)))
         F.cross_entropy(logits, paddle.to_tensor(case.labels(cases.CLASSES))).backward()
-
-    def gradients(self, model) -> Arrays:
-        """Return the gradient of every parameter."""
         return gradients(model)
 
-    def head(self, head: cases.HeadCase) -> tuple[Arrays, float, object]:
-        """Return logits, loss and model of a head; convert its checkpoint to Paddle and back."""
+    def head(self, head: cases.HeadCase) -> tuple[Arrays, float, Arrays]:
+        """Return logits, loss and gradients of a head; convert its checkpoint and back."""
         source = self.checkpoints / head.name
         model = load(source, head.architecture)
-        inputs = head.inputs(model.config.vocab_size)
+        inputs = tensors(head.inputs(model.config.vocab_size))
         labels = tensors(head.labels(model.config.vocab_size))
-        outputs, mask = model(**tensors(inputs)), paddle.to_tensor(inputs["attention_mask"])
+        outputs, mask = model(**inputs), inputs["attention_mask"]
         loss = head_loss(head, outputs, labels, mask)
         loss.backward()
-        self._answers[head.architecture] = (outputs, labels, mask)
+        self._answers[head.architecture] = (outputs, labels.get("labels"), mask)
         logits = named_logits(outputs)
         self.save(f"converted/{head.name}", logits)  # the converted checkpoint must give these
-        ours = self.work / "paddle" / self.size / head.name
+        ours = self.folder / "paddle" / head.name
         convert(str(source), str(ours), "paddle", head.architecture)
-        convert(str(ours), str(self.work / "converted" / self.size / head.name), "hf")
-        return logits, float(loss), model
+        convert(str(ours), str(self.folder / "converted" / head.name), "hf")
+        return logits, float(loss), gradients(model)
 
     def pretraining_loss(self, losses: dict[str, float]) -> float:
         """Return the loss of the criterion that pretraining uses."""
         gen_logits, gen_labels, _ = self._answers["ConvBertGenerator"]
         disc_logits, disc_labels, mask = self._answers["ConvBertDiscriminator"]
         criterion = transformers.ConvBertPretrainingCriterion(gen_logits.shape[-1])
-        labels = gen_labels["labels"], disc_labels["labels"]
-        return float(criterion(gen_logits, disc_logits, *labels, mask))
+        return float(criterion(gen_logits, disc_logits, gen_labels, disc_labels, mask))
 
     def train(self, batches: Arrays) -> tuple[list[float], Arrays]:
         """Train with the optimizer and schedule of train.py."""
@@ -103,9 +99,8 @@ class Ours(Side):
             settings["epsilon"],
         )
         losses = []
-        for step in range(settings["steps"]):
-            names = ("input_ids", "token_type_ids", "labels")
-            ids, types, labels = (paddle.to_tensor(batches[f"{name}_{step}"]) for name in names)
+        for batch in cases.training_steps(batches):
+            ids, types, labels = tensors(batch).values()
             loss = F.cross_entropy(model(ids, types), labels)
             loss.backward()
             optimizer.step()
@@ -115,19 +110,14 @@ class Ours(Side):
         state = {name: p.numpy() for name, p in model.named_parameters()}
         return losses, weight_names.to_hf(state, model.config, CLASSIFIER)
 
-    def metrics(self) -> dict[str, float]:
-        """Return every metric of GLUE, computed in uneven batches."""
-        results = {}
-        for kind, predictions, labels in cases.metric_inputs():
-            if kind == "scores":
-                found = measure(metrics.PearsonAndSpearman(), predictions, labels)
-                results.update(pearson=found["pearson"], spearman=found["spearman"])
-                continue
-            results[f"{kind}/acc"] = measure(metrics.Accuracy(), predictions, labels)["acc"]
-            if kind == "classes_2":
-                results["f1"] = measure(metrics.AccuracyAndF1(), predictions, labels)["f1"]
-                results["mcc"] = measure(metrics.Mcc(), predictions, labels)["mcc"]
-        return results
+    def metric(self, name: str, predictions: np.ndarray, labels: np.ndarray) -> float:
+        """Return a metric, computed in uneven batches."""
+        metric = METRICS[name]()
+        for start in range(0, len(labels), 31):
+            part = slice(start, start + 31)
+            answers = paddle.to_tensor(predictions[part]), paddle.to_tensor(labels[part])
+            metric.update(metric.compute(*answers))
+        return metric.results()[name]
 
 
 def load(directory: Path, architecture: str, **overrides):
@@ -188,13 +178,3 @@ def head_loss(head: cases.HeadCase, outputs, labels, mask: paddle.Tensor) -> pad
     # Not the mean of Paddle 3.3.1, because that also counts ignored tokens.
     total = F.cross_entropy(logits, labels, ignore_index=cases.IGNORED, reduction="sum")
     return total / (labels != cases.IGNORED).sum().astype(total.dtype)
-
-
-def measure(metric, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Return a metric's results after batches of 31."""
-    for start in range(0, len(labels), 31):
-        part = slice(start, start + 31)
-        metric.update(
-            metric.compute(paddle.to_tensor(predictions[part]), paddle.to_tensor(labels[part]))
-        )
-    return metric.results()

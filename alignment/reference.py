@@ -1,17 +1,14 @@
 """The reference: ConvBERT of transformers on PyTorch, an independent implementation.
 
-    reference.py WORK SIZE whole|quick|converted
+    reference.py FOLDER whole|quick|converted
 
 run.py starts it in a separate environment without Paddle. It writes checkpoints in transformers'
 layout for our side, and the results; with "converted", the results of the checkpoints that our side
 converted back. The training loop is plain PyTorch.
 """
 
-from __future__ import annotations
-
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -19,7 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 import transformers
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from scipy import stats
+from sklearn import metrics
 from torch import nn
 from transformers.models.electra.modeling_electra import (
     ElectraConfig,
@@ -27,12 +26,19 @@ from transformers.models.electra.modeling_electra import (
 )
 
 from alignment import cases
-from alignment.dumps import Arrays
-from alignment.grid import Side
+from alignment.results import Arrays, Side
 from paddlenlp.transformers import checkpoint
 from paddlenlp.transformers.convbert.configuration import PRESETS
+from paddlenlp.transformers.convbert.weight_names import HEADS
 
 CLASSIFIER = "ConvBertForSequenceClassification"
+METRICS = {
+    "acc": metrics.accuracy_score,
+    "f1": metrics.f1_score,
+    "mcc": metrics.matthews_corrcoef,
+    "pearson": stats.pearsonr,
+    "spearman": stats.spearmanr,
+}
 
 
 class Reference(Side):
@@ -42,7 +48,7 @@ class Reference(Side):
 
     def body(self) -> nn.Module:
         """Return the classifier of three classes; write its checkpoint."""
-        model = build(self.size, CLASSIFIER)
+        model = build(self.folder.name, CLASSIFIER)
         model.save_pretrained(self.checkpoints / "body")
         return model
 
@@ -64,24 +70,21 @@ class Reference(Side):
             rows.append(model(**alone).logits)
         return torch.cat(rows).numpy()
 
-    def backward(self, model, case: cases.Case) -> None:
-        """Compute new gradients of the classification loss."""
+    def backward(self, model, case: cases.Case) -> Arrays:
+        """Return the gradients of the classification loss."""
         model.zero_grad()
         labels = torch.from_numpy(case.labels(cases.CLASSES))
         model(**tensors(case.inputs(model.config.vocab_size)), labels=labels).loss.backward()
-
-    def gradients(self, model) -> Arrays:
-        """Return the gradient of every parameter."""
         return gradients(model)
 
-    def head(self, head: cases.HeadCase) -> tuple[Arrays, float, object]:
-        """Return logits, loss and model of a head; write its checkpoint in both file formats."""
-        model = build(self.size, head.architecture, head.classes)
+    def head(self, head: cases.HeadCase) -> tuple[Arrays, float, Arrays]:
+        """Return logits, loss and gradients of a head; write its checkpoint in both formats."""
+        model = build(self.folder.name, head.architecture, head.classes)
         model.save_pretrained(self.checkpoints / head.name)
         torch.save(model.state_dict(), self.checkpoints / head.name / checkpoint.HF_TORCH_FILE)
         result = answer(model, head)
         result["loss"].backward()
-        return logits_of(result), result["loss"].item(), model
+        return logits_of(result), result["loss"].item(), gradients(model)
 
     def pretraining_loss(self, losses: dict[str, float]) -> float:
         """Return ELECTRA's weighted sum, which transformers does not have."""
@@ -90,14 +93,15 @@ class Reference(Side):
     def train(self, batches: Arrays) -> tuple[list[float], Arrays]:
         """Train with torch's AdamW, one parameter group for each tensor; write the initial
         weights."""
-        model = build(self.size, CLASSIFIER, classes=2)
+        model = build(self.folder.name, CLASSIFIER, classes=2)
         model.save_pretrained(self.checkpoints / "training")
         optimizer = torch.optim.AdamW(parameter_groups(model), eps=cases.TRAINING["epsilon"])
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, linear_schedule)
+        schedule = transformers.get_linear_schedule_with_warmup(
+            optimizer, cases.TRAINING["warmup_steps"], cases.TRAINING["steps"]
+        )
         losses = []
-        for step in range(cases.TRAINING["steps"]):
-            names = ("input_ids", "token_type_ids", "labels")
-            batch = tensors({name: batches[f"{name}_{step}"] for name in names})
+        for arrays in cases.training_steps(batches):
+            batch = tensors(arrays)
             mask = (batch["input_ids"] != cases.PAD).long()
             loss = model(**batch, attention_mask=mask).loss
             optimizer.zero_grad()
@@ -107,24 +111,12 @@ class Reference(Side):
             losses.append(loss.item())
         return losses, {name: p.detach().numpy() for name, p in model.named_parameters()}
 
-    def metrics(self) -> dict[str, float]:
-        """Return all metrics of GLUE, from scikit-learn and SciPy."""
-        from scipy import stats
-        from sklearn import metrics
-
-        results = {}
-        for kind, predictions, labels in cases.metric_inputs():
-            if kind == "scores":
-                pair = predictions[:, 0].astype(np.float64), labels.astype(np.float64)
-                results["pearson"] = stats.pearsonr(*pair)[0]
-                results["spearman"] = stats.spearmanr(*pair)[0]
-                continue
-            chosen = predictions.argmax(axis=1)
-            results[f"{kind}/acc"] = metrics.accuracy_score(labels, chosen)
-            if kind == "classes_2":
-                results["f1"] = metrics.f1_score(labels, chosen)
-                results["mcc"] = metrics.matthews_corrcoef(labels, chosen)
-        return results
+    def metric(self, name: str, predictions: np.ndarray, labels: np.ndarray) -> float:
+        """Return a metric from scikit-learn or SciPy."""
+        if name in ("pearson", "spearman"):
+            pair = predictions[:, 0].astype(np.float64), labels.astype(np.float64)
+            return METRICS[name](*pair)[0]
+        return METRICS[name](labels, predictions.argmax(axis=1))
 
     @torch.no_grad()
     def write_converted(self) -> None:
@@ -134,7 +126,7 @@ class Reference(Side):
         Paddle, with that for ``model.safetensors``.
         """
         for head in cases.HEAD_CASES:
-            model = load_converted(self.work / "converted" / self.size / head.name, head)
+            model = load_converted(self.folder / "converted" / head.name, head)
             self.save(f"converted/{head.name}", logits_of(answer(model, head)))
             check_bin(self.checkpoints / head.name)
 
@@ -165,15 +157,12 @@ class Discriminator(nn.Module):
 
 def build(size: str, architecture: str, classes: int = cases.CLASSES) -> nn.Module:
     """Build the reference model of one of our classes with random weights."""
-    settings = cases.CHOICE_SETTINGS if architecture == "ConvBertForMultipleChoice" else {}
-    sizes = {**PRESETS, **cases.TINY_SIZES}
-    config = transformers.ConvBertConfig(
-        **sizes[size], pad_token_id=cases.PAD, num_labels=classes, **settings
-    )
+    settings = {**PRESETS, **cases.TINY_SIZES}[size] | HEADS[architecture].hf_settings
+    config = transformers.ConvBertConfig(**settings, pad_token_id=cases.PAD, num_labels=classes)
     if architecture == "ConvBertDiscriminator":
         model = Discriminator(config)
     else:
-        model = getattr(transformers, cases.REFERENCE_CLASSES[architecture])(config)
+        model = getattr(transformers, HEADS[architecture].hf_class)(config)
     weights = cases.random_weights({n: tuple(p.shape) for n, p in model.named_parameters()})
     with torch.no_grad():  # the tied output embeddings follow
         for name, parameter in model.named_parameters():
@@ -205,50 +194,34 @@ def logits_of(result) -> Arrays:
 
 
 def parameter_groups(model: nn.Module) -> list[dict]:
-    """Return one group for each tensor: layer-wise learning rate, no decay for vectors."""
+    """Return one group for each tensor: ELECTRA's layer-wise rate, no decay for vectors."""
     settings, layers = cases.TRAINING, model.config.num_hidden_layers
-    return [
-        {
-            "params": [parameter],
-            "lr": settings["learning_rate"] * lr_factor(name, layers),
-            "weight_decay": 0.0 if is_vector(name) else settings["weight_decay"],
-        }
-        for name, parameter in model.named_parameters()
-    ]
-
-
-def lr_factor(name: str, layers: int) -> float:
-    """Return ELECTRA's layer-wise factor of a parameter, by its name in transformers."""
-    parts = name.split(".")
-    if parts[0] != "convbert":
-        depth = layers + 2
-    elif parts[1] == "encoder":
-        depth = int(parts[3]) + 1
-    else:
-        depth = 0
-    return cases.TRAINING["layer_lr_decay"] ** (layers + 2 - depth)
-
-
-def is_vector(name: str) -> bool:
-    """Return whether a parameter is a bias or belongs to a normalization."""
-    return name.endswith("bias") or "LayerNorm" in name
-
-
-def linear_schedule(step: int) -> float:
-    """Return the factor of a linear warm-up to 1 and linear decay to 0."""
-    warmup, total = cases.TRAINING["warmup_steps"], cases.TRAINING["steps"]
-    return step / warmup if step < warmup else (total - step) / (total - warmup)
+    groups = []
+    for name, parameter in model.named_parameters():
+        parts = name.split(".")
+        depth = int(parts[3]) + 1 if parts[1] == "encoder" else 0
+        if parts[0] != "convbert":
+            depth = layers + 2
+        is_vector = name.endswith("bias") or "LayerNorm" in name
+        factor = settings["layer_lr_decay"] ** (layers + 2 - depth)
+        groups.append(
+            {
+                "params": [parameter],
+                "lr": settings["learning_rate"] * factor,
+                "weight_decay": 0.0 if is_vector else settings["weight_decay"],
+            }
+        )
+    return groups
 
 
 def load_converted(source: Path, head: cases.HeadCase) -> nn.Module:
     """Load a converted checkpoint; a missing or unexpected tensor is an error."""
     if head.architecture == "ConvBertDiscriminator":
         model = Discriminator(transformers.ConvBertConfig.from_pretrained(source))
-        weights = checkpoint.read_weights(str(source / checkpoint.HF_WEIGHTS_FILE))
-        model.load_state_dict(tensors(weights), strict=True)
+        model.load_state_dict(load_file(source / checkpoint.HF_WEIGHTS_FILE))
         return model.eval()
     architecture = json.loads((source / checkpoint.HF_CONFIG_FILE).read_text())["architectures"][0]
-    load: Callable = getattr(transformers, architecture).from_pretrained
+    load = getattr(transformers, architecture).from_pretrained
     model, info = load(source, output_loading_info=True)
     left = {what: sorted(names) for what, names in info.items() if names}
     if left:
@@ -265,15 +238,11 @@ def check_bin(directory: Path) -> None:
             raise SystemExit(f"{directory}: {name} differs between the two files")
 
 
-def main(work: str, size: str, part: str) -> None:
-    """Write the results of one size."""
+if __name__ == "__main__":
     transformers.logging.disable_progress_bar()
-    side = Reference(Path(work), size)
+    place, part = sys.argv[1:]
+    side = Reference(Path(place))
     if part == "converted":
         side.write_converted()
     else:
         side.write(quick=part == "quick")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

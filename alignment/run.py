@@ -7,8 +7,6 @@ It makes the reference's environment if it is missing, gives both sides the same
 inputs, and prints one table. It downloads only the packages of that environment.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import platform
@@ -23,8 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from alignment import cases, dumps
-from alignment.dumps import Arrays, Row
+from alignment import cases, results
+from alignment.results import Arrays, Row
 from convbert.command.flags import make_parser
 from convbert.command.provenance import describe, provenance
 from convbert.command.start import run_main, run_step, start_paddle
@@ -58,16 +56,16 @@ def main(argv=None) -> int:
     with ExitStack() as stack:
         work = args.work_dir or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         ensure_writable_dir(work)
-        dumps.dump(work / "batches.npz", training_batches())
+        results.dump(work / "batches.npz", training_batches())
         rows: list[Row] = []
         for size in sizes:
-            remove_results(work, size)  # from an earlier run with this --work_dir
-            rows += compare_size(work, size, reference, args.quick)
+            shutil.rmtree(work / size, ignore_errors=True)  # of an earlier run
+            rows += compare_size(work / size, reference, args.quick)
             print(f"{size} done: {verdict(rows)}", file=sys.stderr, flush=True)
             if not args.work_dir:  # one size takes several gigabytes
-                remove_results(work, size)
+                shutil.rmtree(work / size)
     rows.sort(key=lambda row: row.step)
-    print(f"{title}\n\n{dumps.table(rows)}\n\n{verdict(rows)}")
+    print(f"{title}\n\n{results.table(rows)}\n\n{verdict(rows)}")
     return 0 if all(row.passed for row in rows) else 1
 
 
@@ -78,12 +76,6 @@ def verdict(rows: list[Row]) -> str:
     return f"{count}; beyond: {', '.join(beyond)}" if beyond else count
 
 
-def remove_results(work: Path, size: str) -> None:
-    """Remove the checkpoints and results of one size."""
-    for side in ("hf", "paddle", "converted", "reference", "ours"):
-        shutil.rmtree(work / side / size, ignore_errors=True)
-
-
 def reference_python(directory: Path) -> str:
     """Return the interpreter of the reference's environment; make the environment if necessary."""
     make = f'source shell/_env.sh; make_venv "$1" "$(find_python 3.11 3.12)" "{REQUIREMENTS}"'
@@ -91,34 +83,33 @@ def reference_python(directory: Path) -> str:
     return str(directory / "bin" / "python")
 
 
-def run_reference(python: str, work: Path, size: str, part: str) -> None:
+def compare_size(folder: Path, reference: str, quick: bool) -> list[Row]:
+    """Run both sides for the size that names the folder, and compare their results."""
+    run_reference(reference, folder, "quick" if quick else "whole")
+    run_ours(folder, quick)
+    run_reference(reference, folder, "converted")
+    return [compare(folder, *row) for row in COMPARISONS if (folder.name, row[1]) != NOT_COMPUTED]
+
+
+def run_reference(python: str, folder: Path, part: str) -> None:
     """Run the reference in its own environment."""
-    print(f"reference: {size} {part}", file=sys.stderr, flush=True)
+    print(f"reference: {folder.name} {part}", file=sys.stderr, flush=True)
     settings = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"}
     script = Path(__file__).with_name("reference.py")
-    run_step([python, script, work, size, part], env={**os.environ, **settings})
+    run_step([python, script, folder, part], env={**os.environ, **settings})
 
 
-def run_ours(work: Path, size: str, quick: bool) -> None:
+def run_ours(folder: Path, quick: bool) -> None:
     """Run our side in this process."""
     from alignment.ours import Ours
 
-    print(f"ours: {size}", file=sys.stderr, flush=True)
+    print(f"ours: {folder.name}", file=sys.stderr, flush=True)
     get_logger().setLevel("ERROR")  # the checkpoints of the reference have no manifest
-    Ours(work, size).write(quick)
-
-
-def compare_size(work: Path, size: str, reference: str, quick: bool) -> list[Row]:
-    """Run both sides for one size and compare their results."""
-    run_reference(reference, work, size, "quick" if quick else "whole")
-    run_ours(work, size, quick)
-    run_reference(reference, work, size, "converted")
-    return [compare(work, size, *row) for row in COMPARISONS if (row[1], size) not in NOT_COMPUTED]
+    Ours(folder).write(quick)
 
 
 def compare(
-    work: Path,
-    size: str,
+    folder: Path,
     step: str,
     what: str,
     quantity: str,
@@ -129,29 +120,26 @@ def compare(
     """Return the worst difference of a quantity over all of its files.
 
     Args:
+        folder: the results of one size.
         step, quantity, bound: as in the table.
-        what: file, or folder of files.
+        what: folder of the files.
         select: start of the names to compare.
         scale: returns the number to divide each difference by.
     """
     worst, count = 0.0, 0
-    for path in result_files(work / "reference" / size, what):
-        other = work / "ours" / path.relative_to(work / "reference")
+    for path in sorted((folder / "reference" / what).glob("*.npz")):
+        other = folder / "ours" / what / path.name
         if not other.exists():
-            raise UserError("outputs-differ", f"our side did not write {other.relative_to(work)}")
-        left = {n: a for n, a in dumps.load(path).items() if n.startswith(select)}
-        right = {n: a for n, a in dumps.load(other).items() if n.startswith(select)}
-        found = dumps.differences(left, right, scale(left) if scale else None)
+            raise UserError("outputs-differ", f"our side did not write {other}")
+        left, right = (
+            {name: array for name, array in results.load(file).items() if name.startswith(select)}
+            for file in (path, other)
+        )
+        found = results.differences(left, right, scale(left) if scale else None)
         worst, count = max([worst, *found.values()]), count + len(found)
     if not count:
-        raise UserError("outputs-differ", f"there are no results for {size} {quantity}")
-    return Row(step, f"{size} {quantity} ({count})", worst, bound)
-
-
-def result_files(folder: Path, what: str) -> list[Path]:
-    """Return the files of one quantity: a single file, or all in a folder."""
-    single = folder / f"{what}.npz"
-    return [single] if single.exists() else sorted((folder / what).glob("*.npz"))
+        raise UserError("outputs-differ", f"there are no results for {folder.name} {quantity}")
+    return Row(step, f"{folder.name} {quantity} ({count})", worst, bound)
 
 
 def gradient_scales(gradients: Arrays) -> dict[str, float]:
@@ -188,7 +176,7 @@ def loss_scales(losses: Arrays) -> dict[str, float]:
     return {name: max(1.0, float(abs(loss).max())) for name, loss in losses.items()}
 
 
-# step, file or folder, quantity, bound, start of the names, scale of the differences
+# step, folder, quantity, bound, start of the names, scale of the differences
 COMPARISONS = (
     ("1 forward", "forward", "hidden states", 1e-5, "state_"),
     ("1 forward", "forward", "logits", 1e-5, "logits"),
@@ -203,7 +191,7 @@ COMPARISONS = (
     ("5 training", "training_loss", "loss of 20 steps", 1e-4),
     ("5 training", "training_parameters", "parameters after 20 steps", 1e-4),
 )
-NOT_COMPUTED = (("heads_backward", "convbert-base"),)  # the gradients of its body are compared
+NOT_COMPUTED = ("convbert-base", "heads_backward")  # the gradients of its body are compared
 
 
 def training_batches() -> Arrays:
@@ -231,8 +219,7 @@ def versions(reference: str) -> str:
     import paddle
 
     code = "import torch, transformers as t; print(torch.__version__, t.__version__)"
-    theirs = subprocess.run([reference, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
-    torch, transformers = theirs.stdout.split()
+    torch, transformers = subprocess.check_output([reference, "-c", code], text=True).split()
     return (
         f"paddle {paddle.__version__} against torch {torch} with transformers {transformers}; "
         f"Python {platform.python_version()}, float32; {describe(provenance())}"

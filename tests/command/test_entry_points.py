@@ -12,8 +12,8 @@ import pytest
 from tests.conftest import REPO_ROOT
 from tests.helpers.errors import assert_refused
 
-# Started by alignment/run.py and alignment/chain.py, some in the environment of the reference.
-WORKERS = {"alignment/ours.py", "alignment/reference.py", "alignment/sentences.py"}
+# Started by alignment/run.py in the environment of the reference.
+WORKERS = {"alignment/reference.py"}
 # Every script that a user starts with Python.
 SCRIPTS = sorted(
     str(path.relative_to(REPO_ROOT))
