@@ -7,8 +7,6 @@ The rows are the sentences of data/reviews, each with its number in front, as TS
 on the same file, one after the other, with the same batch size and engine.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -6,8 +6,6 @@ The model has a published size and random weights. The first start of each engin
 because it fills the cache of compiled models.
 """
 
-from __future__ import annotations
-
 import os
 import statistics
 import subprocess

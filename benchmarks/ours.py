@@ -5,8 +5,6 @@ ours.py export WORK          export it, and quantize the export
 ours.py SIDE WORK            one of `ENGINES`, train or train_plain: answer requests
 """
 
-from __future__ import annotations
-
 import importlib
 import os
 import sys
@@ -28,31 +26,22 @@ from paddlenlp.transformers.convbert.configuration import PRESETS, ConvBertConfi
 from paddlenlp.utils.checkout import REVIEWS
 from paddlenlp.utils.errors import UserError
 
+COLUMNS = (
+    "num_hidden_layers",
+    "hidden_size",
+    "embedding_size",
+    "num_attention_heads",
+    "intermediate_size",
+    "vocab_size",
+)
 # name -> the settings that differ from convbert-base
-MODELS = {
-    **PRESETS,
-    "convbert-mini": {  # the size of models/convbert-mini-sst2
-        "num_hidden_layers": 6,
-        "hidden_size": 384,
-        "embedding_size": 128,
-        "num_attention_heads": 12,
-        "intermediate_size": 1536,
-    },
-    "two layers, hidden 128": {
-        "num_hidden_layers": 2,
-        "hidden_size": 128,
-        "embedding_size": 128,
-        "num_attention_heads": 4,
-        "intermediate_size": 512,
-    },
-    "tiny": {  # for trial runs
-        "num_hidden_layers": 2,
-        "hidden_size": 32,
-        "embedding_size": 32,
-        "num_attention_heads": 4,
-        "intermediate_size": 64,
-        "vocab_size": 2000,
-    },
+MODELS = PRESETS | {
+    name: dict(zip(COLUMNS, sizes))
+    for name, sizes in {
+        "convbert-mini": (6, 384, 128, 12, 1536),  # the size of models/convbert-mini-sst2
+        "two layers, hidden 128": (2, 128, 128, 4, 512),
+        "tiny": (2, 32, 32, 4, 64, 2000),  # for trial runs
+    }.items()
 }
 # side -> exported directory, engine, precision
 ENGINES = {

@@ -7,8 +7,6 @@ The model is that of WORK/hf. Each peer has its best standard settings: all core
 optimizations, float32. A package is imported only where it is used, because memory is measured.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -6,8 +6,6 @@ writes the Markdown page and the plot beside the result. The table of convbert-b
 to README.md and README_cn.md, between two markers.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

@@ -5,8 +5,6 @@ writes one JSON answer per line to standard output. Only one side computes at a 
 changes of the machine's speed affect all sides equally.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -128,7 +126,7 @@ class Side:
             raise UserError("step-failed", f"'{words}' exited with status {status}")
         return json.loads(answer)
 
-    def __enter__(self) -> Side:
+    def __enter__(self) -> "Side":
         return self
 
     def __exit__(self, *error: Any) -> None:

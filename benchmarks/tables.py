@@ -1,7 +1,5 @@
 """Results of the measurements: a JSON file, and a page of Markdown beside it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Clients of the HTTP service: each has one connection and one in-flight request."""
 
-from __future__ import annotations
-
 import http.client
 import json
 import time

@@ -9,8 +9,6 @@ The model has a published size and random weights, because speed does not depend
 Results are added to results/SIZE.json; the page and the plot beside it are made from that file.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
@@ -18,9 +16,9 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -29,6 +27,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
 
 import numpy as np
+from psutil import Process
 
 from benchmarks.ours import MODELS, export, quantize, write_random
 from benchmarks.serving.clients import connect, run_load, send
@@ -43,6 +42,7 @@ from paddlenlp.utils.checkout import REVIEWS, ROOT
 CONFIG = ROOT / "deploy" / "serving_python" / "config.yml"
 CONTROL = CONFIG.with_name("control.py")
 ENVIRONMENT = dict(os.environ)  # a copy, because this program changes its own
+LOOPBACK = ("127.0.0.1", 0)  # a free port
 WARM_S = 5.0
 TURN = 10  # requests of a turn when the service is compared with the same work in process
 SOAK_CLIENTS, SOAK_SAMPLES = 16, 60
@@ -118,50 +118,33 @@ def make_models(size: str, work: Path, kinds: Iterable[str]) -> dict[str, Path]:
     return served
 
 
-class Service:
-    """The service, started for a measurement; a context manager that stops it.
+@contextmanager
+def service(served: Path, run_dir: Path, settings: list[str]) -> Iterator[tuple[int, Process]]:
+    """Run the service; yield its port and its main process.
 
-    It gets the environment with which the measuring program was started, without the program's own
-    changes, and keeps compiled models beside ``folder``.
+    It gets the environment with which this program was started, without the program's own changes.
 
     Args:
         served: converted model.
-        folder: for the files of the service.
+        run_dir: for the files of the service.
         settings: ``KEY=VALUE`` of config.yml that differ from the shipped ones.
     """
-
-    def __init__(self, served: Path, folder: Path, settings: list[str]):
-        self.port, rpc_port = free_ports(2)
-        self._run_dir = str(folder)
-        self._environment = {**ENVIRONMENT, "XDG_CACHE_HOME": str(folder.parent / "cache")}
-        self._flags = ["--model_dir", served, "--port", self.port, "--rpc_port", rpc_port]
-        self._flags += ["--opt", *settings] if settings else []
-
-    def __enter__(self) -> Service:
-        self._control("start", *self._flags)
-        self._process = find_running(self._run_dir).process()
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        self._control("stop")
-
-    def _control(self, command: str, *flags: Any) -> None:
-        words = [sys.executable, CONTROL, command, "--run_dir", self._run_dir, *flags]
-        run_step(words, env=self._environment, stdout=sys.stderr)
-
-    def memory_mb(self) -> float:
-        """Return the resident memory of all processes of the service."""
-        family = [self._process, *self._process.children(recursive=True)]
-        return round(sum(process.memory_info().rss for process in family) / 1e6, 1)
+    with socket.create_server(LOOPBACK) as first, socket.create_server(LOOPBACK) as second:
+        port, rpc_port = first.getsockname()[1], second.getsockname()[1]
+    environment = {**ENVIRONMENT, "XDG_CACHE_HOME": os.environ["XDG_CACHE_HOME"]}
+    flags = ["--model_dir", served, "--port", port, "--rpc_port", rpc_port, "--run_dir", run_dir]
+    flags += ["--opt", *settings] if settings else []
+    run_step([sys.executable, CONTROL, "start", *flags], env=environment, stdout=sys.stderr)
+    try:
+        yield port, find_running(str(run_dir)).process()
+    finally:
+        run_step([sys.executable, CONTROL, "stop", "--run_dir", run_dir], stdout=sys.stderr)
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ports of the loopback address that are free."""
-    with ExitStack() as stack:
-        sockets = [
-            stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
-        ]
-        return [each.getsockname()[1] for each in sockets]
+def memory_mb(process: Process) -> float:
+    """Return the resident memory of a process and all processes below it."""
+    family = [process, *process.children(recursive=True)]
+    return round(sum(each.memory_info().rss for each in family) / 1e6, 1)
 
 
 def measure(args: argparse.Namespace, sides, models: dict[str, Path], work: Path) -> dict[str, Any]:
@@ -170,22 +153,22 @@ def measure(args: argparse.Namespace, sides, models: dict[str, Path], work: Path
     with ExitStack() as stack:
         services = {}
         for number, (name, (model, opts)) in enumerate(sides.items()):
-            service = Service(models[model], work / f"run{number}", opts)
-            services[name] = stack.enter_context(service)
-            with urlopen(f"http://127.0.0.1:{service.port}/health") as answer:
+            running = service(models[model], work / f"run{number}", opts)
+            port, _ = services[name] = stack.enter_context(running)
+            with urlopen(f"http://127.0.0.1:{port}/health") as answer:
                 health = json.load(answer)
             reported = {key: health[key] for key in ("engine", "precision")}
             points[name] = {"settings": opts, "run": run, **when(), "clients": {}, **reported}
-            run_load(service.port, 2, WARM_S, texts)  # every shape once
+            run_load(port, 2, WARM_S, texts)  # every shape once
         for clients in args.clients:
-            for name, service in services.items():
-                found = run_load(service.port, clients, args.seconds, texts)
-                found["memory_mb"] = service.memory_mb()
+            for name, (port, process) in services.items():
+                found = run_load(port, clients, args.seconds, texts)
+                found["memory_mb"] = memory_mb(process)
                 points[name]["clients"][str(clients)] = found
                 print(f"{name}, {clients} clients: {json.dumps(found)}", flush=True)
         for name, (model, opts) in sides.items():
             way = in_process(models[model], opts)
-            points[name]["overhead"] = overhead(way, services[name].port, texts, args.overhead)
+            points[name]["overhead"] = overhead(way, services[name][0], texts, args.overhead)
             print(f"{name}: {json.dumps(points[name]['overhead'])}", flush=True)
     return points
 
@@ -232,10 +215,11 @@ def soak(args: argparse.Namespace, served: Path, work: Path) -> dict[str, Any]:
     texts = read_texts()
     way, memory = in_process(served, args.opt), []
     expected = {text: way(text) for text in texts}
-    with Service(served, work / "run", args.opt) as service, ThreadPoolExecutor(1) as pool:
-        load = pool.submit(run_load, service.port, SOAK_CLIENTS, args.soak, texts, expected)
+    running = service(served, work / "run", args.opt)
+    with running as (port, process), ThreadPoolExecutor(1) as pool:
+        load = pool.submit(run_load, port, SOAK_CLIENTS, args.soak, texts, expected)
         while not load.done():
-            memory.append(service.memory_mb())
+            memory.append(memory_mb(process))
             wait([load], timeout=args.soak / SOAK_SAMPLES)
     early, late = memory[len(memory) // 10], memory[-1]
     return {**when(), "seconds": args.soak, **load.result(), "early_mb": early, "end_mb": late}

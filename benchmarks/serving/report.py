@@ -1,7 +1,5 @@
 """The numbers of a result file of load.py as a Markdown page and as a plot."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

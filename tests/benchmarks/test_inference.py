@@ -8,8 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import bench_inference, report_inference
-from benchmarks.bench_file import make_batches
+from benchmarks import bench_sides, report_inference
 from benchmarks.sides import Side
 from convbert.command.provenance import FEATURES, describe, provenance
 from tests.helpers.errors import raises_code
@@ -53,7 +52,7 @@ class FakeSide:
 def test_sides_take_turns_and_warm_up_first():
     sides = {"torch": FakeSide([[1.0]]), "paddle": FakeSide([[1.0 + 1e-7]])}
     sides["openvino_int8"] = FakeSide([[1.1]])  # is not held to the tolerance
-    row = bench_inference.measure(sides, (1, 4), rounds=3, words=10)
+    row = bench_sides.latency(sides, (1, 4), rounds=3, words=10)
     # Request 1 compares, request 2 is the round that is not counted.
     assert row["ms"] == {"torch": 4, "paddle": 4, "openvino_int8": 4}
     assert row["range_ms"]["paddle"] == [3, 5]
@@ -63,18 +62,12 @@ def test_sides_take_turns_and_warm_up_first():
 def test_a_wrong_answer_stops_the_benchmark(logits):
     sides = {"torch": FakeSide([[1.0]]), "paddle": FakeSide(logits)}
     with raises_code("outputs-differ", "paddle"):
-        bench_inference.measure(sides, (1, 4), rounds=1, words=10)
+        bench_sides.latency(sides, (1, 4), rounds=1, words=10)
 
 
 def test_a_bound_is_reached_or_not():
-    ms = {
-        "torch": 100.0,
-        "paddle": 60.0,
-        "openvino": 40.0,
-        "openvino_bf16": 25.0,
-        "openvino_int8": 20.0,
-        "onnxruntime": 30.0,
-    }
+    ms = {"torch": 100.0, "paddle": 60.0, "openvino": 40.0, "onnxruntime": 30.0}
+    ms.update(openvino_bf16=25.0, openvino_int8=20.0)
     differences = {"openvino": 2e-7, "openvino_bf16": 0.01, "openvino_int8": 0.1}
     rows = [
         {"shape": [1, 32], "ms": ms, "difference": differences},
@@ -102,7 +95,7 @@ def test_a_record_names_what_it_depends_on():
 
 
 def test_batches_of_a_file_are_those_of_infer():
-    batches, _ = make_batches(sentences=100, batch_size=16)
+    batches, _ = bench_sides.make_batches(sentences=100, batch_size=16)
     assert sum(map(len, batches)) == 100
     for batch in batches:
         ids = np.array(batch)

@@ -20,40 +20,9 @@ from paddlenlp.transformers.vocabulary import SPECIAL_TOKENS
 from paddlenlp.utils.files import atomic_write
 
 GOLDEN = ROOT / "tests" / "fixtures" / "tokenizer_settings_golden.json"
-WORDS = [
-    *SPECIAL_TOKENS.values(),
-    *[
-        "a",
-        "b",
-        "c",
-        "e",
-        "é",
-        ".",
-        ",",
-        "!",
-        "<",
-        ">",
-        "[",
-        "]",
-        "x",
-        "good",
-        "film",
-        "fun",
-        "the",
-        "it",
-        "is",
-        "was",
-        "Good",
-        "Film",
-        "电",
-        "影",
-        "un",
-        "##ny",
-        "##s",
-        "##ed",
-    ],
-    *["<e>", "##电", "##影", "sep", "cls", "pad", "new", "##x", "élan", "elan"],
-]
+VOCABULARY = """a b c e é . , ! < > [ ] x good film fun the it is was Good Film 电 影 un ##ny ##s
+    ##ed <e> ##电 ##影 sep cls pad new ##x élan elan"""
+WORDS = [*SPECIAL_TOKENS.values(), *VOCABULARY.split()]
 TEXTS: list[tuple[str, str | None]] = [
     ("Good film, funny!", None),
     ("GOOD élan ÉLAN e\u0301", None),
