@@ -43,9 +43,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     add("--data_dir", type=Path, default=REVIEWS, help="dev.tsv in SST-2's format (data/reviews)")
     other = ROOT / ".venv-paddle3"
     add("--other_env", type=Path, default=other, help="environment of the second Paddle")
-    # Only write the answers of this Paddle to a folder, including those of an earlier export.
+    # Only write the answers of this Paddle to a folder, also those of the export that it contains.
     add("--answers_to", type=Path, help=argparse.SUPPRESS)
-    add("--earlier_export", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 
@@ -54,7 +53,8 @@ def main(argv=None) -> int:
     args = parse_args(argv)
     start_paddle()
     if args.answers_to:
-        found = answers(args, args.answers_to / "export")
+        earlier = args.answers_to / "export"
+        found = answers(args, args.answers_to / "second_export", earlier)
         results.dump(args.answers_to / "answers.npz", found)
         return 0
     with tempfile.TemporaryDirectory() as directory:
@@ -64,8 +64,7 @@ def main(argv=None) -> int:
         python = args.other_env / "bin" / "python"
         if python.exists():
             flags = ["--model_dir", args.model_dir, "--data_dir", args.data_dir]
-            flags += ["--earlier_export", work / "export", "--answers_to", work]
-            run_step([python, __file__, *flags])
+            run_step([python, __file__, *flags, "--answers_to", work])
             found.update(results.load(work / "answers.npz"))
         else:
             print(f"the second Paddle was not run, because {python} does not exist")
@@ -80,8 +79,11 @@ def main(argv=None) -> int:
     return 0 if all(row.passed for row in rows) else 1
 
 
-def answers(args: argparse.Namespace, export: Path) -> Arrays:
-    """Return the probabilities by Paddle version and way; write the exported model."""
+def answers(args: argparse.Namespace, export: Path, earlier: Path | None = None) -> Arrays:
+    """Return the probabilities by Paddle version and way; write the exported model.
+
+    ``earlier`` is a model exported by another Paddle, which is run too.
+    """
     import paddle
 
     from convbert.inference.dygraph import dygraph_runner, load_classifier
@@ -95,8 +97,8 @@ def answers(args: argparse.Namespace, export: Path) -> Arrays:
     static = paddle.jit.to_static(model, input_spec=spec, full_graph=True)
     runners = {"dygraph": dygraph_runner(model), "to_static": dygraph_runner(static)}
     runners.update(engines(export, "exported program"))
-    if args.earlier_export:
-        runners.update(engines(args.earlier_export, "program exported by the first"))
+    if earlier:
+        runners.update(engines(earlier, "program exported by the first"))
     version = f"Paddle {paddle.__version__}"
     return {f"{version}, {way}": probabilities(run, batches) for way, run in runners.items()}
 

@@ -16,7 +16,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 import transformers
-from safetensors.torch import load_file, save_file
 from scipy import stats
 from sklearn import metrics
 from torch import nn
@@ -131,16 +130,16 @@ class Reference(Side):
             check_bin(self.checkpoints / head.name)
 
 
-class Discriminator(nn.Module):
+class ConvBertDiscriminator(transformers.ConvBertPreTrainedModel):
     """transformers' ConvBERT with its ELECTRA head; transformers has no such class."""
 
     def __init__(self, config):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.convbert = transformers.ConvBertModel(config)
         self.discriminator_predictions = ElectraDiscriminatorPredictions(
             ElectraConfig(hidden_size=config.hidden_size, hidden_act=config.hidden_act)
         )
+        self.post_init()
 
     def forward(self, labels, **inputs):
         """Return logits [B, L] and ELECTRA's loss over real tokens."""
@@ -149,18 +148,13 @@ class Discriminator(nn.Module):
         loss = nn.BCEWithLogitsLoss()(logits[active], labels[active].float())
         return {"logits": logits, "loss": loss}
 
-    def save_pretrained(self, directory) -> None:
-        """Write transformers' layout."""
-        self.config.save_pretrained(directory)
-        save_file(self.state_dict(), str(Path(directory) / checkpoint.HF_WEIGHTS_FILE))
-
 
 def build(size: str, architecture: str, classes: int = cases.CLASSES) -> nn.Module:
     """Build the reference model of one of our classes with random weights."""
     settings = {**PRESETS, **cases.TINY_SIZES}[size] | HEADS[architecture].hf_settings
     config = transformers.ConvBertConfig(**settings, pad_token_id=cases.PAD, num_labels=classes)
     if architecture == "ConvBertDiscriminator":
-        model = Discriminator(config)
+        model = ConvBertDiscriminator(config)
     else:
         model = getattr(transformers, HEADS[architecture].hf_class)(config)
     weights = cases.random_weights({n: tuple(p.shape) for n, p in model.named_parameters()})
@@ -216,13 +210,10 @@ def parameter_groups(model: nn.Module) -> list[dict]:
 
 def load_converted(source: Path, head: cases.HeadCase) -> nn.Module:
     """Load a converted checkpoint; a missing or unexpected tensor is an error."""
-    if head.architecture == "ConvBertDiscriminator":
-        model = Discriminator(transformers.ConvBertConfig.from_pretrained(source))
-        model.load_state_dict(load_file(source / checkpoint.HF_WEIGHTS_FILE))
-        return model.eval()
-    architecture = json.loads((source / checkpoint.HF_CONFIG_FILE).read_text())["architectures"][0]
-    load = getattr(transformers, architecture).from_pretrained
-    model, info = load(source, output_loading_info=True)
+    named = json.loads((source / checkpoint.HF_CONFIG_FILE).read_text())["architectures"][0]
+    discriminator = head.architecture == "ConvBertDiscriminator"
+    model_class = ConvBertDiscriminator if discriminator else getattr(transformers, named)
+    model, info = model_class.from_pretrained(source, output_loading_info=True)
     left = {what: sorted(names) for what, names in info.items() if names}
     if left:
         raise SystemExit(f"transformers could not use all of {source}: {left}")

@@ -7,7 +7,6 @@ It makes the reference's environment if it is missing, gives both sides the same
 inputs, and prints one table. It downloads only the packages of that environment.
 """
 
-import argparse
 import os
 import platform
 import shutil
@@ -34,8 +33,8 @@ from paddlenlp.utils.log import get_logger
 REQUIREMENTS = "alignment/requirements-reference.txt"
 
 
-def parse_args(argv=None) -> argparse.Namespace:
-    """Parse the command line."""
+def main(argv=None) -> int:
+    """Run all steps; return 0 if every difference is within its bound, else 1."""
     parser = make_parser(__doc__)
     add = parser.add_argument
     add("--quick", action="store_true", help="the smallest size on a few shapes")
@@ -43,12 +42,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     environment = ROOT / ".venv-reference"
     add("--reference_env", type=Path, default=environment, help="made if missing (%(default)s)")
     add("--work_dir", type=Path, help="keep the results of both sides here (default: deleted)")
-    return parser.parse_args(argv)
-
-
-def main(argv=None) -> int:
-    """Run all steps; return 0 if every difference is within its bound, else 1."""
-    args = parse_args(argv)
+    args = parser.parse_args(argv)
     start_paddle()
     sizes = args.sizes or (["convbert-small"] if args.quick else list(cases.SIZES))
     reference = reference_python(args.reference_env)
@@ -59,11 +53,11 @@ def main(argv=None) -> int:
         results.dump(work / "batches.npz", training_batches())
         rows: list[Row] = []
         for size in sizes:
-            shutil.rmtree(work / size, ignore_errors=True)  # of an earlier run
+            remove_results(work / size)  # of an earlier run with this --work_dir
             rows += compare_size(work / size, reference, args.quick)
             print(f"{size} done: {verdict(rows)}", file=sys.stderr, flush=True)
             if not args.work_dir:  # one size takes several gigabytes
-                shutil.rmtree(work / size)
+                remove_results(work / size)
     rows.sort(key=lambda row: row.step)
     print(f"{title}\n\n{results.table(rows)}\n\n{verdict(rows)}")
     return 0 if all(row.passed for row in rows) else 1
@@ -74,6 +68,12 @@ def verdict(rows: list[Row]) -> str:
     beyond = [row.quantity for row in rows if not row.passed]
     count = f"{len(rows) - len(beyond)} of {len(rows)} rows within their bounds"
     return f"{count}; beyond: {', '.join(beyond)}" if beyond else count
+
+
+def remove_results(folder: Path) -> None:
+    """Remove the checkpoints and results of one size, and nothing else."""
+    for name in ("hf", "paddle", "converted", "reference", "ours"):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def reference_python(directory: Path) -> str:
