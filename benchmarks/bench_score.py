@@ -25,8 +25,8 @@ from paddlenlp.utils.checkout import REVIEWS
 from paddlenlp.utils.errors import UserError
 
 
-def parse_args(argv=None):
-    """Parse the command line."""
+def main(argv=None) -> None:
+    """Make the rows, run both commands, print their speed and memory."""
     parser = make_parser(__doc__)
     add = parser.add_argument
     add("--model_dir", required=True, help="exported directory")
@@ -35,12 +35,7 @@ def parse_args(argv=None):
     add("--batch_size", type=int_at_least(1), default=32, help="(%(default)s)")
     add("--cpu_threads", type=int_at_least(1), default=1, help="(%(default)s)")
     add("--work_dir", help="folder in which the files are kept (a temporary directory)")
-    return parser.parse_args(argv)
-
-
-def main(argv=None) -> None:
-    """Make the rows, run both commands, print their speed and memory."""
-    args = parse_args(argv)
+    args = parser.parse_args(argv)
     print(describe(provenance()))
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(args.work_dir or temporary).resolve()

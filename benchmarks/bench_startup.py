@@ -27,20 +27,15 @@ from paddlenlp.transformers.convbert.configuration import PRESETS
 BOUNDS = {"paddle": 3.0, "openvino": 1.2}  # seconds, for convbert-small
 
 
-def parse_args(argv=None):
-    """Parse the command line."""
+def main(argv=None) -> int:
+    """Start the engines in turns, write the medians; return 1 if one is above its limit."""
     parser = make_parser(__doc__)
     add = parser.add_argument
     add("--model", choices=tuple(PRESETS), default="convbert-small", help="size (%(default)s)")
     add("--engines", nargs="+", choices=tuple(BOUNDS), default=list(BOUNDS), help="(all)")
     add("--rounds", type=int_at_least(1), default=7, help="timed starts (%(default)s)")
     add("--output", default=str(RESULTS / "startup.json"), help="JSON file")
-    return parser.parse_args(argv)
-
-
-def main(argv=None) -> int:
-    """Start the engines in turns, write the medians; return 1 if one is above its limit."""
-    args = parse_args(argv)
+    args = parser.parse_args(argv)
     start_paddle()
     import paddle
 

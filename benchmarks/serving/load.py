@@ -57,8 +57,8 @@ SIDES: dict[str, tuple[str, list[str]]] = {
 }
 
 
-def parse_args(argv=None) -> argparse.Namespace:
-    """Parse the command line."""
+def main(argv=None) -> None:
+    """Measure, add to the result, write the page and the plot."""
     parser = make_parser("Measure the HTTP service under load on loopback.")
     add = parser.add_argument
     add("--size", default="convbert-base", choices=tuple(MODELS), help="(%(default)s)")
@@ -70,12 +70,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     add("--overhead", type=float, default=8.0, help="seconds of the comparison in process")
     add("--soak", type=float, metavar="SECONDS", help="instead: 16 clients, every answer checked")
     add("--output", type=Path, help="JSON file (results/SIZE.json beside this script)")
-    return parser.parse_args(argv)
-
-
-def main(argv=None) -> None:
-    """Measure, add to the result, write the page and the plot."""
-    args = parse_args(argv)
+    args = parser.parse_args(argv)
     start_paddle()
     import openvino
     import paddle
