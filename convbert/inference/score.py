@@ -116,7 +116,7 @@ def parts_of(output: str, settings: dict[str, Any]) -> Iterator[Path]:
         raise UserError("busy", f"another process is scoring to {output}: wait for it") from None
     try:
         for left in folder.glob(".*"):
-            if left.suffix in UNFINISHED:  # of a killed call
+            if left.suffix == UNFINISHED:  # of a killed call
                 left.unlink()
         if known.is_file():
             _compare(known, settings)
@@ -128,7 +128,7 @@ def parts_of(output: str, settings: dict[str, Any]) -> Iterator[Path]:
 
 
 def _foreign(folder: Path) -> bool:
-    begun = (path for path in folder.iterdir() if path.suffix not in UNFINISHED)
+    begun = (path for path in folder.iterdir() if path.suffix != UNFINISHED)
     return any(path.name != LOCK_FILE for path in begun)
 
 

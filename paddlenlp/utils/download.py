@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import PathLike, atomic_directory, ensure_writable_dir
+from paddlenlp.utils.files import PathLike, atomic_directories, ensure_writable_dir
 from paddlenlp.utils.log import get_logger
 
 TIMEOUT = (10.0, 30.0)  # seconds to connect, seconds without a byte
@@ -166,7 +166,7 @@ def extract_zip(archive: PathLike, directory: PathLike) -> Path:
     Raises:
         UserError: the file is not a complete zip archive.
     """
-    with atomic_directory(directory) as temporary:
+    with atomic_directories([directory]) as (temporary,):
         try:
             with zipfile.ZipFile(archive) as content:
                 if sum(entry.file_size for entry in content.infolist()) > MAX_UNPACKED:

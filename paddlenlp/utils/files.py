@@ -2,17 +2,17 @@
 
 import ctypes
 import errno
+import fcntl
 import glob
 import json
 import math
 import os
 import shutil
-import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,7 +24,7 @@ _AT_FDCWD = -100  # linux/fcntl.h
 _RENAME_EXCHANGE = 2  # linux/fs.h
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a disk, a quota, the file-size limit
 _OLD_S = 24 * 3600.0
-UNFINISHED = (".new", ".tmp")  # suffixes of what is being written, before and after it is locked
+UNFINISHED = ".tmp"  # the suffix of what is being written
 
 
 def ensure_writable_dir(path: PathLike) -> Path:
@@ -55,23 +55,16 @@ def atomic_write(path: PathLike, mode: str = "w") -> Iterator[IO]:
             or pipe is written directly.
         mode: "w" (UTF-8 text, newlines as written) or "wb".
     """
-    if mode not in ("w", "wb"):
-        raise ValueError(f"mode must be 'w' or 'wb', got '{mode}'")
     target = Path(os.path.realpath(path))
     text = {} if mode == "wb" else {"encoding": "utf-8", "newline": ""}
-    if target.exists() and not target.is_file() and not target.is_dir():
-        with open(target, mode, **text) as file:  # never replace a device such as /dev/stdout
-            yield file
-        return
     if target.is_dir():
         raise UserError("not-writable", f"{path} is a directory: name a file")
-    ensure_writable_dir(target.parent)
-    with _temporary(target) as temporary:
-        with open(temporary, mode, **text) as file:
+    if target.exists() and not target.is_file():  # never replace a device such as /dev/stdout
+        with open(target, mode, **text) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
+    else:
+        with atomic_path(target) as temporary, open(temporary, mode, **text) as file:
+            yield file
 
 
 @contextmanager
@@ -79,9 +72,9 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
     """Yield the path of a file to write, which replaces ``path`` if the block succeeds."""
     target = Path(os.path.realpath(path))
     ensure_writable_dir(target.parent)
-    with _temporary(target) as temporary:
+    with temporary_beside(target) as temporary:
         yield temporary
-        _sync(str(temporary))
+        _sync(temporary)
         os.replace(temporary, target)
 
 
@@ -91,12 +84,23 @@ def write_json(path: PathLike, content: Any) -> None:
         file.write(json_text(content, indent=2) + "\n")
 
 
+@contextmanager
+def output_json(path: PathLike | None) -> Iterator[dict[str, Any]]:
+    """Yield a dict to fill, which is written as JSON if the block succeeds.
+
+    Args:
+        path: the file; it is checked before the block that it can be written. None: write nothing.
+    """
+    content: dict[str, Any] = {}
+    with atomic_write(path) if path is not None else nullcontext() as file:
+        yield content
+        if file:
+            file.write(json_text(content, indent=2) + "\n")
+
+
 def json_text(content: Any, **options: Any) -> str:
     """Return JSON; NaN and infinity, which JSON does not have, become null."""
-    try:
-        return json.dumps(content, allow_nan=False, **options)
-    except ValueError:
-        return json.dumps(_without_nan(content), allow_nan=False, **options)
+    return json.dumps(_without_nan(content), **options)
 
 
 def _without_nan(value: Any) -> Any:
@@ -108,41 +112,16 @@ def _without_nan(value: Any) -> Any:
 
 
 @contextmanager
-def output_json(path: PathLike | None) -> Iterator[dict[str, Any]]:
-    """Yield a dict to fill, which is written as JSON if the block succeeds.
+def atomic_directories(paths: Sequence[PathLike]) -> Iterator[list[Path]]:
+    """Yield empty directories that replace ``paths`` if the block succeeds: all, or none.
 
-    Args:
-        path: the file; it is checked before the block that it can be written. None: write nothing.
-    """
-    content: dict[str, Any] = {}
-    if path is None:
-        yield content
-        return
-    with atomic_write(path) as file:
-        yield content
-        file.write(json_text(content, indent=2) + "\n")
-
-
-@contextmanager
-def atomic_directory(path: PathLike) -> Iterator[Path]:
-    """Yield an empty directory that replaces ``path`` if the block succeeds.
-
-    A reader sees the old directory or the new one, never a mixture: on Linux the two are exchanged
-    in one step (renameat2). On other systems ``path`` is missing for a moment between two renames.
-    After an error or Ctrl-C ``path`` is unchanged.
+    A reader sees an old directory or the new one, never a mixture: on Linux the two are exchanged
+    in one step (renameat2). On other systems a path is missing for a moment between two renames.
+    After an error or Ctrl-C the paths are unchanged. Only a kill between two exchanges can leave
+    some of several directories new and some old.
 
     Raises:
-        UserError: it is a file, or its parent directory cannot be written.
-    """
-    with atomic_directories([path]) as (temporary,):
-        yield temporary
-
-
-@contextmanager
-def atomic_directories(paths: Sequence[PathLike]) -> Iterator[list[Path]]:
-    """`atomic_directory` for several: all are replaced when all are complete, or none is.
-
-    Only a kill between two system calls can leave some of them new and some old.
+        UserError: a path is a file, or its parent directory cannot be written.
     """
     targets = [Path(os.path.realpath(path)) for path in paths]
     for target in targets:
@@ -152,27 +131,21 @@ def atomic_directories(paths: Sequence[PathLike]) -> Iterator[list[Path]]:
                 f"{target} is a file, but must become a directory: move the file away",
             )
         ensure_writable_dir(target.parent)
-    new: list[Path] = []
-    swapped: list[tuple[Path, Path]] = []
     with ExitStack() as stack:
         # The first one, which is the largest, is opened last, so that its name is reported for a
         # full disk.
-        for target in reversed(targets):
-            new.insert(0, stack.enter_context(_temporary(target, directory=True)))
-        try:
-            yield new
-            for temporary in new:
-                _sync_tree(temporary)
+        new = [stack.enter_context(temporary_beside(t, directory=True)) for t in reversed(targets)]
+        new.reverse()
+        yield new
+        for temporary in new:
+            for folder, _, names in os.walk(temporary):
+                for name in (*names, "."):
+                    _sync(Path(folder, name))
+        with ExitStack() as undo:
             for temporary, target in zip(new, targets):
-                _swap_in(temporary, target)
-                swapped.append((temporary, target))
-        except BaseException:
-            for temporary, target in reversed(swapped):
-                if temporary.exists():
-                    _swap_in(temporary, target)
-                else:
-                    os.rename(target, temporary)
-            raise
+                _swap(temporary, target)
+                undo.callback(_swap, temporary, target)
+            undo.pop_all()
 
 
 @contextmanager
@@ -186,40 +159,34 @@ def naming(path: PathLike) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:  # also Paddle's errors, which do not give the reason
-        full = isinstance(error, OSError) and error.errno in FULL
-        if full or _is_full(Path(path).parent):
-            reason = os.strerror(error.errno if full else errno.ENOSPC)
-            message = f"cannot write {path}: {reason}; free space, or write elsewhere"
-            raise UserError("not-writable", message) from error
-        raise
-
-
-def _is_full(directory: Path) -> bool:
-    try:
-        return not shutil.disk_usage(directory).free
-    except OSError:
-        return False
+    except Exception as error:
+        number = getattr(error, "errno", None)
+        if not shutil.disk_usage(Path(path).parent).free:  # Paddle's errors do not say so
+            number = errno.ENOSPC
+        if number not in FULL:
+            raise
+        message = f"cannot write {path}: {os.strerror(number)}; free space, or write elsewhere"
+        raise UserError("not-writable", message) from error
 
 
 @contextmanager
-def _temporary(target: Path, directory: bool = False) -> Iterator[Path]:
+def temporary_beside(target: Path, directory: bool = False) -> Iterator[Path]:
     """Yield a hidden file or directory beside ``target``, which is removed at the end.
 
     It is locked until then, so that `remove_unfinished` can tell it from the files of a killed
     process.
     """
     remove_unfinished(target)
-    new = _beside(target, ".new")
-    temporary = new.with_suffix(".tmp")
     with ExitStack() as stack:
-        for left in (temporary, new):  # after a swap, `temporary` is the old directory
-            stack.callback(_remove, left)
-        new.mkdir() if directory else new.touch()
-        descriptor = os.open(new, os.O_RDONLY)
-        stack.callback(os.close, descriptor)
-        _lock(descriptor)
-        new.rename(temporary)
+        locked = False
+        while not locked:  # another process may remove it until it is locked
+            temporary = _hidden_name(target)
+            stack.callback(_remove, temporary)
+            temporary.mkdir() if directory else temporary.touch()
+            with suppress(FileNotFoundError):
+                descriptor = os.open(temporary, os.O_RDONLY)
+                stack.callback(os.close, descriptor)
+                locked = _lock(descriptor) and temporary.exists()
         with naming(target):
             yield temporary
 
@@ -227,33 +194,29 @@ def _temporary(target: Path, directory: bool = False) -> Iterator[Path]:
 def remove_unfinished(path: PathLike) -> None:
     """Remove the temporary files of killed writers of ``path``.
 
-    Files of another user and files that a running process has locked are kept. Files that are not
-    yet locked, and all files on a file system without locks, are removed only after a day.
+    Files of another user and files that a running process has locked are kept. On a file system
+    without locks, files are removed only after a day.
     """
     target = Path(os.path.realpath(path))
-    for left in target.parent.glob(f".{glob.escape(target.name)}.*"):
-        if left.suffix not in UNFINISHED:
-            continue
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*{UNFINISHED}"):
         with suppress(OSError):  # removed by another process
             status = left.lstat()
-            old = time.time() - status.st_mtime > _OLD_S
-            if status.st_uid == os.getuid() and (old or left.suffix == ".tmp"):
-                descriptor = os.open(left, os.O_RDONLY | os.O_NOFOLLOW)
-                try:
-                    if _lock(descriptor, otherwise=old):
-                        _remove(left)
-                finally:
-                    os.close(descriptor)
+            if status.st_uid != os.getuid():
+                continue
+            descriptor = os.open(left, os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                if _lock(descriptor, otherwise=time.time() - status.st_mtime > _OLD_S):
+                    _remove(left)
+            finally:
+                os.close(descriptor)
 
 
 def _lock(descriptor: int, otherwise: bool = True) -> bool:
-    """Lock an open file for this process; return False if another process has locked it.
+    """Lock an open file; return False if another process has locked it.
 
     Args:
         otherwise: the result if the file system has no locks.
     """
-    import fcntl
-
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -270,33 +233,32 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _beside(target: Path, suffix: str = ".tmp") -> Path:
-    """Return an unused hidden name in the directory of ``target``, on the same file system."""
-    return target.with_name(f".{target.name}.{uuid.uuid4().hex}{suffix}")
+def _hidden_name(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex}{UNFINISHED}")
 
 
-def _swap_in(new: Path, target: Path) -> None:
-    """Replace ``target`` with ``new``; afterwards ``new`` is the old one or does not exist."""
-    if not target.exists():
-        os.rename(new, target)
-    elif not _exchange(new, target):
-        old = _beside(target)
-        os.rename(target, old)
+def _swap(first: Path, second: Path) -> None:
+    """Exchange two paths, of which one may be missing."""
+    if not second.exists():
+        os.rename(first, second)
+    elif not first.exists():
+        os.rename(second, first)
+    elif not _exchange(first, second):
+        kept = _hidden_name(second)
+        os.rename(second, kept)
         try:
-            os.rename(new, target)
+            os.rename(first, second)
         except BaseException:
-            os.rename(old, target)
+            os.rename(kept, second)
             raise
-        os.rename(old, new)
+        os.rename(kept, first)
 
 
 def _exchange(first: Path, second: Path) -> bool:
     """Exchange two paths in one step; False if the system cannot."""
-    if not sys.platform.startswith("linux"):
-        return False
     try:
         renameat2 = ctypes.CDLL(None).renameat2
-    except AttributeError:  # a C library older than glibc 2.28, or musl
+    except AttributeError:  # not Linux, a C library older than glibc 2.28, or musl
         return False
     status = renameat2(
         _AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE
@@ -304,19 +266,9 @@ def _exchange(first: Path, second: Path) -> bool:
     return status == 0
 
 
-def _sync_tree(directory: Path) -> None:
-    """Flush a directory to the disk, so that a power cut after the rename loses no data."""
-    for folder, _, names in os.walk(directory):
-        for name in names:
-            _sync(os.path.join(folder, name))
-        _sync(folder)
-
-
-def _sync(path: str) -> None:
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError:  # no directory handles on this system, or an unreadable file
-        return
+def _sync(path: Path) -> None:
+    """Flush a file or folder to the disk, so that a power cut after the rename loses no data."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -13,7 +13,6 @@ import pytest
 from paddlenlp.utils import files
 from paddlenlp.utils.files import (
     atomic_directories,
-    atomic_directory,
     atomic_write,
     ensure_writable_dir,
     json_text,
@@ -90,12 +89,6 @@ def test_write_respects_the_umask(tmp_path):
     assert (tmp_path / "new").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-@pytest.mark.parametrize("mode", ["r", "a", "x", "w+"])
-def test_write_takes_only_two_modes(tmp_path, mode):
-    with pytest.raises(ValueError, match="mode"), atomic_write(tmp_path / "x", mode):
-        pass
-
-
 @pytest.mark.parametrize("exchange", [True, False])
 def test_directory_replaces_the_old_one_as_a_whole(tmp_path, monkeypatch, exchange):
     if not exchange:  # systems without renameat2
@@ -103,7 +96,7 @@ def test_directory_replaces_the_old_one_as_a_whole(tmp_path, monkeypatch, exchan
     target = tmp_path / "best"
     target.mkdir()
     (target / "old").write_text("x")
-    with atomic_directory(target) as work:
+    with atomic_directories([target]) as (work,):
         (work / "new").write_text("y")
         assert names(target) == ["old"]
     assert names(target) == ["new"]
@@ -116,7 +109,7 @@ def test_a_stopped_directory_leaves_the_old_one(tmp_path):
     (target / "old").write_text("x")
 
     def stop_halfway():
-        with atomic_directory(target) as work:
+        with atomic_directories([target]) as (work,):
             (work / "new").write_text("y")
             raise Stop
 
@@ -139,7 +132,7 @@ def test_a_failed_swap_puts_the_old_directory_back(tmp_path, monkeypatch):
         rename(source, destination)
 
     monkeypatch.setattr(files.os, "rename", fail_once)
-    with pytest.raises(OSError, match="no"), atomic_directory(target) as work:
+    with pytest.raises(OSError, match="no"), atomic_directories([target]) as (work,):
         (work / "new").write_text("y")
     assert names(target) == ["old"]
     assert names(tmp_path) == ["best"]
@@ -153,7 +146,7 @@ def test_several_directories_are_replaced_together_or_not(
     for name in existing:
         (tmp_path / name).mkdir()
         (tmp_path / name / "old").write_text("x")
-    swap, swapped = files._swap_in, []
+    swap, swapped = files._swap, []
 
     def fail_at_the_second(new, target):
         swapped.append(target.name)
@@ -169,7 +162,7 @@ def test_several_directories_are_replaced_together_or_not(
     if not exchange:
         monkeypatch.setattr(files, "_exchange", lambda first, second: False)
     with monkeypatch.context() as failing:
-        failing.setattr(files, "_swap_in", fail_at_the_second)
+        failing.setattr(files, "_swap", fail_at_the_second)
         pytest.raises(Stop, write)
     assert swapped[:2] == ["server", "client"]
     assert {path.name: names(path) for path in tmp_path.iterdir()} == dict.fromkeys(
@@ -182,7 +175,7 @@ def test_several_directories_are_replaced_together_or_not(
 
 def test_directory_never_replaces_a_file(tmp_path):
     (tmp_path / "best").write_text("precious")
-    with raises_code("not-writable", "best"), atomic_directory(tmp_path / "best"):
+    with raises_code("not-writable", "best"), atomic_directories([tmp_path / "best"]):
         pass
     assert (tmp_path / "best").read_text() == "precious"
 
@@ -190,7 +183,7 @@ def test_directory_never_replaces_a_file(tmp_path):
 def test_a_directory_where_nothing_can_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with raises_code("not-writable", tmp_path / "file"):
-        with atomic_directory(tmp_path / "file" / "best"):
+        with atomic_directories([tmp_path / "file" / "best"]):
             pass
 
 
@@ -205,8 +198,8 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
 
 WRITING = """
 import sys
-from paddlenlp.utils.files import atomic_directory, atomic_write
-with atomic_write(sys.argv[1] + "/file"), atomic_directory(sys.argv[1] + "/best"):
+from paddlenlp.utils.files import atomic_directories, atomic_write
+with atomic_write(sys.argv[1] + "/file"), atomic_directories([sys.argv[1] + "/best"]):
     print("writing", flush=True)
     sys.stdin.read()
 """
@@ -221,26 +214,31 @@ def test_the_next_run_removes_what_a_killed_one_left_and_nothing_else(tmp_path, 
     assert len(names(tmp_path)) == 4
     killed.kill()
     killed.communicate(timeout=60)
-    with atomic_write(tmp_path / "file"), atomic_directory(tmp_path / "best"):
+    with atomic_write(tmp_path / "file"), atomic_directories([tmp_path / "best"]):
         assert len(names(tmp_path)) == 4  # ours and those of the live process
     live.communicate("", timeout=60)
     assert live.returncode == 0
     assert names(tmp_path) == ["best", "file"]
 
 
-def test_new_leftovers_without_a_lock_stay_for_a_day(tmp_path):
+def test_without_locks_leftovers_stay_for_a_day(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files.fcntl, "flock", no_locks)
     for name, age in (("young", 0), ("old", 90000)):
-        path = tmp_path / f".file.{name}.new"
+        path = tmp_path / f".file.{name}.tmp"
         path.touch()
         os.utime(path, (path.stat().st_atime - age,) * 2)
-    remove_unfinished(tmp_path / "file")
-    assert names(tmp_path) == [".file.young.new"]
+    with atomic_write(tmp_path / "file"):
+        assert len(names(tmp_path)) == 2
+    assert names(tmp_path) == [".file.young.tmp", "file"]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_a_full_disk_is_named(tmp_path, number):
     def write():
-        with atomic_directory(tmp_path / "best") as work, open(work / "x", "w"):
+        with atomic_directories([tmp_path / "best"]) as (work,), open(work / "x", "w"):
             raise OSError(number, os.strerror(number))
 
     with raises_code("not-writable", tmp_path / "best"):
@@ -266,7 +264,7 @@ def test_the_exchange_is_one_step(tmp_path):
 
 def test_a_reader_never_sees_a_missing_or_half_directory(tmp_path):
     target = tmp_path / "best"
-    with atomic_directory(target) as work:
+    with atomic_directories([target]) as (work,):
         for name in ("x", "y"):
             (work / name).write_text("0")
     done, seen = threading.Event(), []
@@ -278,7 +276,7 @@ def test_a_reader_never_sees_a_missing_or_half_directory(tmp_path):
     reader = threading.Thread(target=read)
     reader.start()
     for _ in range(50):
-        with atomic_directory(target) as work:
+        with atomic_directories([target]) as (work,):
             for name in ("x", "y"):
                 (work / name).write_text("1")
     done.set()
@@ -294,8 +292,8 @@ def test_a_killed_process_leaves_the_old_directory(tmp_path, repo_root):
     target.mkdir()
     (target / "old").write_text("x")
     code = (
-        "import os, sys; from paddlenlp.utils.files import atomic_directory\n"
-        "with atomic_directory(sys.argv[1]) as work:\n"
+        "import os, sys; from paddlenlp.utils.files import atomic_directories\n"
+        "with atomic_directories([sys.argv[1]]) as (work,):\n"
         "    (work / 'new').write_text('half'); os.kill(os.getpid(), 9)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(target)], cwd=repo_root, timeout=60)
