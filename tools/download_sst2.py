@@ -20,10 +20,9 @@ sys.path.insert(0, str(ROOT))
 from convbert.command.flags import make_parser
 from convbert.command.start import run_main
 from paddlenlp.datasets import GLUE_TASKS, load_dataset
-from paddlenlp.utils.download import file_md5
 from paddlenlp.utils.env import dataset_home
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import atomic_write, ensure_writable_dir
+from paddlenlp.utils.files import atomic_write, ensure_writable_dir, file_hash
 from paddlenlp.utils.hub import pretrained_file
 
 TASK = GLUE_TASKS["sst-2"]
@@ -67,7 +66,7 @@ def put(path: Path, download: Callable[[], Path], md5: str | None = None) -> Non
             ) from error
         with open(source, "rb") as file, atomic_write(path, "wb") as copy:
             shutil.copyfileobj(file, copy)
-    if md5 and file_md5(path) != md5:
+    if md5 and file_hash(path, "md5") != md5:
         raise UserError(
             "data-set", f"{path} is not the official file (its MD5 is not {md5}): replace it"
         )

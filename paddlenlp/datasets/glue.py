@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paddlenlp.utils.download import extract_zip, fetch, file_lock, file_md5
+from paddlenlp.utils.download import extract_zip, fetch, file_lock, is_intact
 from paddlenlp.utils.env import dataset_home, hub_url
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import PathLike, ensure_writable_dir
@@ -323,15 +323,11 @@ def _downloaded_dir(name: str, task: GlueTask, where: Split) -> Path:
     path = unpacked / task.folder / where.file
     ensure_writable_dir(home)
     with file_lock(unpacked):
-        if not _intact(path, where.md5):
+        if not is_intact(path, where.md5):
             extract_zip(fetch(address, home / f"{name}.zip", md5=md5, hint=hint), unpacked)
-    if not _intact(path, where.md5):
+    if not is_intact(path, where.md5):
         raise UserError(
             "data-set",
             f"{address} does not contain the expected {task.folder}/{where.file}; {hint}",
         )
     return path.parent
-
-
-def _intact(path: Path, md5: str) -> bool:
-    return path.is_file() and file_md5(path) == md5

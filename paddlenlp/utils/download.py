@@ -1,8 +1,6 @@
 """Downloads with pooch: verified, atomic, and safe if several processes run at the same time."""
 
-import hashlib
 import os
-import shutil
 import sys
 import time
 import zipfile
@@ -13,7 +11,13 @@ from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import PathLike, atomic_directories, ensure_writable_dir
+from paddlenlp.utils.files import (
+    PathLike,
+    atomic_directories,
+    ensure_writable_dir,
+    file_hash,
+    temporary_beside,
+)
 from paddlenlp.utils.log import get_logger
 
 TIMEOUT = (10.0, 30.0)  # seconds to connect, seconds without a byte
@@ -61,40 +65,27 @@ def fetch(
         UserError: the server cannot be reached, the content is wrong, or there is no space.
     """
     path = Path(path)
-    if _is_good(path, md5):
+    if is_intact(path, md5):
         return path
     ensure_writable_dir(path.parent)
     with file_lock(path):
-        if _is_good(path, md5):  # another process was first
+        if is_intact(path, md5):  # another process was first
             return path
         try:
             _check_scheme(url)
-            with _work_folder(path) as folder:
+            with temporary_beside(path, directory=True) as folder:
                 _download(url, folder / path.name, md5, timeout, max_bytes)
                 os.replace(folder / path.name, path)
-            get_logger().info("downloaded %s (%d bytes)", path, path.stat().st_size)
         except (_Refused, OSError, ValueError) as error:  # requests' errors are OSErrors too
-            ending = f"; {hint}" if hint else ""
-            raise UserError(
-                "download", f"cannot download {url}: {_reason(error)}{ending}"
-            ) from None
+            reason = "; ".join(filter(None, [_reason(error), hint]))
+            raise UserError("download", f"cannot download {url}: {reason}") from None
+        get_logger().info("downloaded %s (%d bytes)", path, path.stat().st_size)
     return path
 
 
-def _is_good(path: Path, md5: str | None) -> bool:
-    return path.is_file() and (md5 is None or file_md5(path) == md5)
-
-
-@contextmanager
-def _work_folder(path: Path) -> Iterator[Path]:
-    """Yield a folder for unfinished downloads of ``path``, whose lock this process holds."""
-    folder = path.with_name(f".{path.name}.download")
-    shutil.rmtree(folder, ignore_errors=True)  # left by a killed process
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def is_intact(path: Path, md5: str | None) -> bool:
+    """Whether a file exists and has this MD5, if one is given."""
+    return path.is_file() and (md5 is None or file_hash(path, "md5") == md5)
 
 
 def _download(
@@ -170,9 +161,8 @@ def extract_zip(archive: PathLike, directory: PathLike) -> Path:
         try:
             with zipfile.ZipFile(archive) as content:
                 if sum(entry.file_size for entry in content.infolist()) > MAX_UNPACKED:
-                    raise UserError(
-                        "download", f"{archive} unpacks to more than {MAX_UNPACKED} bytes"
-                    )
+                    message = f"{archive} unpacks to more than {MAX_UNPACKED} bytes"
+                    raise UserError("download", message)
                 content.extractall(temporary)
         except (zipfile.BadZipFile, EOFError, zipfile.zlib.error) as error:
             raise UserError(
@@ -182,31 +172,16 @@ def extract_zip(archive: PathLike, directory: PathLike) -> Path:
     return Path(directory)
 
 
-def file_md5(path: PathLike) -> str:
-    """Return the hex MD5 digest of a file (an integrity check, not a signature)."""
-    digest = hashlib.md5()
-    with open(path, "rb") as file:
-        for chunk in iter(lambda: file.read(CHUNK), b""):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def _check_response(response, *_, max_bytes: int, checked: bool, **__) -> None:
-    """Check an answer, before requests follows a redirection.
-
-    Args:
-        response: the answer; its body is read later, through `_bounded`.
-        max_bytes: largest size of the body.
-        checked: the checksum is known, so the length may be unknown.
-    """
+    """Check an answer, before requests follows a redirection; ``checked``: the MD5 is known."""
     if response.is_redirect:
         _check_scheme(urljoin(response.url, response.headers["Location"]))
         return
-    if 400 <= response.status_code < 500 and response.status_code != 429:
-        raise _Refused(f"HTTP status {response.status_code}")
-    if response.status_code != 200:  # pooch tries again
+    status, headers = response.status_code, response.headers
+    if 400 <= status < 500 and status != 429:
+        raise _Refused(f"HTTP status {status}")
+    if status != 200:  # pooch tries again
         return
-    headers = response.headers
     if headers.get("Content-Type", "").lower().startswith("text/html"):
         raise _Refused("the server sent a web page instead of the file")
     if headers.get("Content-Encoding", "identity") != "identity":
@@ -221,18 +196,14 @@ def _check_response(response, *_, max_bytes: int, checked: bool, **__) -> None:
 
 def _bounded(raw, max_bytes: int, chunk_size: int) -> Iterator[bytes]:
     """Yield a body as it arrives; reject a web page, a body that is too long or too slow."""
-    from requests.exceptions import ChunkedEncodingError, ConnectionError, ReadTimeout
-    from urllib3 import exceptions
+    from requests.exceptions import ConnectionError
+    from urllib3.exceptions import HTTPError
 
     start, size = time.monotonic(), 0
     while True:
         try:
             chunk = raw.read1(chunk_size)
-        except exceptions.ReadTimeoutError as error:
-            raise ReadTimeout(error) from None
-        except exceptions.ProtocolError as error:
-            raise ChunkedEncodingError(error) from None
-        except exceptions.HTTPError as error:
+        except HTTPError as error:  # pooch repeats only after errors of requests
             raise ConnectionError(error) from None
         if not chunk:
             return
@@ -257,13 +228,10 @@ def _reason(error: Exception) -> str:
     """Describe a failed request briefly; requests' own messages are nested and long."""
     from requests import exceptions
 
-    known = (
-        (exceptions.HTTPError, lambda: f"HTTP status {error.response.status_code}"),
-        (exceptions.SSLError, lambda: "the server's certificate was not accepted"),
-        (exceptions.ChunkedEncodingError, lambda: "the connection was closed too early"),
-        (exceptions.Timeout, lambda: "the server did not answer in time"),
-        (exceptions.ConnectionError, lambda: "the server cannot be reached or stopped sending"),
-        (OSError, lambda: error.strerror or str(error)),
-    )
-    text = next((text() for kind, text in known if isinstance(error, kind)), str(error))
-    return text.splitlines()[0]
+    if isinstance(error, exceptions.HTTPError):
+        return f"HTTP status {error.response.status_code}"
+    if isinstance(error, exceptions.SSLError):
+        return "the server's certificate was not accepted"
+    if isinstance(error, (exceptions.ConnectionError, exceptions.Timeout)):
+        return "the server cannot be reached, did not answer in time or stopped sending"
+    return str(error).partition("\n")[0]

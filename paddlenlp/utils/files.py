@@ -4,6 +4,7 @@ import ctypes
 import errno
 import fcntl
 import glob
+import hashlib
 import json
 import math
 import os
@@ -146,6 +147,15 @@ def atomic_directories(paths: Sequence[PathLike]) -> Iterator[list[Path]]:
                 _swap(temporary, target)
                 undo.callback(_swap, temporary, target)
             undo.pop_all()
+
+
+def file_hash(path: PathLike, algorithm: str) -> str:
+    """Return the digest of a file in hexadecimal; ``algorithm`` is a name in `hashlib`."""
+    digest = hashlib.new(algorithm)
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from paddlenlp.utils.env import hub_url, model_home
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import PathLike
 from paddlenlp.utils.log import get_logger
-from paddlenlp.utils.products import MANIFEST_FILE, add_to_manifest, read_manifest, sha256
+from paddlenlp.utils.products import MANIFEST_FILE, add_to_manifest, is_unchanged, read_manifest
 
 DEFAULT_MODEL = "convbert-mini-sst2"  # a classifier, used if no model is given
 # Each is the checkpoint directory models/<name>.
@@ -29,8 +29,7 @@ MAX_BYTES = {"model_state.pdparams": 1 << 30, "vocab.txt": 1 << 20}
 def bundled_model(name: str = DEFAULT_MODEL) -> Path | None:
     """Return the directory of a bundled model; None if this checkout does not have it.
 
-    Args:
-        name: one of `BUNDLED_MODELS`; for other names the result is None.
+    The result is also None for a name that is not one of `BUNDLED_MODELS`.
     """
     directory = ROOT / "models" / name
     return directory if name in BUNDLED_MODELS and directory.is_dir() else None
@@ -89,7 +88,7 @@ def _check_pin(path: Path, cached: bool) -> None:
                 "no checksum is published for %s: its SHA-256 was recorded in %s",
                 *(path, MANIFEST_FILE),
             )
-    elif path.stat().st_size != pinned["size"] or sha256(path) != pinned["sha256"]:
+    elif not is_unchanged(path, pinned):
         if not cached:
             path.unlink()
         raise UserError(

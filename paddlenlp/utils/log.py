@@ -47,7 +47,7 @@ def get_logger(name: str = ROOT_NAME) -> logging.Logger:
     """Return a logger that prints ``[2026-01-31 14:00:00,123] [    INFO] - message``.
 
     Args:
-        name: "paddlenlp" or a name below it; any other name is placed below it.
+        name: "paddlenlp", or the name of a logger below it.
     """
     root = logging.getLogger(ROOT_NAME)
     with _setup_lock:
@@ -57,8 +57,7 @@ def get_logger(name: str = ROOT_NAME) -> logging.Logger:
             root.addHandler(handler)
             root.setLevel(logging.INFO)
             root.propagate = False  # otherwise a configured root logger prints each line twice
-    below = name == ROOT_NAME or name.startswith(ROOT_NAME + ".")
-    return logging.getLogger(name if below else f"{ROOT_NAME}.{name}")
+    return root if name == ROOT_NAME else root.getChild(name)
 
 
 def __getattr__(name: str):

@@ -41,7 +41,7 @@ def parse_json(text: str) -> Any:
             text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique
         )
     except RecursionError:
-        found = _too_deep()
+        raise _too_deep() from None
     return _check_depth(found)
 
 
@@ -57,7 +57,9 @@ def parse_yaml(text: str) -> Any:
     if len(text) > MAX_YAML_CHARS:
         raise ValueError(f"it has more than {MAX_YAML_CHARS} characters")
     try:
-        return yaml.load(text, _yaml_loader())
+        return _check_depth(yaml.load(text, _yaml_loader()))
+    except RecursionError:
+        raise _too_deep() from None
     except Exception as error:  # the library raises several types for values it cannot convert
         raise ValueError(" ".join(str(error).split())) from None
 
@@ -67,20 +69,13 @@ def _yaml_loader() -> type:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        depth = 0
-
         def compose_node(self, parent, index):
             event = self.peek_event()
             if isinstance(event, yaml.AliasEvent):  # nine aliases can stand for a billion values
                 raise ValueError("aliases are not accepted")
             if getattr(event, "tag", None):
                 raise ValueError(f"tags are not accepted: {event.tag[:40]}")
-            if self.depth > MAX_DEPTH:
-                _too_deep()
-            self.depth += 1
-            node = super().compose_node(parent, index)
-            self.depth -= 1
-            return node
+            return super().compose_node(parent, index)
 
         def construct_mapping(self, node, deep=False):
             _unique([(str(key.value), None) for key, _ in node.value])
@@ -100,17 +95,16 @@ def _finite(digits: str) -> float:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        left = [name for name, _ in pairs]
-        for name in found:
-            left.remove(name)  # removes the first one, so this is fast unless a name is repeated
-        raise ValueError(f"'{left[0][:40]}' is given twice in one object")
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"'{name[:40]}' is given twice in one object")
+        found[name] = value
     return found
 
 
-def _too_deep() -> Any:
-    raise ValueError(f"it is nested more than {MAX_DEPTH} times")
+def _too_deep() -> ValueError:
+    return ValueError(f"it is nested more than {MAX_DEPTH} times")
 
 
 def _check_depth(found: Any) -> Any:
@@ -119,7 +113,7 @@ def _check_depth(found: Any) -> Any:
         level = [item for value in level for item in _items(value)]
         if not level:
             return found
-    return _too_deep()
+    raise _too_deep()
 
 
 def _items(value: Any) -> Any:

@@ -6,7 +6,6 @@ truncated file. Hashing costs about a second per gigabyte.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import sys
@@ -17,14 +16,13 @@ from typing import Any
 
 from paddlenlp.utils.checkout import git
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import PathLike, atomic_directories, write_json
+from paddlenlp.utils.files import PathLike, atomic_directories, file_hash, write_json
 from paddlenlp.utils.log import get_logger
 from paddlenlp.utils.parsing import read_json_file
 
 MANIFEST_FILE = "manifest.json"
 # Files that a reader may open: beside a manifest they must be listed in it.
 READABLE = (".json", ".onnx", ".pdiparams", ".pdmodel", ".pdparams", ".safetensors", ".txt", ".xml")
-_CHUNK = 1 << 20
 
 
 @contextmanager
@@ -61,31 +59,28 @@ def product_directories(
     with atomic_directories([path for path, _ in products]) as folders:
         yield folders
         for work, (_, kind) in zip(folders, products):
-            names = {str(file.relative_to(work)) for file in _files(work)} - {MANIFEST_FILE}
-            write_json(work / MANIFEST_FILE, _manifest(work, kind, sorted(names), settings))
+            write_json(work / MANIFEST_FILE, _manifest(work, kind, sorted(_names(work)), settings))
 
 
 def check_replaceable(path: PathLike, kind: str, inputs: Iterable[PathLike] = ()) -> None:
     """Check that a product of this kind may replace ``path``; see `product_directory`."""
     target = Path(os.path.realpath(path))
     for given in inputs:
-        read = Path(os.path.realpath(given))
-        if read == target or target in read.parents:
+        if Path(os.path.realpath(given)).is_relative_to(target):
             raise UserError(
                 "occupied",
                 f"{path} is or contains the input {given}: give another output directory",
             )
     if not target.is_dir() or not any(target.iterdir()):
         return
-    manifest = read_manifest(target)
-    if manifest is None or manifest["kind"] != kind:
-        found = "something else" if manifest is None else f"a {manifest['kind']}"
+    manifest = read_manifest(target) or {"kind": "something else"}
+    if manifest["kind"] != kind:
         raise UserError(
             "occupied",
-            f"{path} contains {found}, not an earlier {kind}: give another directory, or remove it",
+            f"{path} contains {manifest['kind']}, not an earlier {kind}: give another directory, "
+            "or remove it",
         )
-    known = {MANIFEST_FILE, *manifest["files"]}
-    foreign = sorted({str(f.relative_to(target)) for f in _files(target)} - known)
+    foreign = sorted(_names(target) - set(manifest["files"]))
     if foreign:
         raise UserError(
             "occupied",
@@ -111,7 +106,7 @@ def verify(directory: PathLike) -> dict[str, str]:
         file = folder / name
         if not file.is_file():
             raise UserError("file-damaged", f"{file} is listed in {MANIFEST_FILE} but missing")
-        if file.stat().st_size != expected["size"] or sha256(file) != expected["sha256"]:
+        if not is_unchanged(file, expected):
             raise UserError(
                 "file-damaged",
                 f"{file} is damaged or was changed: it differs from {MANIFEST_FILE} (write it "
@@ -156,21 +151,24 @@ def read_manifest(directory: PathLike) -> dict[str, Any] | None:
     return manifest
 
 
+def is_unchanged(file: Path, expected: dict[str, Any]) -> bool:
+    """Whether a file has the size and SHA-256 of its entry in a manifest."""
+    return file.stat().st_size == expected["size"] and sha256(file) == expected["sha256"]
+
+
 def sha256(path: PathLike) -> str:
     """The SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return file_hash(path, "sha256")
 
 
 def _inside(name: str) -> bool:
     return not os.path.isabs(name) and ".." not in Path(name).parts
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if not path.is_dir())
+def _names(folder: Path) -> set[str]:
+    """All files below a folder, except the manifest."""
+    files = (path for path in folder.rglob("*") if not path.is_dir())
+    return {str(path.relative_to(folder)) for path in files} - {MANIFEST_FILE}
 
 
 def _manifest(

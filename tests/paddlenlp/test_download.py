@@ -14,7 +14,7 @@ import pytest
 
 from paddlenlp.transformers import ConvBertTokenizer
 from paddlenlp.utils import download
-from paddlenlp.utils.download import extract_zip, fetch, file_lock, file_md5
+from paddlenlp.utils.download import extract_zip, fetch, file_lock
 from paddlenlp.utils.env import dataset_home, hub_url, model_home
 from paddlenlp.utils.hub import PRETRAINED_MODELS, pretrained_file
 from paddlenlp.utils.log import LINE_FORMAT, BriefFormatter, get_logger
@@ -189,8 +189,8 @@ def test_with_a_checksum_the_length_may_be_missing(server, get):
 
 
 def test_what_a_killed_download_left_is_removed(server, tmp_path):
-    (tmp_path / ".file.download").mkdir()
-    (tmp_path / ".file.download" / "half").write_text("x")
+    (tmp_path / ".file.0f.tmp").mkdir()
+    (tmp_path / ".file.0f.tmp" / "half").write_text("x")
     fetch(f"{server.url}/file", tmp_path / "file")
     assert names(tmp_path) == ["file"]
 
@@ -314,11 +314,6 @@ def test_extract_refuses_a_damaged_archive(tmp_path, damage):
     assert names(tmp_path) == ["a.zip"]
 
 
-def test_file_md5(tmp_path):
-    (tmp_path / "x").write_bytes(CONTENT * 10)
-    assert file_md5(tmp_path / "x") == hashlib.md5(CONTENT * 10).hexdigest()
-
-
 def test_cache_directories_follow_the_environment(monkeypatch, tmp_path):
     monkeypatch.delenv("PPNLP_HUB", raising=False)
     monkeypatch.setenv("PPNLP_HOME", str(tmp_path / "cache"))
@@ -350,7 +345,6 @@ def test_a_published_name_downloads_its_vocabulary(server, tiny_vocab, monkeypat
 def test_log_lines_have_upstreams_form(capsys):
     get_logger("part").warning("text %d", 1)
     assert get_logger("part").parent is get_logger() is logging.getLogger("paddlenlp")
-    assert get_logger("paddlenlp.utils").name == "paddlenlp.utils"
     captured = capsys.readouterr()
     assert captured.out == ""
     stamp, rest = captured.err.split("] ", 1)

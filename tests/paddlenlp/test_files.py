@@ -1,6 +1,7 @@
 """Atomic files and directories, and the directory check."""
 
 import errno
+import hashlib
 import json
 import os
 import signal
@@ -313,3 +314,9 @@ def test_directories_that_cannot_be_written(tmp_path):
     for bad in (tmp_path / "file", tmp_path / "file" / "below", "/proc/none", "/proc"):
         with raises_code("not-writable", bad):
             ensure_writable_dir(bad)
+
+
+def test_the_digest_of_a_large_file(tmp_path):
+    content = bytes(range(256)) * 5000
+    (tmp_path / "x").write_bytes(content)
+    assert files.file_hash(tmp_path / "x", "md5") == hashlib.md5(content).hexdigest()
