@@ -37,8 +37,8 @@ def main(argv=None) -> None:
     )
     folder = ensure_writable_dir(parser.parse_args(argv).output_dir)
     for split in ("train", "dev"):
-        official = TASK.splits[split]
-        put(folder / official.file, lambda split=split: downloaded_split(split), official.md5)
+        md5 = TASK.splits[split].md5
+        put(folder / f"{split}.tsv", lambda split=split: downloaded_split(split), md5)
     put(folder / VOCABULARY, lambda: pretrained_file("convbert-base", VOCABULARY))
     print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
 
@@ -46,7 +46,7 @@ def main(argv=None) -> None:
 def downloaded_split(split: str) -> Path:
     """Download a split into the cache and return its file."""
     load_dataset("glue", "sst-2", splits=split)
-    return dataset_home() / "glue" / "sst-2" / TASK.folder / TASK.splits[split].file
+    return dataset_home() / "glue" / "sst-2" / TASK.folder / f"{split}.tsv"
 
 
 def put(path: Path, download: Callable[[], Path], md5: str | None = None) -> None:

@@ -12,8 +12,6 @@ import numpy as np
 
 from paddlenlp.utils.logits import predicted_classes
 
-Result = float | tuple[float, ...]
-
 
 class GlueMetric:
     """Collects predictions and labels; a subclass computes the result.
@@ -28,8 +26,7 @@ class GlueMetric:
 
     def reset(self) -> None:
         """Remove all predictions and labels."""
-        self._preds: list[np.ndarray] = []
-        self._labels: list[np.ndarray] = []
+        self._batches: list[tuple[np.ndarray, np.ndarray]] = []
 
     def name(self) -> str:
         """Upstream's name of the metric."""
@@ -51,8 +48,7 @@ class GlueMetric:
         preds, labels = _to_numpy(preds).reshape(-1), _to_numpy(labels).reshape(-1)
         if preds.shape != labels.shape:
             raise ValueError(f"{preds.size} predictions for {labels.size} labels")
-        self._preds.append(preds)
-        self._labels.append(labels)
+        self._batches.append((preds, labels))
 
     def results(self) -> dict[str, float]:
         """Return every number by its name.
@@ -60,12 +56,12 @@ class GlueMetric:
         Raises:
             ValueError: there are no predictions yet.
         """
-        preds, labels = _join(self._preds), _join(self._labels)
-        if not preds.size:
+        if not any(preds.size for preds, _ in self._batches):
             raise ValueError(f"metric {self.NAME} has no predictions yet: call update first")
+        preds, labels = map(np.concatenate, zip(*self._batches))
         return self._results(preds, labels)
 
-    def accumulate(self) -> Result:
+    def accumulate(self) -> float | tuple[float, ...]:
         """Return the numbers of `results` in order, as upstream's metric of that name does."""
         return tuple(self.results().values())
 
@@ -78,7 +74,7 @@ class Accuracy(GlueMetric):
 
     NAME = "acc"
 
-    def accumulate(self) -> Result:
+    def accumulate(self) -> float:
         return self.results()["acc"]
 
     def _results(self, preds: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -100,14 +96,10 @@ class AccuracyAndF1(GlueMetric):
         precision, recall, f1, _ = precision_recall_fscore_support(
             labels, preds, average="binary", pos_label=1, zero_division=0
         )
-        acc = float(np.mean(preds == labels))
-        return {
-            "acc": acc,
-            "precision": float(precision),
-            "recall": float(recall),
-            "f1": float(f1),
-            "acc_and_f1": (acc + float(f1)) / 2,
-        }
+        acc = np.mean(preds == labels)
+        numbers = (acc, precision, recall, f1, (acc + f1) / 2)
+        names = ("acc", "precision", "recall", "f1", "acc_and_f1")
+        return dict(zip(names, map(float, numbers)))
 
 
 class Mcc(GlueMetric):
@@ -156,10 +148,6 @@ def _defined(correlation, preds: np.ndarray, labels: np.ndarray) -> float:
         warnings.simplefilter("ignore")  # constant input: handled below
         value = float(correlation(preds, labels)[0])
     return value if math.isfinite(value) else 0.0
-
-
-def _join(parts: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate(parts) if parts else np.empty(0)
 
 
 def _to_numpy(values: Any) -> np.ndarray:

@@ -3,13 +3,13 @@
 import hashlib
 import shutil
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from paddlenlp.data import Stack
 from paddlenlp.datasets import GLUE_TASKS, MapDataset, load_dataset
-from paddlenlp.datasets import glue as glue_module
 from tests.helpers.errors import raises_code
 
 SIZES = {  # examples per split of the fixtures
@@ -64,6 +64,10 @@ def sst2_copy(fixtures, tmp_path):
     return shutil.copytree(fixtures / "SST-2", tmp_path / "data")
 
 
+def md5_of(content):
+    return hashlib.md5(content).hexdigest()
+
+
 def load(data_dir, split="train", task="sst-2"):
     return load_dataset("glue", task, splits=split, data_dir=data_dir)
 
@@ -102,11 +106,11 @@ HEADERS = {
 
 @pytest.mark.parametrize("task", SIZES)
 def test_every_split_takes_the_columns_that_its_header_names(fixtures, task):
-    raw = {"train.tsv": "train.txt", "dev.tsv": "train.txt", "test.tsv": "test.txt"}
-    for where in GLUE_TASKS[task].splits.values():
+    raw = {"train": "train.txt", "dev": "train.txt", "test": "test.txt"}
+    for split, where in GLUE_TASKS[task].splits.items():
         if not where.header:
             continue
-        name = f"msr_paraphrase_{raw[where.file]}" if task == "mrpc" else where.file
+        name = f"msr_paraphrase_{raw[split]}" if task == "mrpc" else f"{split}.tsv"
         text = (fixtures / GLUE_TASKS[task].folder / name).read_text(encoding="utf-8-sig")
         names = text.splitlines()[0].split("\t")
         assert len(names) == where.columns
@@ -321,18 +325,11 @@ class TestDownload:
         self.server.files["/dataset/glue/SST.zip"] = content
         task = GLUE_TASKS["sst-2"]
         splits = {
-            name: glue_module.Split(
-                split.file,
-                hashlib.md5((folder / split.file).read_bytes()).hexdigest(),
-                split.fields,
-                split.columns,
-            )
+            name: replace(split, md5=md5_of((folder / f"{name}.tsv").read_bytes()))
             for name, split in task.splits.items()
         }
-        digest = md5 or hashlib.md5(content).hexdigest()
-        row = glue_module.GlueTask(
-            task.folder, ((task.downloads[0][0], digest),), splits, task.labels, pair=False
-        )
+        downloads = {"dataset/glue/SST.zip": md5 or md5_of(content)}
+        row = replace(task, downloads=downloads, splits=splits)
         monkeypatch.setitem(GLUE_TASKS, "sst-2", row)
 
     def test_it_is_downloaded_once_and_repaired(self, sst2_copy, monkeypatch):
@@ -352,13 +349,12 @@ class TestDownload:
         assert not (self.home / "sst-2.zip").exists()
 
     def test_mrpc_fetches_its_three_files(self, fixtures, monkeypatch):
-        downloads = []
-        for address, _ in GLUE_TASKS["mrpc"].downloads:
+        downloads = {}
+        for address in GLUE_TASKS["mrpc"].downloads:
             content = (fixtures / "MRPC" / address.rsplit("/", 1)[1]).read_bytes()
             self.server.files[f"/{address}"] = content
-            downloads.append((address, hashlib.md5(content).hexdigest()))
-        task = GLUE_TASKS["mrpc"]
-        row = glue_module.GlueTask(task.folder, tuple(downloads), task.splits, task.labels)
+            downloads[address] = md5_of(content)
+        row = replace(GLUE_TASKS["mrpc"], downloads=downloads)
         monkeypatch.setitem(GLUE_TASKS, "mrpc", row)
         assert [len(data) for data in load(None, ["train", "dev"], "mrpc")] == [8, 4]
         assert self.server.count == 3
