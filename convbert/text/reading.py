@@ -66,14 +66,13 @@ def _read_columns(
     places = [names.index(name) for name in wanted]
     empty = True
     for row_where, line in lines:
+        empty = False
         cells = line.split("\t")
         if len(cells) != len(names):
             raise UserError("row", f"{row_where} has {len(cells)} columns instead of {len(names)}")
         values = [cells[place] for place in places]
-        texts = values[: len(columns)]
-        gold = values[-1] if label_column else None
-        empty = False
-        yield Row(texts[0] if len(texts) == 1 else (texts[0], texts[1]), gold, row_where)
+        gold = values.pop() if label_column else None
+        yield Row(values[0] if len(values) == 1 else tuple(values), gold, row_where)
     if empty:
         raise UserError("empty-input", f"{where} has no rows below the header: add some")
 
@@ -100,18 +99,15 @@ def with_label_ids(
         )
     ids = {str(index): index for index in range(classes or len(names or ()))}
     by_name = {name: index for index, name in enumerate(names or ())}
-    chosen: dict[str, int] | None = None
-    for row in rows:
+    allowed = {**by_name, **ids}
+    for number, row in enumerate(rows):
         label = (row.gold or "").strip()
-        if chosen is None:
-            chosen = by_name if label in by_name else ids if label in ids else None
-            allowed = chosen or {**by_name, **ids}
-            if chosen:
-                kind = "ids" if chosen == ids else "names"
-                get_logger().info("true labels are %s: %s", kind, ", ".join(chosen))
         if label not in allowed:
             raise UserError(
                 "label",
                 f"{row.where}: true label '{row.gold}' is not one of {', '.join(allowed)}",
             )
+        if number == 0:
+            allowed, kind = (by_name, "names") if label in by_name else (ids, "ids")
+            get_logger().info("true labels are %s: %s", kind, ", ".join(allowed))
         yield replace(row, label_id=allowed[label])

@@ -60,7 +60,6 @@ class TextTable:
     """A CSV, TSV or JSON lines file that is read record by record; iterate only once.
 
     Attributes:
-        path: the file.
         columns: the names in the header; [] for JSON lines, where each line has its own.
         header: the header exactly as in the file; "" for JSON lines.
 
@@ -70,33 +69,66 @@ class TextTable:
     """
 
     def __init__(self, path: str):
-        self.path = path
         self.columns: list[str] = []
         self.header = ""
-        lines = read_lines(path, flag="")
-        if Path(path).suffix.lower() == ".jsonl":
-            self._records = _read_json_lines(lines)
+        suffix, lines = Path(path).suffix.lower(), read_lines(path, flag="")
+        if suffix == ".jsonl":
+            self._records = _json_records(lines)
             return
-        quoting = {"delimiter": ",", "strict": True}
-        if Path(path).suffix.lower() == ".tsv":
-            quoting = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
-        rows = _read_cells(path, lines, quoting)
+        rows = _rows(path, lines, tabs=suffix == ".tsv")
         cells, _, self.header = next(rows)
         self.columns = [cell.strip() for cell in cells]
         check_columns(path, self.columns)
-        self._records = self._with_names(rows)
+        self._records = _records(rows, self.columns)
 
     def __iter__(self) -> Iterator[Record]:
         return self._records
 
-    def _with_names(self, rows) -> Iterator[Record]:
-        for cells, place, raw in rows:
-            if not cells:  # a blank line
-                continue
-            if len(cells) != len(self.columns):
-                message = f"{place} has {len(cells)} cells instead of {len(self.columns)}"
-                raise UserError("row", message)
-            yield Record(dict(zip(self.columns, cells)), place, raw)
+
+def _rows(
+    path: str, lines: Iterator[tuple[str, str]], tabs: bool
+) -> Iterator[tuple[list[str], str, str]]:
+    """Yield cells, place and original text of each row; a quoted cell may span lines."""
+    taken: list[str] = []
+
+    def feed() -> Iterator[str]:
+        for _, line in lines:
+            taken.append(line)
+            yield line + "\n"
+
+    csv.field_size_limit(max(LONGEST_CELL, csv.field_size_limit()))
+    if tabs:
+        reader = csv.reader(feed(), delimiter="\t", quoting=csv.QUOTE_NONE)
+    else:
+        reader = csv.reader(feed(), strict=True)
+    try:
+        for cells in reader:
+            yield cells, f"{path}, line {reader.line_num}", "\n".join(taken)
+            taken.clear()
+    except csv.Error as error:
+        raise UserError("row", f"{path}, line {reader.line_num}: {error}") from None
+
+
+def _records(rows: Iterator[tuple[list[str], str, str]], columns: list[str]) -> Iterator[Record]:
+    for cells, place, raw in rows:
+        if not cells:  # a blank line
+            continue
+        if len(cells) != len(columns):
+            raise UserError("row", f"{place} has {len(cells)} cells instead of {len(columns)}")
+        yield Record(dict(zip(columns, cells)), place, raw)
+
+
+def _json_records(lines: Iterator[tuple[str, str]]) -> Iterator[Record]:
+    for place, line in lines:
+        if not line.strip():
+            continue
+        try:
+            row = parse_json(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict):
+            raise UserError("row", f"{place} is not a JSON object")
+        yield Record(row, place, line)
 
 
 def read_table(path: str) -> Table:
@@ -107,18 +139,19 @@ def read_table(path: str) -> Table:
             with too few or too many cells (with its line).
     """
     if table_format(path) == ".parquet":
-        columns, rows = _read_parquet(path)
-        check_columns(path, columns)
+        with open_parquet(path) as file:
+            found = file.read()
+        columns, rows = found.column_names, found.to_pylist()
         places = [f"{path}, row {number}" for number in range(1, len(rows) + 1)]
-        table = Table(path, columns, rows, places)
+        check_columns(path, columns)
     else:
         text = TextTable(path)
         records = list(text)
-        names = text.columns or list(dict.fromkeys(n for r in records for n in r.cells))
-        table = Table(path, names, [r.cells for r in records], [r.place for r in records])
-    if not table.rows:
+        rows, places = [r.cells for r in records], [r.place for r in records]
+        columns = text.columns or list(dict.fromkeys(name for row in rows for name in row))
+    if not rows:
         raise UserError("empty-input", f"{path} has no rows below its header")
-    return table
+    return Table(path, columns, rows, places)
 
 
 def table_format(path: str) -> str:
@@ -138,46 +171,6 @@ def check_columns(path: str, columns: Sequence[str], wanted: Sequence[str] = ())
         if name not in columns:
             found = ", ".join(f"'{column}'" for column in columns)
             raise UserError("column", f"{path} has no column '{name}', only {found}")
-
-
-def _read_cells(
-    path: str, lines: Iterator[tuple[str, str]], quoting: dict[str, Any]
-) -> Iterator[tuple[list[str], str, str]]:
-    """Yield cells, place and original text of each record; a quoted cell may span lines."""
-    taken: list[str] = []
-
-    def feed() -> Iterator[str]:
-        for _, line in lines:
-            taken.append(line)
-            yield line + "\n"
-
-    csv.field_size_limit(max(LONGEST_CELL, csv.field_size_limit()))
-    reader = csv.reader(feed(), **quoting)
-    try:
-        for cells in reader:
-            yield cells, f"{path}, line {reader.line_num}", "\n".join(taken)
-            taken.clear()
-    except csv.Error as error:
-        raise UserError("row", f"{path}, line {reader.line_num}: {error}") from None
-
-
-def _read_json_lines(lines: Iterator[tuple[str, str]]) -> Iterator[Record]:
-    for place, line in lines:
-        if not line.strip():
-            continue
-        try:
-            row = parse_json(line)
-        except ValueError:
-            row = None
-        if not isinstance(row, dict):
-            raise UserError("row", f"{place} is not a JSON object")
-        yield Record(row, place, line)
-
-
-def _read_parquet(path: str) -> tuple[list[str], list[dict[str, Any]]]:
-    with open_parquet(path) as file:
-        table = file.read()
-    return table.column_names, table.to_pylist()
 
 
 @contextmanager
@@ -203,22 +196,17 @@ def open_parquet(path: str) -> Iterator[Any]:
         raise UserError("file-unreadable", f"cannot read {path}: {error}") from None
 
 
-def cell_text(row: dict[str, Any], column: str, place: str) -> str:
-    """Return a cell that must be a string with visible characters.
+def row_text(row: dict[str, Any], columns: Sequence[str], place: str) -> Text:
+    """Return the text in one column of a row, or the pair in two.
 
     Raises:
-        UserError: it is missing, of another type, or blank.
+        UserError: a cell is missing, not a string, or has no visible characters.
     """
-    value = row.get(column)
-    if not isinstance(value, str) or is_blank(value):
-        raise UserError("text", f"{place}: column '{column}' is empty or not a string")
-    return value
-
-
-def row_text(row: dict[str, Any], columns: Sequence[str], place: str) -> Text:
-    """Return the text in one column of a row, or the pair in two; see `cell_text`."""
-    parts = tuple(cell_text(row, column, place) for column in columns)
-    return parts[0] if len(parts) == 1 else parts
+    for column in columns:
+        value = row.get(column)
+        if not isinstance(value, str) or is_blank(value):
+            raise UserError("text", f"{place}: column '{column}' is empty or not a string")
+    return row[columns[0]] if len(columns) == 1 else tuple(row[column] for column in columns)
 
 
 def cell_label(row: dict[str, Any], column: str, place: str) -> str:
