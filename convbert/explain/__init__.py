@@ -8,7 +8,7 @@
     model, processor = load_classifier("convbert_base_outputs/best.pdparams")
     found = explain(model, processor, "a good film")
     found.words                          words with their effects
-    pictures.words_html(found)           the text with colored words, a piece of HTML
+    pictures.page_html(found)            a page with all of it
     pictures.layer_png(found, layer=0)   kernels beside attention, bytes of a PNG file
 
 `words.occlude` also works with an exported model, in any engine.

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from convbert.explain.maps import maps_of
-from convbert.explain.words import (
-    STEPS,
-    integrated_gradients,
-    occlude,
-    special_tokens,
-    word_spans,
-)
+from convbert.explain.words import STEPS, integrated_gradients, occlude, word_spans
 from convbert.inference.dygraph import dygraph_runner
 from convbert.text.processing import Prediction, TextProcessor
 from paddlenlp.transformers.tokenizer_utils import Text
 
 
-@dataclass(frozen=True)
-class WordEffect:
+class WordEffect(NamedTuple):
     """The effect of a word on the answer: see `convbert.explain.words`."""
 
     text: str
@@ -69,18 +63,21 @@ def explain(model, processor: TextProcessor, text: Text, steps: int = STEPS) -> 
     Raises:
         UserError: the text has no words after normalisation, or the logits are not finite.
     """
-    features = processor.encode([text])
-    ids, types = processor.collate(features)  # [1, L]
-    tokenizer = processor.tokenizer
-    tokens = tokenizer.convert_ids_to_tokens(ids[0])
-    spans = word_spans(tokens, special_tokens(tokenizer))
-    maps, logits = maps_of(model, ids, types)
-    answer = processor.decode(logits)[0]
-    gradients, before, after = integrated_gradients(model, ids, types, spans, steps)
-    hidden = occlude(dygraph_runner(model), ids, types, spans, tokenizer.pad_token_id)
-    words = [
-        WordEffect(span.text, float(gradient), float(effect))
-        for span, gradient, effect in zip(spans, gradients, hidden)
-    ]
-    kernels, attention = np.concatenate(maps.kernels), np.concatenate(maps.attention)
-    return Explanation(tokens, answer, words, after, before, kernels, attention)
+    ids, types = processor.collate(processor.encode([text]))  # [1, L]
+    maps = maps_of(model, ids, types)
+    prediction = processor.decode(maps.logits)[0]
+    occlusion = occlude(dygraph_runner(model), processor, text)
+    spans = word_spans(processor.tokenizer, ids[0])
+    gradients, pad_margin, margin = integrated_gradients(model, ids, types, spans, steps)
+    return Explanation(
+        tokens=processor.tokenizer.convert_ids_to_tokens(ids[0]),
+        prediction=prediction,
+        words=[
+            WordEffect(word, float(gradient), effect)
+            for (word, effect), gradient in zip(occlusion, gradients)
+        ],
+        margin=margin,
+        pad_margin=pad_margin,
+        kernels=np.concatenate(maps.kernels),
+        attention=np.concatenate(maps.attention),
+    )

@@ -2,68 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import paddle
 
 
-@dataclass
-class Maps:
-    """What the two kinds of heads computed, one array for each layer.
+class Maps(NamedTuple):
+    """What the two kinds of heads computed, one array for each layer, and the logits.
 
     Attributes:
         kernels: [B, N, L, K] float32 each: the taps of every position, with sum 1. Tap k weighs the
             position ``k - K // 2`` places to the right.
         attention: [B, N, L, L] float32 each: how position l weighs every position, with sum 1.
+        logits: [B, C] float32.
     """
 
-    kernels: list[np.ndarray] = field(default_factory=list)
-    attention: list[np.ndarray] = field(default_factory=list)
-
-
-@contextmanager
-def record_maps(body) -> Iterator[Maps]:
-    """Record every forward pass of a body (`ConvBertModel`) during the block, with hooks.
-
-    The body may compute its last layer only at the first token; pass ``output_hidden_states=True``
-    to record all positions.
-    """
-    maps, handles = Maps(), []
-    for layer in body.encoder.layers:
-        mixed = layer.self_attn
-        kinds = ((mixed.kernel_softmax, maps.kernels), (mixed.attention_softmax, maps.attention))
-        for softmax, kept in kinds:
-            handles.append(softmax.register_forward_post_hook(_keep_in(kept)))
-    try:
-        yield maps
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _keep_in(kept: list[np.ndarray]):
-    return lambda layer, inputs, output: kept.append(output.numpy())
+    kernels: list[np.ndarray]
+    attention: list[np.ndarray]
+    logits: np.ndarray
 
 
 @paddle.no_grad()
-def maps_of(model, input_ids: np.ndarray, token_type_ids: np.ndarray) -> tuple[Maps, np.ndarray]:
-    """Run a classifier once.
+def maps_of(model, input_ids: np.ndarray, token_type_ids: np.ndarray) -> Maps:
+    """Run a classifier once, with hooks.
 
     Args:
         model: a `ConvBertForSequenceClassification` in evaluation mode.
         input_ids, token_type_ids: [B, L] int64.
-
-    Returns:
-        The maps of all layers and positions, and the logits [B, C] float32.
     """
-    with record_maps(model.convbert) as maps:
-        logits = model(
+    kernels, attention, hooks = [], [], []
+
+    def keep(softmax, found: list[np.ndarray]) -> None:
+        hook = softmax.register_forward_post_hook(
+            lambda layer, inputs, output: found.append(output.numpy())
+        )
+        hooks.append(hook)
+
+    for layer in model.convbert.encoder.layers:
+        keep(layer.self_attn.kernel_softmax, kernels)
+        keep(layer.self_attn.attention_softmax, attention)
+    try:
+        answer = model(
             paddle.to_tensor(input_ids),
             paddle.to_tensor(token_type_ids),
-            output_hidden_states=True,
+            output_hidden_states=True,  # or the last layer is computed only at the first token
             return_dict=True,
-        ).logits
-    return maps, logits.numpy()
+        )
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return Maps(kernels, attention, answer.logits.numpy())

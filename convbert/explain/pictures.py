@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import io
 from collections.abc import Sequence
@@ -11,30 +10,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from convbert.explain.explanation import Explanation
+from convbert.inference import report_page
 
 DPI = 80
 FOR, AGAINST = (0, 114, 178), (213, 94, 0)  # blue and orange, also for color-blind readers
-PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
-body {{ font-family: sans-serif; max-width: 75em; margin: 2em auto; padding: 0 1em; }}
-.words {{ font-size: 1.5em; line-height: 1.8; }} .words span {{ padding: 0.15em 0.2em; }}
-table {{ border-collapse: collapse; }} td, th {{ padding: 0.2em 0.8em; text-align: right; }}
-td:first-child, th:first-child {{ text-align: left; }} img {{ max-width: 100%; }}
-</style></head><body>
-<h1>{title}</h1>
-<p class="words">{words}</p>
-<p>Blue words support the answer, orange words oppose it (integrated gradients; completeness error
-{found.completeness_error:.2e}). The unit is the margin: the logit of the answer minus the mean of
-the other logits. It is {found.margin:.4f} for this text and {found.pad_margin:.4f} for a text of
-[PAD], where the gradients start.</p>
-<table><tr><th>word</th><th>integrated gradients</th><th>occlusion</th></tr>
-{rows}
-</table>
-<h2>Dynamic kernels and attention</h2>
-<p>Upper row: the taps of each convolution head at every word. Lower row: the attention heads.</p>
-{layers}
-</body></html>
-"""
 
 
 def layer_png(found: Explanation, layer: int, heads: Sequence[int] | None = None) -> bytes:
@@ -96,39 +75,42 @@ def answer(found: Explanation) -> str:
     return f"label {prediction.label}, probability {prediction.prob:.4f}"
 
 
-def words_html(found: Explanation) -> str:
-    """The text as an HTML fragment: blue words support the answer, orange words oppose it."""
-    strongest = max((abs(word.gradients) for word in found.words), default=0.0) or 1.0
+def words_html(effects: Sequence[tuple[str, float]]) -> str:
+    """Words with their effects as HTML: blue words support the answer, orange words oppose it."""
+    strongest = max((abs(effect) for _, effect in effects), default=0.0) or 1.0
     spans = []
-    for word in found.words:
-        color = ",".join(map(str, FOR if word.gradients > 0 else AGAINST))
-        share = abs(word.gradients) / strongest
+    for word, effect in effects:
+        color = ",".join(map(str, FOR if effect > 0 else AGAINST))
+        opacity = 0.6 * abs(effect) / strongest
         spans.append(
-            f'<span style="background: rgba({color},{0.6 * share:.2f})" '
-            f'title="{word.gradients:+.3f}">{html.escape(word.text)}</span>'
+            f'<span style="background: rgba({color},{opacity:.2f}); padding: 0.15em 0.2em" '
+            f'title="{effect:+.3f}">{html.escape(word)}</span>'
         )
     return " ".join(spans)
 
 
 def page_html(found: Explanation) -> str:
     """A self-contained page with the words, their table and the pictures of all layers."""
-    rows = "\n".join(
-        f"<tr><td>{html.escape(word.text)}</td><td>{word.gradients:+.4f}</td>"
-        f"<td>{word.occlusion:+.4f}</td></tr>"
-        for word in found.words
-    )
-    layers = "\n".join(
-        f'<p><img alt="layer {layer + 1}" src="data:image/png;base64,'
-        f'{base64.b64encode(layer_png(found, layer)).decode()}"></p>'
+    facts = {
+        "margin": f"{found.margin:.4f}: the logit of the answer minus the mean of the other logits",
+        "margin of [PAD]": f"{found.pad_margin:.4f}: a text of [PAD], where the gradients start",
+        "completeness error": f"{found.completeness_error:.2e}",
+    }
+    colored = words_html([(word.text, word.gradients) for word in found.words])
+    rows = [(word.text, f"{word.gradients:+.4f}", f"{word.occlusion:+.4f}") for word in found.words]
+    layers = (
+        report_page.image("png", layer_png(found, layer), f"layer {layer + 1}")
         for layer in range(len(found.kernels))
     )
-    return PAGE.format(
-        title=html.escape(answer(found)),
-        words=words_html(found),
-        found=found,
-        rows=rows,
-        layers=layers,
+    words = (
+        report_page.note("Blue words support the answer, orange words oppose it.")
+        + f'<p style="font-size: 1.5em; line-height: 1.8">{colored}</p>'
+        + report_page.table(("word", "integrated gradients", "occlusion"), rows)
     )
+    maps = report_page.note("Upper row: the taps of each convolution head. Lower row: attention.")
+    maps += "".join(f"<p>{layer}</p>" for layer in layers)
+    sections = [("Words", words), ("Dynamic kernels and attention", maps)]
+    return report_page.page(answer(found), facts, sections)
 
 
 def _png(figure: Figure) -> bytes:

@@ -34,16 +34,15 @@ class Span(NamedTuple):
     end: int
 
 
-def word_spans(tokens: Sequence[str], special: Sequence[str]) -> list[Span]:
-    """Join word pieces to words; special tokens are left out.
+def word_spans(tokenizer, ids: Sequence[int]) -> list[Span]:
+    """Join the word pieces of a text [L] to words; the tokens that frame or fill it are left out.
 
-    Args:
-        tokens: all tokens of a text; a piece that continues a word begins with ``##``.
-        special: the tokens that frame a text.
+    A piece that continues a word begins with ``##``. [UNK] and [MASK] stand for words.
     """
+    frame = (tokenizer.cls_token, tokenizer.sep_token, tokenizer.pad_token)
     spans: list[Span] = []
-    for place, token in enumerate(tokens):
-        if token in special:
+    for place, token in enumerate(tokenizer.convert_ids_to_tokens(ids)):
+        if token in frame:
             continue
         if token.startswith("##") and spans and spans[-1].end == place:
             spans[-1] = Span(spans[-1].text + token[2:], spans[-1].start, place + 1)
@@ -61,49 +60,31 @@ def margin(logits, target: int):
     return logits[:, target] - others
 
 
-def occlude(
-    run: Run, input_ids: np.ndarray, token_type_ids: np.ndarray, spans: Sequence[Span], pad: int
-) -> np.ndarray:
-    """Hide each word in turn.
+def occlude(run: Run, processor: TextProcessor, text: Text) -> list[tuple[str, float]]:
+    """Return each word of a text with its effect, measured by hiding each word in turn.
 
     Args:
         run: maps two [B, L] int64 arrays to logits [B, C]: ``engine.run`` of an exported model, or
             `convbert.inference.dygraph.dygraph_runner`.
-        input_ids, token_type_ids: [1, L] int64, one text.
-        spans: its words.
-        pad: the id of [PAD].
-
-    Returns:
-        [W] float64, the effect of each word.
-    """
-    logits = run(input_ids, token_type_ids)
-    target = int(logits[0].argmax())
-    hidden = np.repeat(input_ids, len(spans), axis=0)  # [W, L]
-    for row, span in zip(hidden, spans):
-        row[span.start : span.end] = pad
-    without = [
-        margin(run(ids, np.repeat(token_type_ids, len(ids), axis=0)), target)
-        for ids in np.split(hidden, range(BATCH, len(hidden), BATCH))
-    ]
-    return np.float64(margin(logits, target)) - np.concatenate(without)
-
-
-def occlude_text(run: Run, processor: TextProcessor, text: Text) -> list[tuple[str, float]]:
-    """Return each word of a text with its effect by occlusion, computed by any engine.
+        processor: the text processor of the model.
+        text: a sentence or a pair.
 
     Raises:
         UserError: the text has no words after normalisation.
     """
-    input_ids, token_type_ids = processor.collate(processor.encode([text]))
-    tokenizer = processor.tokenizer
-    spans = word_spans(tokenizer.convert_ids_to_tokens(input_ids[0]), special_tokens(tokenizer))
-    effects = occlude(run, input_ids, token_type_ids, spans, tokenizer.pad_token_id)
+    input_ids, token_type_ids = processor.collate(processor.encode([text]))  # [1, L]
+    spans = word_spans(processor.tokenizer, input_ids[0])
+    logits = run(input_ids, token_type_ids)
+    target = int(logits[0].argmax())
+    hidden = np.repeat(input_ids, len(spans), axis=0)  # [W, L]
+    for row, span in zip(hidden, spans):
+        row[span.start : span.end] = processor.tokenizer.pad_token_id
+    without = [
+        margin(run(ids, np.repeat(token_type_ids, len(ids), axis=0)), target)
+        for ids in np.split(hidden, range(BATCH, len(hidden), BATCH))
+    ]
+    effects = np.float64(margin(logits, target)) - np.concatenate(without)
     return [(span.text, float(effect)) for span, effect in zip(spans, effects)]
-
-
-def special_tokens(tokenizer) -> list[str]:
-    """The tokens that frame or fill a text; [UNK] and [MASK] stand for words."""
-    return [tokenizer.cls_token, tokenizer.sep_token, tokenizer.pad_token]
 
 
 def integrated_gradients(

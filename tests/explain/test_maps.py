@@ -26,7 +26,7 @@ def _recorded(tiny_checkpoint):
 
             getattr(layer.self_attn, name).register_forward_post_hook(keep)
     ids, types = processor.collate(processor.encode(TEXTS))
-    maps, _ = maps_of(model, ids, types)
+    maps = maps_of(model, ids, types)
     return model, ids, maps, seen
 
 

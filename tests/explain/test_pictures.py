@@ -42,7 +42,10 @@ def test_the_page_loads_nothing_and_escapes_the_text():
 
 
 def test_the_color_says_for_or_against():
-    colors = re.findall(r"rgba\((\d+,\d+,\d+),(\d\.\d+)\)", pictures.words_html(FOUND))
+    colors = re.findall(
+        r"rgba\((\d+,\d+,\d+),(\d\.\d+)\)",
+        pictures.words_html([(w.text, w.gradients) for w in FOUND.words]),
+    )
     blue, orange = ",".join(map(str, pictures.FOR)), ",".join(map(str, pictures.AGAINST))
     assert [color for color, _ in colors] == [orange, orange, blue, blue]
     assert float(colors[0][1]) > float(colors[1][1])

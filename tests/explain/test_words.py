@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from convbert.explain.explanation import explain
-from convbert.explain.words import margin, occlude_text, word_spans
+from convbert.explain.words import margin, occlude, word_spans
 from convbert.inference.dygraph import dygraph_runner, load_classifier
 from convbert.inference.exported import open_exported
 from tests.helpers.errors import raises_code
@@ -21,7 +23,13 @@ def _classifier(tiny_checkpoint):
 
 def test_pieces_are_joined_to_words():
     tokens = ["[CLS]", "un", "##able", "film", "##s", "[SEP]", "##ed", "[UNK]", "[SEP]", "[PAD]"]
-    spans = word_spans(tokens, ["[CLS]", "[SEP]", "[PAD]"])
+    tokenizer = SimpleNamespace(
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        pad_token="[PAD]",
+        convert_ids_to_tokens=lambda ids: [tokens[i] for i in ids],
+    )
+    spans = word_spans(tokenizer, range(len(tokens)))
     assert spans == [("unable", 1, 3), ("films", 3, 5), ("##ed", 6, 7), ("[UNK]", 7, 8)]
 
 
@@ -63,7 +71,7 @@ def test_one_step_is_less_exact_than_many(classifier):
 def test_occlusion_is_the_loss_of_margin_without_the_word(classifier):
     model, processor = classifier
     run = dygraph_runner(model)
-    effects = dict(occlude_text(run, processor, TEXT))
+    effects = dict(occlude(run, processor, TEXT))
     ids, types = processor.collate(processor.encode([TEXT]))
     tokens = processor.tokenizer.convert_ids_to_tokens(ids[0])
     without = ids.copy()
@@ -77,7 +85,7 @@ def test_occlusion_is_the_loss_of_margin_without_the_word(classifier):
 def test_an_engine_gives_the_same_effects(classifier, tiny_export):
     model, processor = classifier
     engine, exported_processor = open_exported(str(tiny_export))
-    by_engine = occlude_text(engine.run, exported_processor, TEXT)
+    by_engine = occlude(engine.run, exported_processor, TEXT)
     found = explain(model, processor, TEXT, steps=1)
     assert [word for word, _ in by_engine] == [word.text for word in found.words]
     np.testing.assert_allclose(
