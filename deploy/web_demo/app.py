@@ -13,6 +13,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from convbert.command.flags import int_at_least, make_parser
 from convbert.command.start import run_main
-from deploy.web_demo import models
+from deploy.web_demo.models import Model, add_model_flags
 from paddlenlp.utils.errors import UserError
 
 LOOPBACK, PORT = "127.0.0.1", 7860
@@ -30,61 +31,51 @@ LARGEST_REQUEST = "4mb"  # like max_body_bytes in the service's config.yml
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = make_parser(__doc__)
-    models.add_model_flags(parser)
+    add_model_flags(parser)
     add = parser.add_argument
     add("--host", default=LOOPBACK, help="address to listen on (%(default)s)")
     add("--port", type=int_at_least(1, 65535), default=PORT, help="port (%(default)s)")
-    args = parser.parse_args(argv)
-    models.model_flags(args)  # before Gradio is imported
-    return args
+    return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Open the model and show the page until Ctrl-C or SIGTERM."""
+    """Open the model and show the page until Ctrl-C or SIGTERM.
+
+    Raises:
+        UserError: Gradio is missing, the model cannot be opened, or the port is in use.
+    """
     args = parse_args(argv)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before Gradio is imported
     os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), LOOPBACK]))
     try:
-        import gradio  # noqa: F401
+        from deploy.web_demo import page
     except ModuleNotFoundError:
         message = "the page needs Gradio, which has a separate environment: run shell/demo.sh"
         raise UserError("package-missing", message) from None
-    from deploy.web_demo import page
-
-    model = models.Model(models.model_flags(args), models.project_python(ROOT), page.LIMITS)
-    try:
-        show(page.build(model), args.host, args.port)
-    finally:
-        model.close()
-
-
-def show(blocks, host: str, port: int) -> None:
-    """Serve the page until the process exits.
-
-    Raises:
-        UserError: the port is in use.
-    """
-    from deploy.web_demo import page
-
-    try:
-        blocks.launch(
-            server_name=host,
-            server_port=port,
-            share=False,
-            ssr_mode=False,
-            mcp_server=False,
-            max_file_size=LARGEST_REQUEST,
-            footer_links=[],
-            css=page.CSS,
-            theme=page.THEME,
-            quiet=True,
-            prevent_thread_lock=True,
-        )
-    except OSError as error:
-        message = f"cannot listen on {host}:{port}: {error}; choose another with --port"
-        raise UserError("port", message) from None
-    print(f"ready: http://{host}:{port}", flush=True)
-    blocks.block_thread()
+    python = ROOT / ".venv" / "bin" / "python"  # of the project, if it has an environment
+    python = python if python.is_file() else Path(sys.executable)
+    with closing(Model(python, args, page.LIMITS)) as model:
+        blocks = page.build(model)
+        try:
+            blocks.launch(
+                server_name=args.host,
+                server_port=args.port,
+                share=False,
+                ssr_mode=False,
+                mcp_server=False,
+                max_file_size=LARGEST_REQUEST,
+                footer_links=[],
+                css=page.CSS,
+                theme=page.THEME,
+                quiet=True,
+                prevent_thread_lock=True,
+            )
+        except OSError as error:
+            address = f"{args.host}:{args.port}"
+            message = f"cannot listen on {address}: {error}; choose another with --port"
+            raise UserError("port", message) from None
+        print(f"ready: http://{args.host}:{args.port}", flush=True)
+        blocks.block_thread()
 
 
 if __name__ == "__main__":

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import gradio as gr
 import yaml
 
-from deploy.web_demo.models import Answer
 from paddlenlp.utils.errors import UserError
 
 CONFIG = Path(__file__).resolve().parents[1] / "serving_python" / "config.yml"
@@ -54,66 +53,50 @@ CSS = """
 .answers td:first-child { white-space: pre-wrap; overflow-wrap: anywhere; }
 .answers meter { width: 8em; margin-left: 0.6em; }
 .refused { color: #b00020; font-weight: bold; }
-.words { font-size: 1.3em; line-height: 1.9; } .words span { padding: 0.15em 0.2em; }
+.words { font-size: 1.3em; line-height: 1.9; }
 #why img { max-width: 100%; }
 """
 
 
-def lines_of(text: str) -> list[str]:
-    """The sentences of the text box: its lines that are not blank."""
-    lines = [line.strip() for line in text.replace("\r\n", "\n").split("\n")]
-    return [line for line in lines if line]
-
-
-def table(texts: Sequence[str], answers: Sequence[Answer], columns: Sequence[str]) -> str:
+def table(texts: Sequence[str], answers: Sequence[tuple[str, float]], language: str) -> str:
     """The answers as an HTML table; every text is escaped."""
+    columns = TEXTS[language]["columns"]
     head = "".join(f"<th scope='col'>{html.escape(name)}</th>" for name in columns)
     rows = "".join(
-        f"<tr><td>{html.escape(text)}</td><td>{html.escape(answer.label)}</td>"
-        f"<td>{answer.prob:.4f}<meter min='0' max='1' value='{answer.prob:.4f}'></meter></td></tr>"
-        for text, answer in zip(texts, answers)
+        f"<tr><td>{html.escape(text)}</td><td>{html.escape(label)}</td>"
+        f"<td>{prob:.4f}<meter min='0' max='1' value='{prob:.4f}'></meter></td></tr>"
+        for text, (label, prob) in zip(texts, answers)
     )
     return f"<table class='answers'><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
-def reported(text: str, language: str, answer: Callable[[list[str]], str]) -> str:
-    """Return ``answer`` of the sentences, or an error message as HTML."""
-    try:
-        lines = lines_of(text or "")
-        if lines:
-            return answer(lines)
-        message = TEXTS[language]["empty"]
-    except UserError as error:
-        message = str(error)
-    return f"<p class='refused' role='alert'>{html.escape(message)}</p>"
-
-
-def explanation(found: dict, language: str) -> str:
+def explanation(text: str, found: dict, language: str) -> str:
     """The answer, the colored words, and the picture of a layer if there is one."""
-    words = TEXTS[language]
-    answers = [Answer(*pair) for pair in found["answers"]]
+    about = TEXTS[language]
     parts = [
-        table([found["text"]], answers, words["columns"]),
-        f"<p class='words'>{found['words']}</p><p>{words['words']}</p>",
+        table([text], found["answers"], language),
+        f"<p class='words'>{found['words']}</p><p>{about['words']}</p>",
     ]
     if "picture" in found:
         source = f"data:image/png;base64,{found['picture']}"
-        parts.append(f"<p>{words['picture']}</p><img alt='{words['picture']}' src='{source}'>")
+        parts.append(f"<p>{about['picture']}</p><img alt='{about['picture']}' src='{source}'>")
     return "".join(parts)
 
 
 def build(model) -> gr.Blocks:
-    """Make the page of a model (`deploy.web_demo.models`)."""
+    """Make the page of a model (`deploy.web_demo.models.Model`)."""
 
-    def classify(text: str, language: str) -> str:
-        columns = TEXTS[language]["columns"]
-        return reported(text, language, lambda lines: table(lines, model.answers(lines), columns))
-
-    def why(text: str, language: str, layer: int) -> str:
-        def first(lines: list[str]) -> str:
-            return explanation(model.explain(lines, int(layer) - 1), language)
-
-        return reported(text, language, first)
+    def shown(text: str, language: str, layer: int | None = None) -> str:
+        """The answers to the lines of the text box, or an error message."""
+        lines = [line.strip() for line in (text or "").split("\n") if line.strip()]
+        try:
+            if not lines:
+                raise UserError("text", TEXTS[language]["empty"])
+            if layer is None:
+                return table(lines, model.ask(lines)["answers"], language)
+            return explanation(lines[0], model.ask(lines, int(layer)), language)
+        except UserError as error:
+            return f"<p class='refused' role='alert'>{html.escape(str(error))}</p>"
 
     start = TEXTS["English"]
     with gr.Blocks(title="ConvBERT", analytics_enabled=False) as blocks:
@@ -131,8 +114,8 @@ def build(model) -> gr.Blocks:
         examples = gr.Examples(list(EXAMPLES), box, label=start["examples"])
         # One request at a time, because there is one model. A full queue rejects requests.
         alone = {"concurrency_limit": 1, "concurrency_id": "model", "api_visibility": "private"}
-        go.click(classify, [box, choice], answers, **alone)
-        more.click(why, [box, choice, layer], reasons, **alone)
+        go.click(shown, [box, choice], answers, **alone)
+        more.click(shown, [box, choice, layer], reasons, **alone)
         parts = {title: "title", box: "box", go: "classify", more: "explain", layer: "layer"}
         parts[examples.dataset] = "examples"
 
