@@ -22,7 +22,7 @@ PRETRAINED_MODELS = {
     "convbert-small": "convbert/convbert-small",
 }
 
-# The largest published model has 106 million parameters and a vocabulary of 30,522 words.
+# The largest model has 106 million parameters and 30,522 words.
 MAX_BYTES = {"model_state.pdparams": 1 << 30, "vocab.txt": 1 << 20}
 
 
@@ -79,16 +79,14 @@ def _check_pin(path: Path, cached: bool) -> None:
 
     The checksums are in the manifest beside the file. A new download that differs is removed.
     """
-    pinned = (read_manifest(path.parent) or {"files": {}})["files"].get(path.name)
-    if pinned is None:
-        if os.access(path.parent, os.W_OK):
-            with file_lock(path.parent / MANIFEST_FILE):
-                add_to_manifest(path.parent, "published model", [path.name])
-            get_logger().info(
-                "no checksum is published for %s: its SHA-256 was recorded in %s",
-                *(path, MANIFEST_FILE),
-            )
-    elif not is_unchanged(path, pinned):
+    manifest = read_manifest(path.parent) or {"files": {}}
+    pinned = manifest["files"].get(path.name)
+    if pinned is None and os.access(path.parent, os.W_OK):
+        with file_lock(path.parent / MANIFEST_FILE):
+            add_to_manifest(path.parent, "published model", [path.name])
+        message = "no checksum is published for %s: its SHA-256 was recorded in %s"
+        get_logger().info(message, path, MANIFEST_FILE)
+    elif pinned and not is_unchanged(path, pinned):
         if not cached:
             path.unlink()
         raise UserError(

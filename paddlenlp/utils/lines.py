@@ -7,7 +7,6 @@ import codecs
 import io
 import sys
 from collections.abc import Iterator
-from typing import BinaryIO
 
 from paddlenlp.utils.errors import UserError
 
@@ -28,28 +27,23 @@ def read_lines(path: str, flag: str = "--input_file") -> Iterator[tuple[str, str
     except OSError as error:
         given = f"{flag} {path}".strip()
         raise UserError("file-unreadable", f"cannot read {given}: {error.strerror}") from None
-    with file:
-        yield from _decode(file, name)
-
-
-def _decode(file: BinaryIO, name: str) -> Iterator[tuple[str, str]]:
     number = 0
-    # Undecodable bytes become lone surrogates, so that the error can name the line.
-    text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline=None)
-    for number, raw in enumerate(text, start=1):
-        where, line = f"{name}, line {number}", raw.removesuffix("\n")
-        if number == 1:
-            _refuse_utf16(line, name)
-            line = line.removeprefix("\ufeff")
-        if not line.isascii():
-            _check_utf8(line, where)
-        yield where, line
+    with file:
+        # Undecodable bytes become lone surrogates, so that the error can name the line.
+        text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline=None)
+        for number, raw in enumerate(text, start=1):
+            where, line = f"{name}, line {number}", raw.removesuffix("\n")
+            if number == 1:
+                _refuse_utf16(line, name)
+                line = line.removeprefix("\ufeff")
+            if not line.isascii():
+                _check_utf8(line, where)
+            yield where, line
     if not number:
         raise UserError("empty-input", f"{name} is empty: write one text per line")
 
 
 def _refuse_utf16(line: str, name: str) -> None:
-    """Raise `UserError` for UTF-16: its byte order mark, or many zero bytes."""
     start = line[:4].encode("utf-8", "surrogateescape")
     marked = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     if marked or line.count("\0") * 3 > len(line):

@@ -15,13 +15,9 @@ _setup_lock = threading.Lock()
 class _StderrHandler(logging.StreamHandler):
     """Writes to the current ``sys.stderr``, so that redirections work."""
 
-    @property
-    def stream(self):
-        return sys.stderr
-
-    @stream.setter
-    def stream(self, _) -> None:
-        pass
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
 
 
 class BriefFormatter(logging.Formatter):
