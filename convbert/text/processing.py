@@ -1,7 +1,6 @@
 """Text to features and logits to answers, in one place for training, inference and serving.
 
-This module needs only NumPy and the tokenizer. It never imports Paddle, so that the HTTP front and
-the other engines work without it.
+Paddle is never imported here: the HTTP front and the other engines work without it.
 """
 
 from __future__ import annotations
@@ -96,13 +95,12 @@ class TextProcessor:
         config_file = os.path.join(path, CONFIG_FILE)
         if config is None and os.path.isfile(config_file):
             config = ConvBertConfig.from_dict(read_json(config_file), config_file)
-        positions = config.max_position_embeddings if config else DEFAULT_MAX_SEQ_LEN
-        longest = min(positions, tokenizer.model_max_length)
-        length = max_seq_len or min(DEFAULT_MAX_SEQ_LEN, longest)
-        classes = config.num_classes if config else None
-        processor = cls(tokenizer, length, tokenizer.label_names, pad_multiple, classes)
-        if config is not None:
-            processor.check_fits(config, path)
+        longest = min(DEFAULT_MAX_SEQ_LEN, tokenizer.model_max_length)
+        if config is None:
+            return cls(tokenizer, max_seq_len or longest, tokenizer.label_names, pad_multiple)
+        length = max_seq_len or min(longest, config.max_position_embeddings)
+        processor = cls(tokenizer, length, tokenizer.label_names, pad_multiple, config.num_classes)
+        processor.check_fits(config, path)
         return processor
 
     def check_fits(self, config: ConvBertConfig, source: str) -> None:
@@ -115,36 +113,27 @@ class TextProcessor:
         self.check_vocabulary(config.vocab_size, source)
         if self.label_names:
             check_label_names(self.label_names, source, config.num_classes)
-        positions = config.max_position_embeddings
-        padding = self.tokenizer.pad_token_id
-        if padding != config.pad_token_id:
-            raise UserError(
-                "vocabulary",
-                f"the vocabulary of '{source}' has [PAD] at id {padding} but the model's "
-                f"pad_token_id is {config.pad_token_id}: use the vocab.txt it was trained with",
+        padding, expected = self.tokenizer.pad_token_id, config.pad_token_id
+        if padding != expected:
+            found = (
+                f"the vocabulary of '{source}' has [PAD] at id {padding}, the model at {expected}"
             )
-        if self.max_seq_len > positions:
-            raise UserError(
-                "sequence-length",
-                f"a sequence length of {self.max_seq_len} is more than the model's {positions} "
-                "positions: lower it",
-            )
+            raise UserError("vocabulary", f"{found}: use the vocab.txt it was trained with")
+        length, positions = self.max_seq_len, config.max_position_embeddings
+        if length > positions:
+            found = f"a sequence length of {length} is more than the model's {positions} positions"
+            raise UserError("sequence-length", f"{found}: lower it")
 
     def check_vocabulary(self, rows: int | None, source: str) -> None:
-        """Check that the embedding table has a row for each word; ``rows`` None: not known.
-
-        The table may be larger: some trainers round its size up.
+        """Check that the embedding table has a row for each word, or more; None: not known.
 
         Raises:
             UserError: the vocabulary is larger than the table.
         """
         words = self.tokenizer.vocab_size
         if rows is not None and rows < words:
-            raise UserError(
-                "vocabulary",
-                f"the vocabulary of '{source}' has {words} words but its model was built for "
-                f"{rows}: use the vocab.txt that belongs to it",
-            )
+            found = f"the vocabulary of '{source}' has {words} words, its model only {rows}"
+            raise UserError("vocabulary", f"{found}: use the vocab.txt that belongs to it")
 
     def encode(
         self,
@@ -214,9 +203,7 @@ class TextProcessor:
 def _without_words(feature: Features, single: bool) -> bool:
     """Whether a text, or either sentence of a pair, has only special tokens.
 
-    The tokenizer removes control characters, zero-width characters and lone accents, so a text
-    without words is not always white space. A truncated pair may have lost a whole sentence, which
-    is allowed.
+    The tokenizer removes more than white space. A truncated pair may have lost a whole sentence.
     """
     tokens = len(feature.input_ids)
     if single:

@@ -94,19 +94,16 @@ def with_label_ids(
         UserError: a regression model, or a label that the model does not have (with the row).
     """
     if classes == 1:
-        raise UserError(
-            "label", "the model predicts a score, not a class: leave out the column of labels"
-        )
+        message = "the model predicts a score, not a class: leave out the column of labels"
+        raise UserError("label", message)
     ids = {str(index): index for index in range(classes or len(names or ()))}
     by_name = {name: index for index, name in enumerate(names or ())}
     allowed = {**by_name, **ids}
     for number, row in enumerate(rows):
         label = (row.gold or "").strip()
         if label not in allowed:
-            raise UserError(
-                "label",
-                f"{row.where}: true label '{row.gold}' is not one of {', '.join(allowed)}",
-            )
+            labels = ", ".join(allowed)
+            raise UserError("label", f"{row.where}: label '{row.gold}' is not one of {labels}")
         if number == 0:
             allowed, kind = (by_name, "names") if label in by_name else (ids, "ids")
             get_logger().info("true labels are %s: %s", kind, ", ".join(allowed))

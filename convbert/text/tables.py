@@ -184,9 +184,8 @@ def open_parquet(path: str) -> Iterator[Any]:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
-        raise UserError(
-            "package-missing", f"{path}: reading Parquet needs pyarrow (pip install pyarrow)"
-        ) from None
+        message = f"{path}: reading Parquet needs pyarrow (pip install pyarrow)"
+        raise UserError("package-missing", message) from None
     try:
         with parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
             yield file

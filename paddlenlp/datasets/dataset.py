@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from paddlenlp.datasets.glue import read_glue
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import PathLike
 
@@ -79,8 +80,6 @@ def load_dataset(
             downloaded.
         ValueError: an argument of upstream that is not supported.
     """
-    from paddlenlp.datasets.glue import read_glue
-
     if data_files is not None or lazy:
         raise ValueError("data_files and lazy=True are not supported: see docs/upstream.md")
     if callable(path):

@@ -170,14 +170,12 @@ def read_glue(
         (examples, label texts by id; None for regression and test splits).
     """
     if name not in GLUE_TASKS:
-        raise UserError(
-            "data-set", f"unknown GLUE task '{name}': choose from {', '.join(GLUE_TASKS)}"
-        )
+        names = ", ".join(GLUE_TASKS)
+        raise UserError("data-set", f"unknown GLUE task '{name}': choose from {names}")
     task = GLUE_TASKS[name]
     if split not in task.splits:
-        raise UserError(
-            "data-set", f"{name} has no split '{split}': choose from {', '.join(task.splits)}"
-        )
+        names = ", ".join(task.splits)
+        raise UserError("data-set", f"{name} has no split '{split}': choose from {names}")
     where = task.splits[split]
     directory = _given_dir(task, data_dir) if data_dir else _downloaded_dir(name, task, split)
     path = directory / f"{split}.tsv"
@@ -201,9 +199,8 @@ def read_glue(
 def _label(task: GlueTask, text: str, place: str) -> Any:
     if task.labels is not None:
         if text not in task.labels:
-            raise UserError(
-                "label", f"{place}: label '{text}' is not one of {', '.join(task.labels)}"
-            )
+            labels = ", ".join(task.labels)
+            raise UserError("label", f"{place}: label '{text}' is not one of {labels}")
         return task.labels.index(text)
     try:
         score = float(text)
@@ -233,11 +230,8 @@ def _rows(path: Path, where: Split, task: GlueTask) -> Iterator[Row]:
             continue
         bad.append(line)
         if len(bad) > task.bad_rows:
-            raise UserError(
-                "row",
-                f"{path}, line {line}: {len(columns)} columns instead of {where.columns}; the "
-                "file is damaged or not the official one",
-            )
+            found = f"{len(columns)} columns instead of {where.columns}"
+            raise UserError("row", f"{path}, line {line}: {found}; give the official file")
     if bad:
         get_logger().warning("%s: skipped %d incomplete rows, at lines %s", path, len(bad), bad)
 
@@ -246,10 +240,8 @@ def _mrpc_rows(directory: Path, split: str, task: GlueTask) -> tuple[Path, Itera
     """Return (file, rows) of a split from the raw files of the MSR paraphrase corpus."""
     path = directory / (_MRPC_TEST if split == "test" else _MRPC_TRAIN)
     if not path.is_file():
-        raise UserError(
-            "data-set",
-            f"{directory} contains neither {split}.tsv nor {path.name}: correct --data_dir",
-        )
+        names = f"neither {split}.tsv nor {path.name}"
+        raise UserError("data-set", f"{directory} contains {names}: correct --data_dir")
     rows = _rows(path, task.splits[split], task)
     if split == "test":
         return path, rows
@@ -263,9 +255,8 @@ def _given_dir(task: GlueTask, data_dir: PathLike) -> Path:
     """Return the directory with the task's files: ``data_dir`` or the task's folder in it."""
     directory = Path(data_dir)
     if not directory.is_dir():
-        raise UserError(
-            "file-missing", f"data directory {directory} does not exist: correct --data_dir"
-        )
+        message = f"data directory {directory} does not exist: correct --data_dir"
+        raise UserError("file-missing", message)
     inner = directory / task.folder
     return inner if inner.is_dir() else directory
 
@@ -290,8 +281,6 @@ def _downloaded_dir(name: str, task: GlueTask, split: str) -> Path:
         if not is_intact(path, expected):
             extract_zip(fetch(address, home / f"{name}.zip", md5=md5, hint=hint), unpacked)
             if not is_intact(path, expected):
-                raise UserError(
-                    "data-set",
-                    f"{address} does not contain the expected {task.folder}/{path.name}; {hint}",
-                )
+                message = f"{address} does not contain the expected {task.folder}/{path.name}"
+                raise UserError("data-set", f"{message}; {hint}")
     return path.parent

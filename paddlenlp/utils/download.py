@@ -134,14 +134,10 @@ def file_lock(path: PathLike, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
         except filelock.Timeout:
             waited = time.monotonic() - start
         if waited >= timeout:
-            raise UserError(
-                "busy",
-                f"another process has held {lock_path} for {timeout:.0f} s: stop it, or try later",
-            )
-        get_logger().info(
-            "waiting for another process that prepares %s (%.0f of at most %.0f s)",
-            *(path, waited, timeout),
-        )
+            message = f"another process has held {lock_path} for {timeout:.0f} s"
+            raise UserError("busy", f"{message}: stop it, or try later")
+        message = "waiting for another process that prepares %s (%.0f of at most %.0f s)"
+        get_logger().info(message, path, waited, timeout)
         wait = min(WAIT_LINE_S, timeout - waited)
     try:
         yield
@@ -165,10 +161,8 @@ def extract_zip(archive: PathLike, directory: PathLike) -> Path:
                     raise UserError("download", message)
                 content.extractall(temporary)
         except (zipfile.BadZipFile, EOFError, zipfile.zlib.error) as error:
-            raise UserError(
-                "download",
-                f"{archive} is not a complete zip file ({error}): delete it and try again",
-            ) from None
+            message = f"{archive} is not a complete zip file ({error}): delete it and try again"
+            raise UserError("download", message) from None
     return Path(directory)
 
 

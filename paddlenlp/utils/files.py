@@ -40,10 +40,8 @@ def ensure_writable_dir(path: PathLike) -> Path:
         tempfile.TemporaryFile(dir=directory).close()
     except OSError as error:
         reason = error.strerror or error
-        raise UserError(
-            "not-writable",
-            f"cannot write to directory {directory}: {reason}; give a writable directory",
-        ) from None
+        message = f"cannot write to directory {directory}: {reason}; give a writable directory"
+        raise UserError("not-writable", message) from None
     return directory
 
 
@@ -127,10 +125,8 @@ def atomic_directories(paths: Sequence[PathLike]) -> Iterator[list[Path]]:
     targets = [Path(os.path.realpath(path)) for path in paths]
     for target in targets:
         if target.exists() and not target.is_dir():
-            raise UserError(
-                "not-writable",
-                f"{target} is a file, but must become a directory: move the file away",
-            )
+            message = f"{target} is a file, but must become a directory: move the file away"
+            raise UserError("not-writable", message)
         ensure_writable_dir(target.parent)
     with ExitStack() as stack:
         # The first one, which is the largest, is opened last, so that its name is reported for a

@@ -56,11 +56,11 @@ def pretrained_file(name: str, filename: str) -> Path:
     """
     found = [bundled for bundled in BUNDLED_MODELS if bundled_model(bundled)]
     if name not in PRETRAINED_MODELS:
-        raise UserError(
-            "model-name",
-            f"'{name}' is neither a directory nor a bundled or published model: give a directory "
-            f"or one of {', '.join([*found, *PRETRAINED_MODELS])}",
+        names = ", ".join([*found, *PRETRAINED_MODELS])
+        message = (
+            f"'{name}' is not a directory or a known model: give a directory or one of {names}"
         )
+        raise UserError("model-name", message)
     path = model_home() / name / filename
     cached = path.is_file()
     fetch(
@@ -89,8 +89,6 @@ def _check_pin(path: Path, cached: bool) -> None:
     elif pinned and not is_unchanged(path, pinned):
         if not cached:
             path.unlink()
-        raise UserError(
-            "download",
-            f"{path} differs from the first download, whose SHA-256 is in {MANIFEST_FILE}: delete "
-            "both if upstream has changed the file",
-        )
+        first = f"the first download, whose SHA-256 is in {MANIFEST_FILE}"
+        advice = "delete both if upstream has changed the file"
+        raise UserError("download", f"{path} differs from {first}: {advice}")

@@ -47,9 +47,8 @@ def _refuse_utf16(line: str, name: str) -> None:
     start = line[:4].encode("utf-8", "surrogateescape")
     marked = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     if marked or line.count("\0") * 3 > len(line):
-        raise UserError(
-            "encoding", f"{name} is UTF-16, not UTF-8: convert it with iconv -f UTF-16 -t UTF-8"
-        )
+        advice = "convert it with iconv -f UTF-16 -t UTF-8"
+        raise UserError("encoding", f"{name} is UTF-16, not UTF-8: {advice}")
 
 
 def _check_utf8(line: str, where: str) -> None:
@@ -57,6 +56,5 @@ def _check_utf8(line: str, where: str) -> None:
         line.encode("utf-8")
     except UnicodeEncodeError as error:
         byte = len(line[: error.start].encode("utf-8")) + 1
-        raise UserError(
-            "encoding", f"{where} is not UTF-8 (byte {byte}): convert the file to UTF-8"
-        ) from None
+        message = f"{where} is not UTF-8 (byte {byte}): convert the file to UTF-8"
+        raise UserError("encoding", message) from None

@@ -67,25 +67,18 @@ def check_replaceable(path: PathLike, kind: str, inputs: Iterable[PathLike] = ()
     target = Path(os.path.realpath(path))
     for given in inputs:
         if Path(os.path.realpath(given)).is_relative_to(target):
-            raise UserError(
-                "occupied",
-                f"{path} is or contains the input {given}: give another output directory",
-            )
+            message = f"{path} is or contains the input {given}: give another output directory"
+            raise UserError("occupied", message)
     if not target.is_dir() or not any(target.iterdir()):
         return
     manifest = read_manifest(target) or {"kind": "something else"}
     if manifest["kind"] != kind:
-        raise UserError(
-            "occupied",
-            f"{path} contains {manifest['kind']}, not an earlier {kind}: give another directory, "
-            "or remove it",
-        )
+        found = f"{path} contains {manifest['kind']}, not an earlier {kind}"
+        raise UserError("occupied", f"{found}: give another directory, or remove it")
     foreign = sorted(_names(target) - set(manifest["files"]))
     if foreign:
-        raise UserError(
-            "occupied",
-            f"{path} contains other files ({', '.join(foreign[:3])}): move them away",
-        )
+        names = ", ".join(foreign[:3])
+        raise UserError("occupied", f"{path} contains other files ({names}): move them away")
 
 
 def verify(directory: PathLike) -> dict[str, str]:
@@ -107,11 +100,8 @@ def verify(directory: PathLike) -> dict[str, str]:
         if not file.is_file():
             raise UserError("file-damaged", f"{file} is listed in {MANIFEST_FILE} but missing")
         if not is_unchanged(file, expected):
-            raise UserError(
-                "file-damaged",
-                f"{file} is damaged or was changed: it differs from {MANIFEST_FILE} (write it "
-                f"again, or remove {MANIFEST_FILE} if the change is yours)",
-            )
+            advice = f"write it again, or remove {MANIFEST_FILE} if the change is yours"
+            raise UserError("file-damaged", f"{file} differs from {MANIFEST_FILE}: {advice}")
     known = {MANIFEST_FILE, *manifest["files"]}
     for file in sorted(folder.iterdir()):
         if file.is_file() and file.suffix in READABLE and file.name not in known:
