@@ -3,7 +3,6 @@
 ``Tuple(Pad(pad_val=0), Stack())`` turns ``[(ids, label), ...]`` into ``(ids [B, L], labels [B])``.
 """
 
-import typing
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -69,29 +68,6 @@ class Pad:
         return batch, np.asarray(lengths, dtype=dtype)
 
 
-class Tuple:
-    """Applies one function per field of examples that are sequences; returns a flat tuple.
-
-    Args:
-        functions: one per field, as separate arguments or one list.
-    """
-
-    def __init__(self, functions: Any, *more: Callable):
-        listed = isinstance(functions, (list, tuple))
-        self._functions = tuple(functions) if listed else (functions, *more)
-        if listed and more:
-            raise ValueError("give the functions as one list or as separate arguments, not both")
-
-    def __call__(self, examples: Sequence[Sequence[Any]]) -> tuple:
-        for example in examples:
-            if len(example) != len(self._functions):
-                raise ValueError(f"{len(self._functions)} functions for {len(example)} fields")
-        return _flat(
-            function([example[field] for example in examples])
-            for field, function in enumerate(self._functions)
-        )
-
-
 class Dict:
     """Applies one function per key of examples that are dicts; returns a flat tuple in key order.
 
@@ -102,16 +78,30 @@ class Dict:
     def __init__(self, functions: dict[str, Callable]):
         self._functions = dict(functions)
 
-    def __call__(self, examples: Sequence[dict[str, Any]]) -> tuple:
-        return _flat(
-            function([example[key] for example in examples])
-            for key, function in self._functions.items()
-        )
+    def __call__(self, examples: Sequence[Any]) -> tuple:
+        flat: list[Any] = []
+        for key, function in self._functions.items():
+            result = function([example[key] for example in examples])
+            # Several arrays (Pad with lengths) stay several.
+            flat.extend(result if isinstance(result, (tuple, list)) else [result])
+        return tuple(flat)
 
 
-def _flat(results: typing.Iterable[Any]) -> tuple:
-    """Flatten results: one that consists of several arrays (Pad with lengths) gives several."""
-    flat: list[Any] = []
-    for result in results:
-        flat.extend(result if isinstance(result, (tuple, list)) else [result])
-    return tuple(flat)
+class Tuple(Dict):
+    """Applies one function per field of examples that are sequences; returns a flat tuple.
+
+    Args:
+        functions: one per field, as separate arguments or one list.
+    """
+
+    def __init__(self, functions: Any, *more: Callable):
+        listed = isinstance(functions, (list, tuple))
+        if listed and more:
+            raise ValueError("give the functions as one list or as separate arguments, not both")
+        super().__init__(dict(enumerate(functions if listed else (functions, *more))))
+
+    def __call__(self, examples: Sequence[Sequence[Any]]) -> tuple:
+        for example in examples:
+            if len(example) != len(self._functions):
+                raise ValueError(f"{len(self._functions)} functions for {len(example)} fields")
+        return super().__call__(examples)

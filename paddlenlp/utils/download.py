@@ -41,7 +41,6 @@ def fetch(
     url: str,
     path: PathLike,
     md5: str | None = None,
-    timeout: tuple[float, float] = TIMEOUT,
     hint: str = "",
     max_bytes: int = MAX_BYTES,
 ) -> Path:
@@ -54,7 +53,6 @@ def fetch(
         url: https; plain http only to this machine.
         path: file to write; it appears only when it is complete and verified.
         md5: expected hex digest. Without it only the length can be checked.
-        timeout: seconds to connect, and seconds without a byte.
         hint: end of the error message: what the user can do instead.
         max_bytes: a longer file is rejected.
 
@@ -74,7 +72,7 @@ def fetch(
         try:
             _check_scheme(url)
             with temporary_beside(path, directory=True) as folder:
-                _download(url, folder / path.name, md5, timeout, max_bytes)
+                _download(url, folder / path.name, md5, max_bytes)
                 os.replace(folder / path.name, path)
         except (_Refused, OSError, ValueError) as error:  # requests' errors are OSErrors too
             reason = "; ".join(filter(None, [_reason(error), hint]))
@@ -88,16 +86,14 @@ def is_intact(path: Path, md5: str | None) -> bool:
     return path.is_file() and (md5 is None or file_hash(path, "md5") == md5)
 
 
-def _download(
-    url: str, path: Path, md5: str | None, timeout: tuple[float, float], max_bytes: int
-) -> None:
+def _download(url: str, path: Path, md5: str | None, max_bytes: int) -> None:
     import pooch
 
     pooch.get_logger().setLevel("WARNING")  # we log the same ourselves
     downloader = pooch.HTTPDownloader(
         progressbar=sys.stderr.isatty(),
         chunk_size=CHUNK,
-        timeout=timeout,
+        timeout=TIMEOUT,
         headers={"Accept-Encoding": "identity"},
         hooks={"response": partial(_check_response, max_bytes=max_bytes, checked=bool(md5))},
     )
@@ -113,19 +109,18 @@ def _download(
 
 
 @contextmanager
-def file_lock(path: PathLike, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
+def file_lock(path: PathLike) -> Iterator[None]:
     """Hold the lock ``path``.lock, shared by all processes of the machine.
 
     The system releases the lock of a process that dies. The lock file is kept: if it were removed,
     two processes could hold the lock at the same time.
 
     Raises:
-        UserError: another process held it for longer than ``timeout`` seconds.
+        UserError: another process held it for longer than `LOCK_TIMEOUT` seconds.
     """
     import filelock
 
-    lock_path = str(path) + ".lock"
-    lock = filelock.FileLock(lock_path)
+    lock = filelock.FileLock(f"{path}.lock")
     start, wait = time.monotonic(), 0.0
     while True:
         try:
@@ -133,12 +128,12 @@ def file_lock(path: PathLike, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
             break
         except filelock.Timeout:
             waited = time.monotonic() - start
-        if waited >= timeout:
-            message = f"another process has held {lock_path} for {timeout:.0f} s"
+        if waited >= LOCK_TIMEOUT:
+            message = f"another process has held {lock.lock_file} for {waited:.0f} s"
             raise UserError("busy", f"{message}: stop it, or try later")
         message = "waiting for another process that prepares %s (%.0f of at most %.0f s)"
-        get_logger().info(message, path, waited, timeout)
-        wait = min(WAIT_LINE_S, timeout - waited)
+        get_logger().info(message, path, waited, LOCK_TIMEOUT)
+        wait = min(WAIT_LINE_S, LOCK_TIMEOUT - waited)
     try:
         yield
     finally:

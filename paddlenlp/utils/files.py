@@ -10,7 +10,6 @@ import math
 import os
 import shutil
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
@@ -24,7 +23,6 @@ PathLike = str | os.PathLike[str]
 _AT_FDCWD = -100  # linux/fcntl.h
 _RENAME_EXCHANGE = 2  # linux/fs.h
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a disk, a quota, the file-size limit
-_OLD_S = 24 * 3600.0
 UNFINISHED = ".tmp"  # the suffix of what is being written
 
 
@@ -184,15 +182,20 @@ def temporary_beside(target: Path, directory: bool = False) -> Iterator[Path]:
     """
     remove_unfinished(target)
     with ExitStack() as stack:
-        locked = False
-        while not locked:  # another process may remove it until it is locked
+        while True:
             temporary = _hidden_name(target)
             stack.callback(_remove, temporary)
             temporary.mkdir() if directory else temporary.touch()
-            with suppress(FileNotFoundError):
+            try:
                 descriptor = os.open(temporary, os.O_RDONLY)
                 stack.callback(os.close, descriptor)
-                locked = _lock(descriptor) and temporary.exists()
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (FileNotFoundError, BlockingIOError):
+                continue  # another process has just removed it, or is about to
+            except OSError:
+                pass  # this file system has no locks
+            if temporary.exists():
+                break
         with naming(target):
             yield temporary
 
@@ -200,36 +203,17 @@ def temporary_beside(target: Path, directory: bool = False) -> Iterator[Path]:
 def remove_unfinished(path: PathLike) -> None:
     """Remove the temporary files of killed writers of ``path``.
 
-    Files of another user and files that a running process has locked are kept. On a file system
-    without locks, files are removed only after a day.
+    Kept are files of another user, files that a running process has locked, and all files on a file
+    system without locks.
     """
     target = Path(os.path.realpath(path))
     for left in target.parent.glob(f".{glob.escape(target.name)}.*{UNFINISHED}"):
-        with suppress(OSError):  # removed by another process
-            status = left.lstat()
-            if status.st_uid != os.getuid():
-                continue
+        with suppress(OSError), ExitStack() as stack:
             descriptor = os.open(left, os.O_RDONLY | os.O_NOFOLLOW)
-            try:
-                if _lock(descriptor, otherwise=time.time() - status.st_mtime > _OLD_S):
-                    _remove(left)
-            finally:
-                os.close(descriptor)
-
-
-def _lock(descriptor: int, otherwise: bool = True) -> bool:
-    """Lock an open file; return False if another process has locked it.
-
-    Args:
-        otherwise: the result if the file system has no locks.
-    """
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return otherwise
-    return True
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(descriptor).st_uid == os.getuid():
+                _remove(left)
 
 
 def _remove(path: Path) -> None:

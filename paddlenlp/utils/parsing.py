@@ -38,11 +38,12 @@ def parse_json(text: str) -> Any:
     """
     try:
         found = json.loads(
-            text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique
+            text, parse_constant=_finite, parse_float=_finite, object_pairs_hook=_unique
         )
+        _check_depth(found)
     except RecursionError:
         raise _too_deep() from None
-    return _check_depth(found)
+    return found
 
 
 def parse_yaml(text: str) -> Any:
@@ -57,11 +58,13 @@ def parse_yaml(text: str) -> Any:
     if len(text) > MAX_YAML_CHARS:
         raise ValueError(f"it has more than {MAX_YAML_CHARS} characters")
     try:
-        return _check_depth(yaml.load(text, _yaml_loader()))
+        found = yaml.load(text, _yaml_loader())
+        _check_depth(found)
     except RecursionError:
         raise _too_deep() from None
     except Exception as error:  # the library raises several types for values it cannot convert
         raise ValueError(" ".join(str(error).split())) from None
+    return found
 
 
 @cache
@@ -84,13 +87,9 @@ def _yaml_loader() -> type:
     return Loader
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number")
-
-
 def _finite(digits: str) -> float:
     if not math.isfinite(number := float(digits)):
-        raise ValueError(f"{digits[:20]} is too large")
+        raise ValueError(f"{digits[:20]} is not a finite number")
     return number
 
 
@@ -103,20 +102,15 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _check_depth(value: Any, depth: int = 0) -> None:
+    if depth > MAX_DEPTH:
+        raise _too_deep()
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            _check_depth(item, depth + 1)
+
+
 def _too_deep() -> ValueError:
     return ValueError(f"it is nested more than {MAX_DEPTH} times")
-
-
-def _check_depth(found: Any) -> Any:
-    level = [found]
-    for _ in range(MAX_DEPTH + 1):
-        level = [item for value in level for item in _items(value)]
-        if not level:
-            return found
-    raise _too_deep()
-
-
-def _items(value: Any) -> Any:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()

@@ -11,7 +11,7 @@ import mmap
 import pickle
 import pickletools
 import re
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -131,35 +131,18 @@ class _Unpickler(pickle._Unpickler):
     dispatch[pickle.DICT[0]] = load_dict
 
 
-def load(file: IO[bytes]) -> Any:
-    """Read a pickle of arrays, from the current position of a file.
-
-    Args:
-        file: a real file (with a descriptor), opened for reading.
+def load_file(path: PathLike) -> Any:
+    """Read a file that is one pickle of arrays.
 
     Returns:
-        Its content: an array, a dict of arrays (also if an array of objects contains only this
-        dict), numbers or strings.
+        Its content: an array, a dict of arrays, numbers or strings.
 
     Raises:
+        OSError: it cannot be read.
         UnsafePickle: it is damaged, has too many instructions, or describes anything but arrays.
     """
-    try:
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            content.seek(file.tell())  # mapped, so that a false length allocates nothing
-            _check_instructions(content)
-            content.seek(file.tell())
-            return _value_of(_Unpickler(content, encoding="latin1").load(), len(content))
-    except UnsafePickle:
-        raise
-    except Exception as error:  # a damaged file can raise nearly anything
-        raise UnsafePickle(str(error).partition("\n")[0] or "it is cut") from None
-
-
-def load_file(path: PathLike) -> Any:
-    """Read a file that is one pickle of arrays; see `load`."""
     with open(path, "rb") as file:
-        return load(file)
+        return _load(file)
 
 
 def load_npy_dict(path: PathLike) -> dict[str, np.ndarray]:
@@ -175,10 +158,24 @@ def load_npy_dict(path: PathLike) -> dict[str, np.ndarray]:
             shape, _, dtype = np.lib.format.read_array_header_1_0(file)
         except (ValueError, EOFError):
             raise UnsafePickle("it is not a .npy file") from None
-        content = load(file) if dtype == np.dtype("O") and shape == () else None
+        content = _load(file) if dtype == np.dtype("O") and shape == () else None
     if not isinstance(content, dict):
         raise UnsafePickle("it is not a dict of arrays")
     return content
+
+
+def _load(file: BinaryIO) -> Any:
+    """Read a pickle from the current position of a file."""
+    try:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            content.seek(file.tell())  # mapped, so that a false length allocates nothing
+            _check_instructions(content)
+            content.seek(file.tell())
+            return _value_of(_Unpickler(content, encoding="latin1").load(), len(content))
+    except UnsafePickle:
+        raise
+    except Exception as error:  # a damaged file can raise nearly anything
+        raise UnsafePickle(str(error).partition("\n")[0] or "it is cut") from None
 
 
 def _check_instructions(content: mmap.mmap) -> None:

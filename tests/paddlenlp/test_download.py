@@ -87,9 +87,10 @@ TROUBLES = {
 
 
 @pytest.mark.parametrize("kind", TROUBLES)
-def test_a_failure_that_may_pass_is_tried_again(get, server, kind):
+def test_a_failure_that_may_pass_is_tried_again(get, server, kind, monkeypatch):
+    monkeypatch.setattr(download, "TIMEOUT", (5, 0.3))
     server.troubles = list(TROUBLES[kind])
-    get(timeout=(5, 0.3))
+    get()
     assert server.count == len(TROUBLES[kind]) + 1
 
 
@@ -99,13 +100,14 @@ ENDINGS = {  # what the server does, options, a fact of the message, requests
     "forbidden": ([Trouble(status=403)], {}, 403, 1),
     "always busy": ([Trouble(status=503)] * 9, {}, 503, ATTEMPTS),
     "always closed early": ([Trouble(cut_after=0)] * 9, {}, "", ATTEMPTS),
-    "always stalled": ([Trouble(stall_after=0)] * 9, {"timeout": (5, 0.2)}, "", ATTEMPTS),
+    "always stalled": ([Trouble(stall_after=0)] * 9, {}, "", ATTEMPTS),
     "wrong checksum": ([], {"md5": "0" * 32}, MD5, ATTEMPTS),
 }
 
 
 @pytest.mark.parametrize("case", ENDINGS)
-def test_failures_end_in_one_line_that_helps(server, tmp_path, case):
+def test_failures_end_in_one_line_that_helps(server, tmp_path, monkeypatch, case):
+    monkeypatch.setattr(download, "TIMEOUT", (5, 0.2))
     troubles, options, fact, requests = ENDINGS[case]
     server.troubles = list(troubles)
     url = f"{server.url}/file"
@@ -273,8 +275,9 @@ def test_the_lock_of_a_dead_process_is_free(holder, server, tmp_path):
     fetch(f"{server.url}/file", tmp_path / "file", md5=MD5)
 
 
-def test_a_lock_that_stays_is_an_error(holder, tmp_path):
-    with raises_code("busy", tmp_path / "file"), file_lock(tmp_path / "file", 0.2):
+def test_a_lock_that_stays_is_an_error(holder, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "LOCK_TIMEOUT", 0.2)
+    with raises_code("busy", tmp_path / "file"), file_lock(tmp_path / "file"):
         pass
 
 
