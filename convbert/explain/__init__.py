@@ -1,8 +1,7 @@
 """What a trained classifier does with a text: kernels, attention, and the words that matter.
 
-``maps``         dynamic kernels and attention weights of every layer, from the model's own forward
 ``words``        the effect of each word on the answer: integrated gradients, and occlusion
-``explanation``  both for one text: `explanation.explain`
+``explanation``  `explain`: these, and the kernels and attention weights of every layer
 ``pictures``     an explanation as PNG and as HTML
 
     model, processor = load_classifier("convbert_base_outputs/best.pdparams")

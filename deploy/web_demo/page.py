@@ -84,7 +84,7 @@ def explanation(text: str, found: dict, language: str) -> str:
 
 
 def build(model) -> gr.Blocks:
-    """Make the page of a model (`deploy.web_demo.models.Model`)."""
+    """Make the page of a model (`deploy.web_demo.app.Model`)."""
 
     def shown(text: str, language: str, layer: int | None = None) -> str:
         """The answers to the lines of the text box, or an error message."""

@@ -27,7 +27,7 @@ from convbert.inference.default_model import default_checkpoint
 from convbert.serving.clients import CallError, answer_of
 from convbert.serving.protocol import TEXT_KEY, RequestError, texts_of
 from convbert.text.reading import Row
-from deploy.web_demo.models import add_model_flags
+from deploy.web_demo.app import add_model_flags
 from paddlenlp.utils.errors import UserError
 
 BATCH_SIZE = 8
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def answer(model: Local | Service, request: dict[str, Any]) -> dict[str, Any]:
-    """Answer one request: see `deploy.web_demo.models.Model.ask`; "limits" are as in `texts_of`."""
+    """Answer one request: see `deploy.web_demo.app.Model.ask`; "limits" are as in `texts_of`."""
     texts, layer = request["texts"], request["layer"]
     try:
         texts_of([TEXT_KEY] * len(texts), texts, *request["limits"])

@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 import pytest
 
-from convbert.explain.maps import maps_of
+from convbert.explain.explanation import maps_of
 from convbert.inference.dygraph import load_classifier
 
 TEXTS = ["the plot is not good , the story", "great film"]
