@@ -181,38 +181,9 @@ def test_the_reviews_are_balanced_and_disjoint(repo_root):
     assert len(set(sentences)) == 600
 
 
-def test_exotic_line_breaks_stay_in_the_sentence(sst2_copy):
-    text = "one\x85two\u2028three\x0bfour\x1cfive"
-    (sst2_copy / "dev.tsv").write_bytes(f"sentence\tlabel\r\n{text}\t1\r\n".encode())
-    assert [e["sentence"] for e in load(sst2_copy, "dev")] == [text]
-
-
-@pytest.mark.parametrize("end", ["\r", "\r\n"])
-def test_other_line_ends_change_no_row(fixtures, tmp_path, end):
-    data = shutil.copytree(fixtures / "QNLI", tmp_path / "data")
-    for path in data.iterdir():
-        path.write_bytes(path.read_bytes().replace(b"\n", end.encode()))
-    for split in SIZES["qnli"]:
-        assert list(load(data, split, "qnli")) == list(load(fixtures, split, "qnli"))
-
-
-def test_utf16_is_named(sst2_copy):
-    dev = sst2_copy / "dev.tsv"
-    dev.write_bytes(dev.read_text().encode("utf-16"))
-    with raises_code("encoding", "dev.tsv", "UTF-16"):
-        load(sst2_copy, "dev")
-
-
 def test_trailing_blank_lines_are_no_rows(tmp_path):
     (tmp_path / "train.tsv").write_bytes(b"gj04\t1\t\tA cat sat.\n\n\n")
     assert [e["labels"] for e in load(tmp_path, task="cola")] == [1]
-
-
-def test_a_byte_order_mark_is_no_text(fixtures, tmp_path):
-    data = shutil.copytree(fixtures / "MRPC", tmp_path / "data")
-    ids = data / "dev_ids.tsv"
-    ids.write_bytes(b"\xef\xbb\xbf" + ids.read_bytes())
-    assert len(load(data, "dev", "mrpc")) == 4
 
 
 BAD_FILES = {
@@ -221,7 +192,7 @@ BAD_FILES = {
     "torn last row": (b"good film\t", "label"),
     "unknown label": (b"good film\t2\n", "label"),
     "blank line inside": (b"\ngood film\t1\n", "row"),
-    "not UTF-8": (b"na\xefve\t1\n", "encoding"),
+    "not UTF-8, as in test_lines.py": (b"na\xefve\t1\n", "encoding"),
 }
 
 

@@ -4,7 +4,6 @@ import errno
 import hashlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -17,7 +16,6 @@ from paddlenlp.utils.files import (
     atomic_write,
     ensure_writable_dir,
     json_text,
-    remove_unfinished,
 )
 from tests.helpers.errors import raises_code
 
@@ -35,6 +33,8 @@ def test_write_makes_the_file_and_its_directory(tmp_path):
         file.write("é\n")
     assert (tmp_path / "a" / "b.txt").read_bytes() == "é\n".encode()
     assert names(tmp_path / "a") == ["b.txt"]
+    (tmp_path / "plain").write_text("x")  # with the permissions of the umask
+    assert (tmp_path / "a" / "b.txt").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_write_shows_nothing_before_the_end(tmp_path):
@@ -47,18 +47,22 @@ def test_write_shows_nothing_before_the_end(tmp_path):
     assert path.read_bytes() == b"new"
 
 
-def test_a_stopped_write_leaves_the_old_file(tmp_path):
-    path = tmp_path / "b.txt"
-    path.write_text("old")
+def test_stopped_writers_leave_the_old_file_and_directory(tmp_path):
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "old").write_text("x")
 
     def stop_halfway():
-        with atomic_write(path) as file:
-            file.write("half")
-            raise Stop
+        with atomic_write(tmp_path / "file") as file:
+            with atomic_directories([tmp_path / "best"]) as (work,):
+                file.write("half")
+                (work / "new").write_text("half")
+                raise Stop
 
     pytest.raises(Stop, stop_halfway)
-    assert path.read_text() == "old"
-    assert names(tmp_path) == ["b.txt"]
+    assert (tmp_path / "file").read_text() == "old"
+    assert names(tmp_path / "best") == ["old"]
+    assert names(tmp_path) == ["best", "file"]
 
 
 def test_write_follows_a_link(tmp_path):
@@ -83,13 +87,6 @@ def test_write_never_replaces_a_device(tmp_path):
     assert pipe.is_fifo()
 
 
-def test_write_respects_the_umask(tmp_path):
-    with atomic_write(tmp_path / "new") as file:
-        file.write("x")
-    (tmp_path / "plain").write_text("x")
-    assert (tmp_path / "new").stat().st_mode == (tmp_path / "plain").stat().st_mode
-
-
 @pytest.mark.parametrize("exchange", [True, False])
 def test_directory_replaces_the_old_one_as_a_whole(tmp_path, monkeypatch, exchange):
     if not exchange:  # systems without renameat2
@@ -101,21 +98,6 @@ def test_directory_replaces_the_old_one_as_a_whole(tmp_path, monkeypatch, exchan
         (work / "new").write_text("y")
         assert names(target) == ["old"]
     assert names(target) == ["new"]
-    assert names(tmp_path) == ["best"]
-
-
-def test_a_stopped_directory_leaves_the_old_one(tmp_path):
-    target = tmp_path / "best"
-    target.mkdir()
-    (target / "old").write_text("x")
-
-    def stop_halfway():
-        with atomic_directories([target]) as (work,):
-            (work / "new").write_text("y")
-            raise Stop
-
-    pytest.raises(Stop, stop_halfway)
-    assert names(target) == ["old"]
     assert names(tmp_path) == ["best"]
 
 
@@ -181,22 +163,6 @@ def test_directory_never_replaces_a_file(tmp_path):
     assert (tmp_path / "best").read_text() == "precious"
 
 
-def test_a_directory_where_nothing_can_be_made_is_one_line(tmp_path):
-    (tmp_path / "file").write_text("")
-    with raises_code("not-writable", tmp_path / "file"):
-        with atomic_directories([tmp_path / "file" / "best"]):
-            pass
-
-
-def test_what_a_killed_process_left_is_removed(tmp_path):
-    for name in (".best.0f.tmp", ".other.0f.tmp", "best"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "x").write_text("")
-    (tmp_path / ".best.1f.tmp").write_text("")
-    remove_unfinished(tmp_path / "best")
-    assert names(tmp_path) == [".other.0f.tmp", "best"]
-
-
 WRITING = """
 import sys
 from paddlenlp.utils.files import atomic_directories, atomic_write
@@ -207,19 +173,23 @@ with atomic_write(sys.argv[1] + "/file"), atomic_directories([sys.argv[1] + "/be
 
 
 def test_the_next_run_removes_what_a_killed_one_left_and_nothing_else(tmp_path, repo_root):
+    for name in (".other.0f.tmp", "best"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "old").write_text("")
     command = [sys.executable, "-c", WRITING, str(tmp_path)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "cwd": repo_root, "text": True}
     killed, live = (subprocess.Popen(command, **pipes) for _ in range(2))
     for process in (killed, live):
         assert process.stdout.readline() == "writing\n"
-    assert len(names(tmp_path)) == 4
+    assert len(names(tmp_path)) == 6
     killed.kill()
     killed.communicate(timeout=60)
+    assert names(tmp_path / "best") == ["old"]
     with atomic_write(tmp_path / "file"), atomic_directories([tmp_path / "best"]):
-        assert len(names(tmp_path)) == 4  # ours and those of the live process
+        assert len(names(tmp_path)) == 6  # ours and those of the live process
     live.communicate("", timeout=60)
     assert live.returncode == 0
-    assert names(tmp_path) == ["best", "file"]
+    assert names(tmp_path) == [".other.0f.tmp", "best", "file"]
 
 
 def test_without_locks_files_are_written_and_leftovers_kept(tmp_path, monkeypatch):
@@ -283,27 +253,6 @@ def test_a_reader_never_sees_a_missing_or_half_directory(tmp_path):
     assert seen
     assert target.is_dir()
     assert {name for listing in seen for name in listing} <= {"x", "y"}
-
-
-def test_a_killed_process_leaves_the_old_directory(tmp_path, repo_root):
-    target = tmp_path / "best"
-    target.mkdir()
-    (target / "old").write_text("x")
-    code = (
-        "import os, sys; from paddlenlp.utils.files import atomic_directories\n"
-        "with atomic_directories([sys.argv[1]]) as (work,):\n"
-        "    (work / 'new').write_text('half'); os.kill(os.getpid(), 9)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code, str(target)], cwd=repo_root, timeout=60)
-    assert done.returncode == -signal.SIGKILL
-    assert names(target) == ["old"]
-
-
-def test_ensure_writable_dir(tmp_path):
-    made = ensure_writable_dir(tmp_path / "a" / "b")
-    assert made.is_dir()
-    assert names(made) == []
-    assert ensure_writable_dir(made) == made
 
 
 def test_directories_that_cannot_be_written(tmp_path):

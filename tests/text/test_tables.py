@@ -1,7 +1,5 @@
 """Tables of texts and labels: formats, line ends, quoting, and one clear error per mistake."""
 
-import json
-
 import pytest
 
 from convbert.text.tables import read_table
@@ -21,11 +19,9 @@ def _table(tmp_path):
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
-@pytest.mark.parametrize("last", ["", "end"])
-def test_line_ends_and_byte_order_mark(table, end, bom, last):
-    content = end.join(["text,label", "good film,1", "bad film,0"]) + (end if last else "")
-    found = table(bom + content.encode())
+def test_line_ends_and_byte_order_mark(table, end):
+    content = end.join(["text,label", "good film,1", "bad film,0"])
+    found = table(b"\xef\xbb\xbf" + content.encode())
     assert found.columns == ["text", "label"]
     assert [row["text"] for row in found.rows] == ["good film", "bad film"]
     assert [place.rpartition(" ")[2] for place in found.places] == ["2", "3"]
@@ -67,7 +63,6 @@ MISTAKES = {
         "encoding",
         "line 3",
     ),
-    "UTF-16": ("text,label\na,1\n".encode("utf-16"), "table.csv", "encoding", "UTF-16"),
     "not JSON": ('{"text": "a"}\n[1]\n', "table.jsonl", "row", "line 2"),
     "deep JSON": ("[" * 100000 + "\n", "table.jsonl", "row", "line 1"),
     "another format": ("text,label\n", "table.xlsx", "file-damaged", ".csv"),
@@ -84,9 +79,3 @@ def test_mistakes(table, mistake):
 def test_a_missing_file(tmp_path):
     with raises_code("file-unreadable", "nowhere.csv"):
         read_table(str(tmp_path / "nowhere.csv"))
-
-
-def test_rows_survive_json(table):
-    """What a table holds can be written as JSON again, for whoever keeps the other columns."""
-    rows = table('{"text": "caf\u00e9", "n": 1.5, "x": null}\n', "t.jsonl").rows
-    assert json.loads(json.dumps(rows)) == rows
