@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 from convbert.command.flags import make_parser
 from convbert.command.start import run_main
 from paddlenlp.datasets import GLUE_TASKS, load_dataset
-from paddlenlp.utils.env import dataset_home
+from paddlenlp.utils.env import ppnlp_home
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_write, ensure_writable_dir, file_hash
 from paddlenlp.utils.hub import pretrained_file
@@ -46,7 +46,7 @@ def main(argv=None) -> None:
 def downloaded_split(split: str) -> Path:
     """Download a split into the cache and return its file."""
     load_dataset("glue", "sst-2", splits=split)
-    return dataset_home() / "glue" / "sst-2" / TASK.folder / f"{split}.tsv"
+    return ppnlp_home() / "datasets" / "glue" / "sst-2" / TASK.folder / f"{split}.tsv"
 
 
 def put(path: Path, download: Callable[[], Path], md5: str | None = None) -> None:

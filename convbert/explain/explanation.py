@@ -31,8 +31,9 @@ class Explanation:
         prediction: the answer.
         words: [W] with their effects.
         margin, pad_margin: margin of the text, and of the [PAD] text where the gradients start.
-        kernels: [layers, N, L, K] float32, the taps at every token, each row with sum 1.
-        attention: [layers, N, L, L] float32, each row with sum 1.
+        kernels: [layers, N, L, K] float32, the taps of every token, with sum 1. Tap k weighs the
+            token ``k - K // 2`` places to the right.
+        attention: [layers, N, L, L] float32: how each token weighs every token, with sum 1.
     """
 
     tokens: list[str]
@@ -64,8 +65,8 @@ def explain(model, processor: TextProcessor, text: Text, steps: int = STEPS) -> 
         UserError: the text has no words after normalisation, or the logits are not finite.
     """
     ids, types = processor.collate(processor.encode([text]))  # [1, L]
-    maps = maps_of(model, ids, types)
-    prediction = processor.decode(maps.logits)[0]
+    kernels, attention, logits = maps_of(model, ids, types)
+    prediction = processor.decode(logits)[0]
     occlusion = occlude(dygraph_runner(model), processor, text)
     spans = word_spans(processor.tokenizer, ids[0])
     gradients, pad_margin, margin = integrated_gradients(model, ids, types, spans, steps)
@@ -78,33 +79,22 @@ def explain(model, processor: TextProcessor, text: Text, steps: int = STEPS) -> 
         ],
         margin=margin,
         pad_margin=pad_margin,
-        kernels=np.concatenate(maps.kernels),
-        attention=np.concatenate(maps.attention),
+        kernels=np.concatenate(kernels),
+        attention=np.concatenate(attention),
     )
 
 
-class Maps(NamedTuple):
-    """What the two kinds of heads computed, one array for each layer, and the logits.
-
-    Attributes:
-        kernels: [B, N, L, K] float32 each: the taps of every position, with sum 1. Tap k weighs the
-            position ``k - K // 2`` places to the right.
-        attention: [B, N, L, L] float32 each: how position l weighs every position, with sum 1.
-        logits: [B, C] float32.
-    """
-
-    kernels: list[np.ndarray]
-    attention: list[np.ndarray]
-    logits: np.ndarray
-
-
 @paddle.no_grad()
-def maps_of(model, input_ids: np.ndarray, token_type_ids: np.ndarray) -> Maps:
+def maps_of(model, input_ids: np.ndarray, token_type_ids: np.ndarray) -> tuple:
     """Run a classifier once, with hooks.
 
     Args:
         model: a `ConvBertForSequenceClassification` in evaluation mode.
         input_ids, token_type_ids: [B, L] int64.
+
+    Returns:
+        The kernels [B, N, L, K] and the attention weights [B, N, L, L] of each layer as lists, and
+        the logits [B, C]; float32.
     """
     kernels, attention, hooks = [], [], []
 
@@ -127,4 +117,4 @@ def maps_of(model, input_ids: np.ndarray, token_type_ids: np.ndarray) -> Maps:
     finally:
         for hook in hooks:
             hook.remove()
-    return Maps(kernels, attention, answer.logits.numpy())
+    return kernels, attention, answer.logits.numpy()

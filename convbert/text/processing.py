@@ -79,12 +79,12 @@ class TextProcessor:
         pad_multiple: int = 1,
         config: ConvBertConfig | None = None,
     ) -> TextProcessor:
-        """Open the tokenizer and label names of a directory and check that they fit its model.
+        """Open the tokenizer and label names of a checkpoint or of an exported model.
 
         Args:
-            path: the directory of a checkpoint or of an exported model.
-            max_seq_len: as in the class; None: 128, or less if the model has fewer positions or
-                its tokenizer's ``model_max_length`` is lower.
+            path: its directory.
+            max_seq_len: None: 128, or less if the model has fewer positions or its tokenizer's
+                ``model_max_length`` is lower.
             pad_multiple: as in the class.
             config: the model's configuration; None: the ``model_config.json`` in ``path``, if any.
 

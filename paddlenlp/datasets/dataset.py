@@ -35,12 +35,7 @@ class MapDataset:
         return example if self._transform is None else self._transform(example)
 
     def map(self, function: Callable[[Any], Any], lazy: bool = False) -> "MapDataset":
-        """Return the data set of ``function(example)``.
-
-        Args:
-            function: gets an example and returns a new one.
-            lazy: call it each time an example is read (random augmentation) instead of once now.
-        """
+        """Return the data set of ``function(example)``, called now or, if lazy, at each reading."""
         if lazy:
             return MapDataset(self, self.label_list, function)
         return MapDataset([function(example) for example in self], self.label_list)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from paddlenlp.utils.download import extract_zip, fetch, file_lock, is_intact
-from paddlenlp.utils.env import dataset_home, hub_url
+from paddlenlp.utils.env import hub_url, ppnlp_home
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import PathLike, ensure_writable_dir
 from paddlenlp.utils.lines import read_lines
@@ -263,7 +263,7 @@ def _given_dir(task: GlueTask, data_dir: PathLike) -> Path:
 
 def _downloaded_dir(name: str, task: GlueTask, split: str) -> Path:
     """Return the cached directory with the task's files, downloading them on first use."""
-    home = dataset_home() / "glue"
+    home = ppnlp_home() / "datasets" / "glue"
     hint = f"download it elsewhere and give its directory with --data_dir DIR ({task.folder} files)"
     addresses = [
         (address if "://" in address else f"{hub_url()}/{address}", md5)

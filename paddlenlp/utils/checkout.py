@@ -1,7 +1,5 @@
 """The checkout that this code belongs to: its folders and its git commit."""
 
-from __future__ import annotations
-
 import subprocess
 from functools import cache
 from pathlib import Path

@@ -7,18 +7,8 @@ DEFAULT_HUB = "https://bj.bcebos.com"
 
 
 def ppnlp_home() -> Path:
-    """The cache directory: ``$PPNLP_HOME``, by default ``~/.paddlenlp``."""
+    """The folder of downloaded data sets and models: ``$PPNLP_HOME`` or ``~/.paddlenlp``."""
     return Path(os.environ.get("PPNLP_HOME") or "~/.paddlenlp").expanduser()
-
-
-def dataset_home() -> Path:
-    """The directory of downloaded data sets."""
-    return ppnlp_home() / "datasets"
-
-
-def model_home() -> Path:
-    """The directory of downloaded vocabularies and weights."""
-    return ppnlp_home() / "models"
 
 
 def hub_url() -> str:

@@ -47,10 +47,8 @@ def ensure_writable_dir(path: PathLike) -> Path:
 def atomic_write(path: PathLike, mode: str = "w") -> Iterator[IO]:
     """Open a file whose content replaces ``path`` if the block succeeds.
 
-    Args:
-        path: the file to make or replace; a missing directory is made. A link is followed; a device
-            or pipe is written directly.
-        mode: "w" (UTF-8 text, newlines as written) or "wb".
+    A missing directory is made, a link is followed, and a device or pipe is written directly. Mode
+    "w" is UTF-8 text with newlines as written.
     """
     target = Path(os.path.realpath(path))
     text = {} if mode == "wb" else {"encoding": "utf-8", "newline": ""}
@@ -83,10 +81,9 @@ def write_json(path: PathLike, content: Any) -> None:
 
 @contextmanager
 def output_json(path: PathLike | None) -> Iterator[dict[str, Any]]:
-    """Yield a dict to fill, which is written as JSON if the block succeeds.
+    """Yield a dict to fill, which is written as JSON if the block succeeds; None: write nothing.
 
-    Args:
-        path: the file; it is checked before the block that it can be written. None: write nothing.
+    It is checked before the block that the file can be written.
     """
     content: dict[str, Any] = {}
     with atomic_write(path) if path is not None else nullcontext() as file:

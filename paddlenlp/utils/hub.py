@@ -5,7 +5,7 @@ from pathlib import Path
 
 from paddlenlp.utils.checkout import ROOT
 from paddlenlp.utils.download import fetch, file_lock
-from paddlenlp.utils.env import hub_url, model_home
+from paddlenlp.utils.env import hub_url, ppnlp_home
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import PathLike
 from paddlenlp.utils.log import get_logger
@@ -27,29 +27,19 @@ MAX_BYTES = {"model_state.pdparams": 1 << 30, "vocab.txt": 1 << 20}
 
 
 def bundled_model(name: str = DEFAULT_MODEL) -> Path | None:
-    """Return the directory of a bundled model; None if this checkout does not have it.
-
-    The result is also None for a name that is not one of `BUNDLED_MODELS`.
-    """
+    """Return the directory of a bundled model; None if there is no such model in this checkout."""
     directory = ROOT / "models" / name
     return directory if name in BUNDLED_MODELS and directory.is_dir() else None
 
 
 def local_model(name_or_dir: PathLike) -> Path | None:
-    """Return the given checkpoint directory, or that of the bundled model of this name.
-
-    None: it is neither, so it must be a published model.
-    """
+    """Return the given checkpoint directory, or that of the bundled model of this name, or None."""
     directory = Path(name_or_dir)
     return directory if directory.is_dir() else bundled_model(str(name_or_dir))
 
 
 def pretrained_file(name: str, filename: str) -> Path:
-    """Return the cached path of one file of a published model, downloading it once.
-
-    Args:
-        name: one of `PRETRAINED_MODELS`.
-        filename: "vocab.txt" or "model_state.pdparams".
+    """Return the cached path of a file in `MAX_BYTES` of a published model, downloading it once.
 
     Raises:
         UserError: the name is unknown (the message lists the known ones), or the download failed.
@@ -61,7 +51,7 @@ def pretrained_file(name: str, filename: str) -> Path:
             f"'{name}' is not a directory or a known model: give a directory or one of {names}"
         )
         raise UserError("model-name", message)
-    path = model_home() / name / filename
+    path = ppnlp_home() / "models" / name / filename
     cached = path.is_file()
     fetch(
         f"{hub_url()}/paddlenlp/models/transformers/{PRETRAINED_MODELS[name]}/{filename}",

@@ -21,10 +21,7 @@ class _StderrHandler(logging.StreamHandler):
 
 
 class BriefFormatter(logging.Formatter):
-    """Formats each record as one line of at most `LONGEST_LINE` characters.
-
-    From a traceback it keeps the error and the place where it was raised.
-    """
+    """One line of at most `LONGEST_LINE` characters; of a traceback, the error and its place."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -42,8 +39,7 @@ class BriefFormatter(logging.Formatter):
 def get_logger(name: str = ROOT_NAME) -> logging.Logger:
     """Return a logger that prints ``[2026-01-31 14:00:00,123] [    INFO] - message``.
 
-    Args:
-        name: "paddlenlp", or the name of a logger below it.
+    A name other than "paddlenlp" gives a logger below it.
     """
     root = logging.getLogger(ROOT_NAME)
     with _setup_lock:

@@ -1,7 +1,5 @@
 """Parsers of untrusted JSON and YAML, with limits on size and nesting, and unique keys."""
 
-from __future__ import annotations
-
 import json
 import math
 from functools import cache

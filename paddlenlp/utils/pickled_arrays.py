@@ -5,8 +5,6 @@ instructions. Time and memory are proportional to the file: the version in C nee
 of 9 bytes that names a large memo slot, and both do not terminate on some short nested keys.
 """
 
-from __future__ import annotations
-
 import mmap
 import pickle
 import pickletools

@@ -4,8 +4,6 @@ The manifest lists every file with its size and SHA-256, so that a reader detect
 truncated file. Hashing costs about a second per gigabyte.
 """
 
-from __future__ import annotations
-
 import os
 import platform
 import sys

@@ -15,7 +15,7 @@ import pytest
 from paddlenlp.transformers import ConvBertTokenizer
 from paddlenlp.utils import download
 from paddlenlp.utils.download import extract_zip, fetch, file_lock
-from paddlenlp.utils.env import dataset_home, hub_url, model_home
+from paddlenlp.utils.env import hub_url, ppnlp_home
 from paddlenlp.utils.hub import PRETRAINED_MODELS, pretrained_file
 from paddlenlp.utils.log import LINE_FORMAT, BriefFormatter, get_logger
 from tests.helpers.errors import raises_code
@@ -311,10 +311,10 @@ def test_extract_refuses_a_damaged_archive(tmp_path, damage):
 def test_cache_directories_follow_the_environment(monkeypatch, tmp_path):
     monkeypatch.delenv("PPNLP_HUB", raising=False)
     monkeypatch.setenv("PPNLP_HOME", str(tmp_path / "cache"))
-    assert model_home() == tmp_path / "cache" / "models"
+    assert ppnlp_home() == tmp_path / "cache"
     monkeypatch.setenv("PPNLP_HOME", "")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert dataset_home() == tmp_path / ".paddlenlp" / "datasets"
+    assert ppnlp_home() == tmp_path / ".paddlenlp"
     assert not list(tmp_path.iterdir())  # asking creates nothing
     assert hub_url().startswith("https://")
     monkeypatch.setenv("PPNLP_HUB", "https://mirror.example/x/")
