@@ -46,10 +46,11 @@ class Prediction:
         return f"label_id: {self.label_id}, prob: {self.prob}{name}"
 
 
+@dataclass(eq=False)
 class TextProcessor:
     """Encodes texts for the model and decodes its logits.
 
-    Args:
+    Attributes:
         tokenizer: the tokenizer saved beside the weights.
         max_seq_len: longest sequence in tokens, special tokens included; longer texts are cut.
         label_names: class names by label id, or None when the checkpoint has none.
@@ -57,19 +58,11 @@ class TextProcessor:
         num_classes: C, the width of the model's logits; None if it is not known.
     """
 
-    def __init__(
-        self,
-        tokenizer: ConvBertTokenizer,
-        max_seq_len: int = DEFAULT_MAX_SEQ_LEN,
-        label_names: Sequence[str] | None = None,
-        pad_multiple: int = 1,
-        num_classes: int | None = None,
-    ):
-        self.tokenizer = tokenizer
-        self.max_seq_len = max_seq_len
-        self.label_names = list(label_names) if label_names else None
-        self.pad_multiple = pad_multiple
-        self.num_classes = num_classes
+    tokenizer: ConvBertTokenizer
+    max_seq_len: int = DEFAULT_MAX_SEQ_LEN
+    label_names: Sequence[str] | None = None
+    pad_multiple: int = 1
+    num_classes: int | None = None
 
     @classmethod
     def from_dir(
@@ -112,7 +105,7 @@ class TextProcessor:
         """
         self.check_vocabulary(config.vocab_size, source)
         if self.label_names:
-            check_label_names(self.label_names, source, config.num_classes)
+            check_label_names(list(self.label_names), source, config.num_classes)
         padding, expected = self.tokenizer.pad_token_id, config.pad_token_id
         if padding != expected:
             found = (

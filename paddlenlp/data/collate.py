@@ -4,32 +4,34 @@
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 
+@dataclass
 class Stack:
     """Stacks equally shaped items: B items of shape S give [B, *S].
 
-    Args:
+    Attributes:
         axis: position of the batch axis.
         dtype: type of the result; None: NumPy's choice.
     """
 
-    def __init__(self, axis: int = 0, dtype: str | None = None):
-        self._axis = axis
-        self._dtype = dtype
+    axis: int = 0
+    dtype: str | None = None
 
     def __call__(self, items: Sequence[Any]) -> np.ndarray:
-        stacked = np.stack([np.asarray(item) for item in items], axis=self._axis)
-        return stacked.astype(self._dtype) if self._dtype else stacked
+        stacked = np.stack([np.asarray(item) for item in items], axis=self.axis)
+        return stacked.astype(self.dtype) if self.dtype else stacked
 
 
+@dataclass
 class Pad:
     """Pads items to the longest along one axis and stacks them: [B, L] for lists of ids.
 
-    Args:
+    Attributes:
         pad_val: number to pad with.
         axis: axis of an item that differs in length.
         ret_length: True also returns the lengths [B] int64; a dtype returns them in that type.
@@ -37,34 +39,26 @@ class Pad:
         pad_right: False puts the padding before the item.
     """
 
-    def __init__(
-        self,
-        pad_val: float = 0,
-        axis: int = 0,
-        ret_length: bool | str | None = None,
-        dtype: str | None = None,
-        pad_right: bool = True,
-    ):
-        self._pad_val = pad_val
-        self._axis = axis
-        self._ret_length = ret_length
-        self._dtype = dtype
-        self._pad_right = pad_right
+    pad_val: float = 0
+    axis: int = 0
+    ret_length: bool | str | None = None
+    dtype: str | None = None
+    pad_right: bool = True
 
     def __call__(self, items: Sequence[Any]) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         arrays = [np.asarray(item) for item in items]
-        lengths = [array.shape[self._axis] for array in arrays]
+        lengths = [array.shape[self.axis] for array in arrays]
         shape = list(arrays[0].shape)
-        shape[self._axis] = max(lengths)
-        batch = np.full([len(arrays), *shape], self._pad_val, self._dtype or arrays[0].dtype)
+        shape[self.axis] = max(lengths)
+        batch = np.full([len(arrays), *shape], self.pad_val, self.dtype or arrays[0].dtype)
         for row, (array, length) in enumerate(zip(arrays, lengths)):
-            start = 0 if self._pad_right else max(lengths) - length
+            start = 0 if self.pad_right else max(lengths) - length
             place: list[Any] = [slice(None)] * array.ndim
-            place[self._axis] = slice(start, start + length)
+            place[self.axis] = slice(start, start + length)
             batch[(row, *place)] = array
-        if not self._ret_length:
+        if not self.ret_length:
             return batch
-        dtype = "int64" if self._ret_length is True else self._ret_length
+        dtype = "int64" if self.ret_length is True else self.ret_length
         return batch, np.asarray(lengths, dtype=dtype)
 
 

@@ -1,6 +1,7 @@
 """A data set in memory, and the call that loads one."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from paddlenlp.datasets.glue import read_glue
@@ -8,31 +9,26 @@ from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import PathLike
 
 
+@dataclass(eq=False)
 class MapDataset:
     """Examples by index. Fits ``paddle.io.DataLoader`` without importing Paddle.
 
-    Args:
+    Attributes:
         examples: a sequence of examples (dicts).
         label_list: label texts by id; None for regression or without labels.
         transform: applied to an example whenever it is read.
     """
 
-    def __init__(
-        self,
-        examples: Sequence[Any],
-        label_list: list[str] | None = None,
-        transform: Callable[[Any], Any] | None = None,
-    ):
-        self.examples = examples
-        self.label_list = label_list
-        self._transform = transform
+    examples: Sequence[Any]
+    label_list: list[str] | None = None
+    transform: Callable[[Any], Any] | None = None
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def __getitem__(self, index: int) -> Any:
         example = self.examples[index]
-        return example if self._transform is None else self._transform(example)
+        return self.transform(example) if self.transform else example
 
     def map(self, function: Callable[[Any], Any], lazy: bool = False) -> "MapDataset":
         """Return the data set of ``function(example)``, called now or, if lazy, at each reading."""
