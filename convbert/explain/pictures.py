@@ -30,18 +30,17 @@ def layer_png(found: Explanation, layer: int, heads: Sequence[int] | None = None
     figure = Figure(figsize=(max(side, 2.4) * len(heads) + 1.2, 2 * side + 1.6), dpi=DPI)
     axes = figure.subplots(2, len(heads), squeeze=False, sharey=True)
     offsets = np.arange(taps) - taps // 2
-    for column, head in enumerate(heads):
-        above, below = axes[0, column], axes[1, column]
-        above.imshow(found.kernels[layer, head], aspect="auto", cmap="Oranges", vmin=0)
-        above.set_title(_title("convolution", head, found.kernels[layer, head]), fontsize=9)
-        above.set_xticks(range(taps), [f"{offset:+d}" if offset else "0" for offset in offsets])
-        below.imshow(found.attention[layer, head], aspect="auto", cmap="Blues", vmin=0)
-        below.set_title(_title("attention", head, found.attention[layer, head]), fontsize=9)
-        below.set_xticks(range(length), found.tokens, rotation=90)
-        for part in (above, below):
-            part.tick_params(labelsize=7)
-    for row in axes:
+    kinds = (("convolution", found.kernels, "Oranges"), ("attention", found.attention, "Blues"))
+    for row, (kind, maps, colors) in zip(axes, kinds):
         row[0].set_yticks(range(length), found.tokens)
+        for part, head in zip(row, heads):
+            weights = maps[layer, head]
+            part.imshow(weights, aspect="auto", cmap=colors, vmin=0)
+            part.set_title(f"{kind} head {head + 1} (0 to {weights.max():.2f})", fontsize=9)
+            part.tick_params(labelsize=7)
+    for above, below in axes.T:
+        above.set_xticks(range(taps), [f"{offset:+d}" if offset else "0" for offset in offsets])
+        below.set_xticks(range(length), found.tokens, rotation=90)
     figure.suptitle(f"layer {layer + 1}", fontsize=10)
     return _png(figure)
 
@@ -52,12 +51,10 @@ def words_png(found: Explanation) -> bytes:
     figure = Figure(figsize=(5.5, 0.26 * count + 1.3), dpi=DPI)
     axes = figure.subplots()
     places = np.arange(count)
-    for shift, name, color, values in (
-        (-0.2, "integrated gradients", "#555555", [word.gradients for word in found.words]),
-        (0.2, "occlusion", "#bbbbbb", [word.occlusion for word in found.words]),
-    ):
-        axes.barh(places + shift, values, height=0.38, label=name, color=color)
-    axes.set_yticks(places, [word.text for word in found.words])
+    texts, gradients, occlusion = zip(*found.words)
+    axes.barh(places - 0.2, gradients, 0.38, label="integrated gradients", color="#555555")
+    axes.barh(places + 0.2, occlusion, 0.38, label="occlusion", color="#bbbbbb")
+    axes.set_yticks(places, texts)
     axes.invert_yaxis()
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_xlabel("effect on the margin of the answer", fontsize=8)
@@ -118,7 +115,3 @@ def _png(figure: Figure) -> bytes:
     figure.set_layout_engine("constrained")
     figure.savefig(file, format="png", metadata={"Software": None})
     return file.getvalue()
-
-
-def _title(kind: str, head: int, weights: np.ndarray) -> str:
-    return f"{kind} head {head + 1} (0 to {weights.max():.2f})"
