@@ -10,6 +10,7 @@ import math
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
@@ -23,6 +24,7 @@ PathLike = str | os.PathLike[str]
 _AT_FDCWD = -100  # linux/fcntl.h
 _RENAME_EXCHANGE = 2  # linux/fs.h
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a disk, a quota, the file-size limit
+_OLD_S = 24 * 3600.0
 UNFINISHED = ".tmp"  # the suffix of what is being written
 
 
@@ -200,16 +202,23 @@ def temporary_beside(target: Path, directory: bool = False) -> Iterator[Path]:
 def remove_unfinished(path: PathLike) -> None:
     """Remove the temporary files of killed writers of ``path``.
 
-    Kept are files of another user, files that a running process has locked, and all files on a file
-    system without locks.
+    Files of another user and files that a running process has locked are kept. On a file system
+    without locks (NFS has none for directories), files are removed only after a day.
     """
     target = Path(os.path.realpath(path))
     for left in target.parent.glob(f".{glob.escape(target.name)}.*{UNFINISHED}"):
         with suppress(OSError), ExitStack() as stack:
             descriptor = os.open(left, os.O_RDONLY | os.O_NOFOLLOW)
             stack.callback(os.close, descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(descriptor).st_uid == os.getuid():
+            status = os.fstat(descriptor)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                unused = True
+            except BlockingIOError:
+                unused = False
+            except OSError:
+                unused = time.time() - status.st_mtime > _OLD_S
+            if unused and status.st_uid == os.getuid():
                 _remove(left)
 
 

@@ -192,15 +192,18 @@ def test_the_next_run_removes_what_a_killed_one_left_and_nothing_else(tmp_path, 
     assert names(tmp_path) == [".other.0f.tmp", "best", "file"]
 
 
-def test_without_locks_files_are_written_and_leftovers_kept(tmp_path, monkeypatch):
+def test_without_locks_leftovers_stay_for_a_day(tmp_path, monkeypatch):
     def no_locks(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(files.fcntl, "flock", no_locks)
-    (tmp_path / ".file.0f.tmp").touch()
+    for name, age in (("young", 0), ("old", 90000)):
+        path = tmp_path / f".file.{name}.tmp"
+        path.touch()
+        os.utime(path, (path.stat().st_atime - age,) * 2)
     with atomic_write(tmp_path / "file"):
         assert len(names(tmp_path)) == 2
-    assert names(tmp_path) == [".file.0f.tmp", "file"]
+    assert names(tmp_path) == [".file.young.tmp", "file"]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
