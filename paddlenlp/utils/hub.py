@@ -15,14 +15,9 @@ DEFAULT_MODEL = "convbert-mini-sst2"  # a classifier, used if no model is given
 # Each is the checkpoint directory models/<name>.
 BUNDLED_MODELS = (DEFAULT_MODEL, "convbert-mini")
 
-# name -> folder below <hub>/paddlenlp/models/transformers
-PRETRAINED_MODELS = {
-    "convbert-base": "convbert/convbert-base",
-    "convbert-medium-small": "convbert/convbert-medium-small",
-    "convbert-small": "convbert/convbert-small",
-}
-
-# The largest model has 106 million parameters and 30,522 words.
+# Each is the folder <hub>/paddlenlp/models/transformers/convbert/<name>.
+PRETRAINED_MODELS = ("convbert-base", "convbert-medium-small", "convbert-small")
+# Of the files of a published model. The largest has 106 million parameters and 30,522 words.
 MAX_BYTES = {"model_state.pdparams": 1 << 30, "vocab.txt": 1 << 20}
 
 
@@ -54,7 +49,7 @@ def pretrained_file(name: str, filename: str) -> Path:
     path = ppnlp_home() / "models" / name / filename
     cached = path.is_file()
     fetch(
-        f"{hub_url()}/paddlenlp/models/transformers/{PRETRAINED_MODELS[name]}/{filename}",
+        f"{hub_url()}/paddlenlp/models/transformers/convbert/{name}/{filename}",
         path,
         hint=f"give a directory that contains {filename} with --model_name_or_path DIR, or the "
         f"name of a bundled model ({', '.join(found) or 'none found'})",
