@@ -71,7 +71,7 @@ def check_replaceable(path: PathLike, kind: str, inputs: Iterable[PathLike] = ()
         return
     manifest = read_manifest(target) or {"kind": "something else"}
     if manifest["kind"] != kind:
-        found = f"{path} contains {manifest['kind']}, not an earlier {kind}"
+        found = f"{path} is not an earlier {kind} (found: {manifest['kind']})"
         raise UserError("occupied", f"{found}: give another directory, or remove it")
     foreign = sorted(_names(target) - set(manifest["files"]))
     if foreign:
