@@ -90,7 +90,11 @@ _FUNCTIONS = {
 class _Unpickler(pickle._Unpickler):
     """Checks what Python's unpickler would call, use as a key, or change."""
 
-    dispatch = pickle._Unpickler.dispatch.copy()
+    dispatch = {
+        code: function
+        for code, function in pickle._Unpickler.dispatch.items()
+        if pickletools.code2op[chr(code)].name in _INSTRUCTIONS
+    }
 
     def find_class(self, module: str, name: str) -> Any:
         found = f"{module}.{name}".replace("numpy._core.", "numpy.core.")
