@@ -108,7 +108,7 @@ class Ours(Side):
             optimizer.clear_grad()
             losses.append(float(loss))
         state = {name: p.numpy() for name, p in model.named_parameters()}
-        return losses, weight_names.to_hf(state, model.config, CLASSIFIER)
+        return losses, weight_names.to_hf(state, CLASSIFIER)
 
     def metric(self, name: str, predictions: np.ndarray, labels: np.ndarray) -> float:
         """Return a metric, computed in uneven batches."""
@@ -134,10 +134,10 @@ def random_model(config, architecture: str):
     """Build a model with the same random weights as the reference."""
     model = getattr(transformers, architecture)(config)
     state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    names = weight_names.to_hf(state, config, architecture)
+    names = weight_names.to_hf(state, architecture)
     weights = cases.random_weights({name: array.shape for name, array in names.items()})
     settings = weight_names.HEADS[architecture].hf_settings
-    weights = weight_names.to_paddle(weights, config, architecture, settings)
+    weights = weight_names.to_paddle(weights, state, architecture, settings)
     model.load_weights(weights, "alignment/cases.py")
     model.eval()
     return model
@@ -151,7 +151,7 @@ def tensors(arrays: Arrays) -> dict[str, paddle.Tensor]:
 def gradients(model) -> Arrays:
     """Return the gradient of every parameter, under transformers' names and shapes."""
     grads = {name: p.grad.numpy() for name, p in model.named_parameters()}
-    return weight_names.to_hf(grads, model.config, type(model).__name__)
+    return weight_names.to_hf(grads, type(model).__name__)
 
 
 def named_logits(outputs) -> Arrays:

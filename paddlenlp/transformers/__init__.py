@@ -18,12 +18,12 @@ _HOME = {
     "ConvBertForTotalPretraining": "convbert.pretraining",
     "ConvBertGenerator": "convbert.pretraining",
     "ConvBertModel": "convbert.modeling",
-    "ConvBertPretrainedModel": "convbert.modeling",
+    "ConvBertPretrainedModel": "convbert.pretrained",
     "ConvBertPretrainingCriterion": "convbert.pretraining",
     "ConvBertTokenizer": "convbert.tokenizer",
     "CosineDecayWithWarmup": "optimization",
     "LinearDecayWithWarmup": "optimization",
-    "PretrainedModel": "model_utils",
+    "PretrainedModel": "convbert.pretrained",
 }
 
 __all__ = sorted(_HOME)

@@ -11,7 +11,7 @@ from safetensors import serialize
 from safetensors.numpy import load_file, save_file
 
 from paddlenlp import transformers
-from paddlenlp.transformers import ConvBertConfig, ConvBertTokenizer, checkpoint
+from paddlenlp.transformers import ConvBertTokenizer, checkpoint
 from paddlenlp.transformers.convbert import weight_names
 from paddlenlp.transformers.convbert.conversion import convert
 from tests.helpers.errors import assert_refused, raises_code
@@ -39,32 +39,37 @@ def test_table_covers_every_tensor_and_turns_back(tiny_config, architecture, gro
     width = 12 if projected else tiny_config.hidden_size
     config = dataclasses.replace(tiny_config, num_groups=groups, embedding_size=width)
     weights = arrays_of(build(architecture, config))
-    renamed = weight_names.to_hf(weights, config, architecture)
+    renamed = weight_names.to_hf(weights, architecture)
     settings = weight_names.HEADS[architecture].hf_settings
-    back = weight_names.to_paddle(renamed, config, architecture, settings)
+    back = weight_names.to_paddle(renamed, weights, architecture, settings)
     assert set(back) == set(weights)
     for name, array in weights.items():
         np.testing.assert_array_equal(back[name], array, err_msg=name)
 
 
-def test_layers_ten_and_one_are_distinct(tiny_config):
-    config = dataclasses.replace(tiny_config, num_hidden_layers=11)
-    names = [theirs for theirs, _ in weight_names.name_pairs(config, "ConvBertModel").values()]
-    assert len(set(names)) == len(names)
-    assert "encoder.layer.10.attention.self.query.weight" in names
+# As in the checkpoints of transformers.
+HF_NAMES = {
+    "convbert.embeddings.layer_norm.bias": "convbert.embeddings.LayerNorm.bias",
+    "embeddings_project.weight": "embeddings_project.weight",
+    "encoder.layers.10.self_attn.q_proj.bias": "encoder.layer.10.attention.self.query.bias",
+    "encoder.layers.1.self_attn.out_proj.bias": "encoder.layer.1.attention.output.dense.bias",
+    "encoder.layers.1.self_attn.key_conv_attn_layer.depthwise.weight": (
+        "encoder.layer.1.attention.self.key_conv_attn_layer.depthwise.weight"
+    ),
+    "encoder.layers.1.self_attn.conv_kernel_layer.bias": (
+        "encoder.layer.1.attention.self.conv_kernel_layer.bias"
+    ),
+    "encoder.layers.1.norm1.weight": "encoder.layer.1.attention.output.LayerNorm.weight",
+    "encoder.layers.1.linear1.weight": "encoder.layer.1.intermediate.dense.weight",
+    "encoder.layers.1.linear2.weight": "encoder.layer.1.output.dense.weight",
+    "encoder.layers.1.norm2.weight": "encoder.layer.1.output.LayerNorm.weight",
+    "classifier.out_proj.weight": "classifier.out_proj.weight",
+}
 
 
-@pytest.mark.parametrize("change", ["missing", "unknown"])
-def test_whole_state_dicts_only(tiny_config, change):
-    weights = arrays_of(build("ConvBertModel", tiny_config))
-    if change == "missing":
-        del weights["encoder.layers.1.norm1.bias"]
-        expected = "encoder.layers.1.norm1.bias"
-    else:
-        weights["encoder.layers.1.norm3.bias"] = np.zeros(3, np.float32)
-        expected = "encoder.layers.1.norm3.bias"
-    with raises_code("weights", expected):
-        weight_names.to_hf(weights, tiny_config, "ConvBertModel")
+def test_names_of_transformers():
+    for ours, theirs in HF_NAMES.items():
+        assert weight_names.hf_name(ours, "ConvBertForSequenceClassification") == theirs
 
 
 @pytest.fixture(scope="module")
@@ -327,6 +332,12 @@ def test_damaged_file(hf_checkpoint, tmp_path):
 
 
 def test_unknown_architecture_lists_the_known_ones():
-    config = ConvBertConfig(num_hidden_layers=1)
     with raises_code("model-name", "ConvBertGenerator"):
-        weight_names.name_pairs(config, "BertModel")
+        weight_names.find_head("BertModel")
+
+
+def test_a_name_with_and_without_the_prefix_is_ambiguous(hf_checkpoint, tmp_path):
+    twin = {"embeddings.word_embeddings.weight": np.zeros((28, 12), np.float32)}
+    copy_with(hf_checkpoint, tmp_path / "twin", twin)
+    with raises_code("weights", "embeddings.word_embeddings.weight"):
+        transformers.ConvBertForSequenceClassification.from_pretrained(str(tmp_path / "twin"))

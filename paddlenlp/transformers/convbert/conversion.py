@@ -3,21 +3,22 @@
 The names of the tensors are one table, ``paddlenlp.transformers.convbert.weight_names``.
 """
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from paddlenlp import transformers
 from paddlenlp.transformers import checkpoint
-from paddlenlp.transformers.convbert import heads, modeling, pretraining, weight_names
+from paddlenlp.transformers.convbert import weight_names
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.transformers.convbert.tokenizer import ConvBertTokenizer
 from paddlenlp.transformers.labels import fillers
 from paddlenlp.transformers.tokenizer_settings import read_settings
 from paddlenlp.transformers.vocabulary import find_vocab, has_vocab
 from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.files import write_json
 from paddlenlp.utils.products import product_directory
 
 LAYOUTS = ("paddle", "hf")
@@ -41,67 +42,48 @@ def convert(source: str, target: str, layout: str, architecture: str | None = No
     """
     config_file, _ = checkpoint.find_files(source)
     config_path = os.path.join(source, config_file)
-    raw = checkpoint.read_model_config(config_path)
-    architecture = architecture or find_architecture(raw)
+    architecture = architecture or _architecture(checkpoint.read_model_config(config_path))
     if architecture is None:
         raise UserError("model-name", f"{config_path} names no architecture: give --architecture")
-    if architecture not in weight_names.HEADS:
-        raise UserError(
-            "model-name",
-            f"architecture '{architecture}' is unknown: give --architecture, one of "
-            + ", ".join(weight_names.HEADS),
-        )
-    model = _model_class(architecture).from_pretrained(source, new_head=False)
+    weight_names.find_head(architecture)
+    model = getattr(transformers, architecture).from_pretrained(source, new_head=False)
     settings = read_settings(source)
     with product_directory(target, "checkpoint", [source]) as work:
         if layout == "hf":
-            write_hf(model, work, settings.get("label_names"))
+            _write_hf(model, work, settings.get("label_names"))
         else:
             model.save_pretrained(str(work))
-        _write_tokenizer(source, work, settings, model)
+        if has_vocab(source):
+            _write_tokenizer(source, work, settings, model.config)
     return architecture
 
 
-def _model_class(architecture: str) -> type:
-    modules = (modeling, heads, pretraining)
-    return next(vars(module)[architecture] for module in modules if architecture in vars(module))
-
-
-def find_architecture(raw: dict[str, Any]) -> str | None:
-    """Return our class of a model from its configuration in any format; None if not given."""
+def _architecture(raw: dict[str, Any]) -> str | None:
+    """Our class of a model from its configuration in any format; None if not given."""
     named = raw.get("architecture") or raw.get("init_class")
     if named:
         return named
-    hf_names = {head.hf_class: ours for ours, head in reversed(list(weight_names.HEADS.items()))}
     for hf_class in raw.get("architectures") or ():
-        return hf_names.get(hf_class, hf_class)
+        ours = [name for name, head in weight_names.HEADS.items() if head.hf_class == hf_class]
+        return ours[0] if ours else hf_class
     return None
 
 
-def write_hf(model, directory: Path, labels: list[str] | None = None) -> None:
+def _write_hf(model, directory: Path, labels: list[str] | None) -> None:
     """Write ``config.json`` and ``model.safetensors`` of a model."""
     from safetensors.numpy import save_file
 
-    architecture = type(model).__name__
-    weights = {name: np.asarray(tensor) for name, tensor in model.state_dict().items()}
-    renamed = weight_names.to_hf(weights, model.config, architecture)
-    save_file(renamed, str(directory / checkpoint.HF_WEIGHTS_FILE), metadata={"format": "pt"})
-    with open(directory / checkpoint.HF_CONFIG_FILE, "w", encoding="utf-8") as file:
-        json.dump(hf_config(model.config, architecture, labels), file, indent=2)
-        file.write("\n")
-
-
-def hf_config(
-    config: ConvBertConfig, architecture: str, labels: list[str] | None = None
-) -> dict[str, Any]:
-    """Return the content of transformers' ``config.json``."""
+    architecture, config = type(model).__name__, model.config
     head = weight_names.HEADS[architecture]
+    weights = {name: np.asarray(tensor) for name, tensor in model.state_dict().items()}
+    renamed = weight_names.to_hf(weights, architecture)
+    save_file(renamed, str(directory / checkpoint.HF_WEIGHTS_FILE), metadata={"format": "pt"})
+    if not labels or len(labels) != config.num_classes:
+        labels = fillers(config.num_classes)
     # transformers ignores but keeps unknown keys (mask_padding_in_conv, architecture).
     fields = config.to_dict()
     del fields["num_classes"]  # transformers counts id2label instead
-    if not labels or len(labels) != config.num_classes:
-        labels = fillers(config.num_classes)
-    return {
+    content = {
         "architectures": [head.hf_class],
         "model_type": "convbert",
         "architecture": architecture,
@@ -110,20 +92,21 @@ def hf_config(
         "id2label": {str(number): label for number, label in enumerate(labels)},
         "label2id": {label: number for number, label in enumerate(labels)},
     }
+    write_json(directory / checkpoint.HF_CONFIG_FILE, content)
 
 
-def _write_tokenizer(source: str, target: Path, settings: dict[str, Any], model) -> None:
-    """Copy vocabulary and settings; newer checkpoints of transformers have no vocab.txt."""
-    if not has_vocab(source):
-        return
-    positions = model.config.max_position_embeddings
+def _write_tokenizer(
+    source: str, target: Path, settings: dict[str, Any], config: ConvBertConfig
+) -> None:
+    """Write vocabulary and settings; newer checkpoints of transformers have no vocab.txt."""
+    positions = config.max_position_embeddings
     length = min(settings.get("model_max_length", positions), positions)
     settings = {**settings, "model_max_length": length}
     tokenizer = ConvBertTokenizer(find_vocab(source), **settings)
-    if tokenizer.vocab_size > model.config.vocab_size:
+    if tokenizer.vocab_size > config.vocab_size:
         raise UserError(
             "vocabulary",
             f"the vocabulary of {source} has {tokenizer.vocab_size} words but its model has "
-            f"{model.config.vocab_size}: use the vocabulary that belongs to the model",
+            f"{config.vocab_size}: use the vocabulary that belongs to the model",
         )
     tokenizer.save_pretrained(target)

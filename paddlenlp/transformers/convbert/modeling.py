@@ -8,14 +8,9 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from paddlenlp.transformers.convbert import cpu_ops, weight_names
-from paddlenlp.transformers.convbert.call_forms import (
-    CallForms,
-    class_loss,
-    refuse_attentions,
-    result,
-)
-from paddlenlp.transformers.convbert.configuration import PRESETS, ConvBertConfig
+from paddlenlp.transformers.convbert import cpu_ops
+from paddlenlp.transformers.convbert.call_forms import class_loss, refuse_attentions, result
+from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.transformers.convbert.layers import (
     GroupedLinear,
     MixedAttention,
@@ -24,7 +19,7 @@ from paddlenlp.transformers.convbert.layers import (
     linear,
     normal_attr,
 )
-from paddlenlp.transformers.model_utils import PretrainedModel
+from paddlenlp.transformers.convbert.pretrained import ConvBertPretrainedModel
 
 
 class ConvBertEmbeddings(nn.Layer):
@@ -102,25 +97,6 @@ class ConvBertEncoder(nn.Layer):
         for layer in self.layers[:-1]:
             states = [*states, layer(states[-1], shared)]
         return [*states, self.layers[-1](states[-1], shared, first_token_only)]
-
-
-class ConvBertPretrainedModel(PretrainedModel, metaclass=CallForms):
-    """Base class of all ConvBERT models: configuration, name of the body, tensor names."""
-
-    config_class = ConvBertConfig
-    base_model_prefix = "convbert"
-    class_biases = ("classifier.out_proj.bias", "classifier.bias")
-    pretrained_init_configuration = {name: {**sizes} for name, sizes in PRESETS.items()}
-
-    @classmethod
-    def is_hf(cls, weights, source: str) -> bool:
-        """Whether the tensors have transformers' names."""
-        return weight_names.is_hf(weights, source)
-
-    @classmethod
-    def from_hf(cls, weights, config, hf_config) -> dict:
-        """Rename and reshape the tensors of a transformers checkpoint."""
-        return weight_names.to_paddle(weights, config, cls.__name__, hf_config)
 
 
 class ConvBertModel(ConvBertPretrainedModel):

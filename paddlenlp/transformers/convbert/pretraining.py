@@ -12,11 +12,8 @@ from paddle import nn
 
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.transformers.convbert.layers import layer_norm, linear
-from paddlenlp.transformers.convbert.modeling import (
-    ConvBertHeadModel,
-    ConvBertModel,
-    ConvBertPretrainedModel,
-)
+from paddlenlp.transformers.convbert.modeling import ConvBertHeadModel, ConvBertModel
+from paddlenlp.transformers.convbert.pretrained import ConvBertPretrainedModel
 
 IGNORED = -100  # generator label of a position that is not masked
 
