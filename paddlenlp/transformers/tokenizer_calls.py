@@ -5,7 +5,6 @@ The names and keywords are those of PaddleNLP 2.2 and 2.8 (``max_seq_len`` and `
 """
 
 from collections.abc import Sequence
-from itertools import chain, zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,14 +18,6 @@ class Features(NamedTuple):
     input_ids: list[int]
     token_type_ids: list[int]
     truncated: bool = False
-
-
-class _Window(NamedTuple):
-    """A pair whose second sentence begins at piece ``start``; ``sample`` is the pair's number."""
-
-    sample: int
-    start: int
-    row: Features
 
 
 class TokenizerCalls:
@@ -87,15 +78,13 @@ class TokenizerCalls:
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None
     ) -> list[int]:
         """``[CLS] a [SEP]`` or ``[CLS] a [SEP] b [SEP]``, in ids."""
-        second = [] if token_ids_1 is None else [*token_ids_1, self.sep_token_id]
-        return [self.cls_token_id, *token_ids_0, self.sep_token_id, *second]
+        return self._frame(_parts(token_ids_0, token_ids_1), _NO_BOUND).input_ids
 
     def create_token_type_ids_from_sequences(
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None
     ) -> list[int]:
         """The token types of `build_inputs_with_special_tokens`."""
-        second = [] if token_ids_1 is None else [1] * (len(token_ids_1) + 1)
-        return [0] * (len(token_ids_0) + 2) + second
+        return self._frame(_parts(token_ids_0, token_ids_1), _NO_BOUND).token_type_ids
 
     def num_special_tokens_to_add(self, pair: bool = False) -> int:
         """Number of special tokens that a text or a pair gets."""
@@ -157,81 +146,66 @@ class TokenizerCalls:
         if is_split_into_words:
             text, text_pair = _join_words(text), _join_words(text_pair)
         texts = _as_list(text, text_pair)
+        pairs = sum(not isinstance(each, str) for each in texts)
+        has_singles = pairs < len(texts)
+        one_sided = "only_second" if stride else "only_first" if has_singles else None
         _refuse(
             return_overflowing_tokens=return_overflowing_tokens,
-            stride=stride and (isinstance(text, str) or _singles(texts)),
-            truncation=truncation not in (*_TRUNCATIONS, *_one_sided(texts, stride)),
+            stride=stride and (isinstance(text, str) or has_singles),
+            truncation=truncation not in (*_TRUNCATIONS, one_sided),
             padding=padding not in _PADDINGS,
             return_offsets_mapping=return_offsets_mapping and is_split_into_words,
+            add_special_tokens=pairs and not add_special_tokens,
         )
         bound = max_seq_len or max_length or self.model_max_length
-        windows = self._windows(texts, bound, stride) if stride else []
-        if windows:
-            texts, rows = [texts[each.sample] for each in windows], [each.row for each in windows]
-        else:
-            whole = truncation is False or truncation == "do_not_truncate"
-            rows = self.batch_encode(texts, _NO_BOUND if whole else bound)
-        if not add_special_tokens:
-            rows = [_without_special(row) for row in rows]
-        longest = max((len(row.input_ids) for row in rows), default=0)
-        to_bound = pad_to_max_seq_len or padding == "max_length"
-        width = bound if to_bound else longest if padding in (True, "longest") else 0
-        result = {"input_ids": [_pad(row.input_ids, width, self.pad_token_id) for row in rows]}
+        is_cut = stride or truncation not in (False, "do_not_truncate")
+        longest = bound if is_cut else _NO_BOUND
+        pieces, samples = self._pieces_of(texts, self._split), None
+        if stride:
+            pieces, samples = _windows(pieces, bound, stride)
+        rows = [self._frame(parts, longest) for parts in pieces]
+        edges = slice(None) if add_special_tokens else slice(1, -1)
+        ids = [row.input_ids[edges] for row in rows]
+        columns = {"input_ids": (ids, self.pad_token_id)}  # name -> rows, padding
         if return_token_type_ids:
-            result["token_type_ids"] = [_pad(row.token_type_ids, width, 0) for row in rows]
+            columns["token_type_ids"] = ([row.token_type_ids[edges] for row in rows], 0)
         if return_attention_mask:
-            result["attention_mask"] = [_pad([1] * len(row.input_ids), width, 0) for row in rows]
-        if return_position_ids:
-            result["position_ids"] = [list(range(len(ids))) for ids in result["input_ids"]]
-        if return_special_tokens_mask:
-            result["special_tokens_mask"] = [self._marks(ids) for ids in result["input_ids"]]
+            columns["attention_mask"] = ([[1] * len(row) for row in ids], 0)
         if return_offsets_mapping:
-            offsets = self._offsets(texts, rows, add_special_tokens, [w.start for w in windows])
-            result["offset_mapping"] = [_pad(row, width, (0, 0)) for row in offsets]
-        if windows:
-            result["overflow_to_sample"] = [each.sample for each in windows]
+            spans = self._pieces_of(texts, self._split_offsets)
+            if stride:
+                spans, _ = _windows(spans, bound, stride)
+            offsets = [self._frame_offsets(parts, longest)[edges] for parts in spans]
+            columns["offset_mapping"] = (offsets, (0, 0))
+        width = max(map(len, ids), default=0) if padding in (True, "longest") else 0
+        if pad_to_max_seq_len or padding == "max_length":
+            width = bound
+        result: dict[str, Any] = {
+            name: [row + [fill] * (width - len(row)) for row in values]
+            for name, (values, fill) in columns.items()
+        }
+        if return_position_ids:
+            result["position_ids"] = [list(range(len(row))) for row in result["input_ids"]]
+        if return_special_tokens_mask:
+            frame = {self.cls_token_id, self.sep_token_id, self.pad_token_id}
+            result["special_tokens_mask"] = [
+                [int(number in frame) for number in row] for row in result["input_ids"]
+            ]
+        if stride:
+            result["overflow_to_sample"] = samples
         if return_length:
-            result["seq_len"] = [len(row.input_ids) for row in rows]
-        if isinstance(text, str) and return_tensors is None:
-            return {key: value[0] for key, value in result.items()}
+            result["seq_len"] = [len(row) for row in ids]
+        if return_tensors is None:
+            return (
+                {key: value[0] for key, value in result.items()}
+                if isinstance(text, str)
+                else result
+            )
         return {key: _as_tensor(value, return_tensors) for key, value in result.items()}
 
-    def _marks(self, ids: list[int]) -> list[int]:
-        """1 at the special tokens that only frame or pad a text."""
-        special = {self.cls_token_id, self.sep_token_id, self.pad_token_id}
-        return [int(index in special) for index in ids]
 
-    def _windows(self, pairs: Sequence[Text], bound: int, stride: int) -> list[_Window]:
-        """Each first sentence with windows of the second one that start ``stride`` apart."""
-        found = []
-        for sample, pair in enumerate(pairs):
-            first, second = self._split(pair)
-            room = bound - 3 - len(first)
-            if room < 1:
-                raise ValueError(f"the first text leaves no room in {bound} tokens")
-            step = min(stride, room)
-            for start in range(0, max(1, len(second) - room + step), step):
-                row = self._frame_pair(first, second[start : start + room], bound)
-                found.append(_Window(sample, start, row))
-        return found
-
-    def _offsets(
-        self, texts: Sequence[Text], rows: list[Features], special: bool, starts: list[int]
-    ) -> list:
-        """(start, end) of every token; texts are split again, because the word cache has no
-        offsets."""
-        found = []
-        for text, row, start in zip_longest(texts, rows, starts):
-            parts = [text] if isinstance(text, str) else list(text)
-            pieces = [self._rust.encode(part, add_special_tokens=False).offsets for part in parts]
-            if start is not None:  # a window of the second sentence
-                pieces[1] = pieces[1][start : start + sum(row.token_type_ids) - 1]
-            room = len(row.input_ids) - (len(parts) + 1 if special else 0)
-            keep = [room] if len(parts) == 1 else longest_first(*map(len, pieces), room)
-            spans = [self._cut(part, count) for part, count in zip(pieces, keep)]
-            marks = [[(0, 0)] if special else []] * (len(parts) + 1)
-            found.append(list(chain(marks[0], *chain(*zip(spans, marks[1:])))))
-        return found
+def _parts(first: list[int], second: list[int] | None) -> list[list[int]]:
+    return [first] if second is None else [first, second]
 
 
 def _as_list(text: str | Sequence[Text], text_pair: str | Sequence[str] | None) -> Sequence[Text]:
@@ -254,16 +228,6 @@ def _join_words(text: Any) -> Any:
     return [" ".join(words) for words in text]
 
 
-def _singles(texts: Sequence[Text]) -> bool:
-    return any(isinstance(text, str) for text in texts)
-
-
-def _one_sided(texts: Sequence[Text], stride: int) -> list[str]:
-    """The ``truncation`` that here means the same as "longest_first" or, with ``stride``,
-    windows."""
-    return ["only_second"] if stride else ["only_first"] if _singles(texts) else []
-
-
 def _refuse(**unsupported: Any) -> None:
     """Raise ValueError for the first argument whose value is not supported in this call."""
     for name, given in unsupported.items():
@@ -271,43 +235,35 @@ def _refuse(**unsupported: Any) -> None:
             raise ValueError(f"this value of {name} is not supported here: see docs/upstream.md")
 
 
-def longest_first(first: int, second: int, room: int) -> tuple[int, int]:
-    """Share ``room`` pieces between two sentences by shortening the longer one first.
+def _windows(pairs: list, bound: int, stride: int) -> tuple[list, list[int]]:
+    """Each first sentence with windows of the second one that start ``stride`` pieces apart.
 
-    Same result as "longest_first" of the Rust library: if both exceed half of ``room``, the longer
-    one (the second, if equal) keeps the odd piece.
+    Returns:
+        The pairs [first sentence, window], and for each the number of its pair in ``pairs``.
     """
-    if first + second <= room:
-        return first, second
-    shorter = min(first, second, room // 2)
-    longer = room - shorter
-    return (longer, shorter) if first > second else (shorter, longer)
+    windows, samples = [], []
+    for sample, (first, second) in enumerate(pairs):
+        room = bound - 3 - len(first)
+        if room < 1:
+            raise ValueError(f"the first text leaves no room in {bound} tokens")
+        step = min(stride, room)
+        for start in range(0, max(1, len(second) - room + step), step):
+            windows.append([first, second[start : start + room]])
+            samples.append(sample)
+    return windows, samples
 
 
 _TRUNCATIONS = (None, True, False, "longest_first", "do_not_truncate")
 _PADDINGS = (True, False, "longest", "max_length", "do_not_pad")
-# Longer than any text: nothing is cut.
-_NO_BOUND = 1 << 40
+_NO_BOUND = 1 << 40  # longer than any text: nothing is cut
 
 
-def _without_special(row: Features) -> Features:
-    """A single text without [CLS] and [SEP]."""
-    if any(row.token_type_ids):
-        raise ValueError("add_special_tokens=False is for single texts, not for pairs")
-    return Features(row.input_ids[1:-1], row.token_type_ids[1:-1], row.truncated)
-
-
-def _as_tensor(rows: list, kind: str | None) -> Any:
-    if kind is None:
-        return rows
+def _as_tensor(rows: list, kind: str) -> Any:
+    array = np.asarray(rows, dtype=np.int64)
     if kind == "np":
-        return np.asarray(rows, dtype=np.int64)
+        return array
     if kind != "pd":
         raise ValueError(f"return_tensors must be 'np' or 'pd', not {kind!r}")
     import paddle
 
-    return paddle.to_tensor(np.asarray(rows, dtype=np.int64))
-
-
-def _pad(values: list, width: int, fill: Any) -> list:
-    return values + [fill] * (width - len(values))
+    return paddle.to_tensor(array)

@@ -47,6 +47,11 @@ class AddedToken(NamedTuple):
     normalized: bool = True
     special: bool = False
 
+    @property
+    def flags(self) -> dict[str, bool]:
+        """All fields but the text and the id."""
+        return {key: value for key, value in self._asdict().items() if key not in ("content", "id")}
+
 
 @dataclass(frozen=True)
 class TokenizerSettings:
@@ -71,12 +76,12 @@ class TokenizerSettings:
     added_tokens: tuple = ()  # of AddedToken
 
     def __post_init__(self):
+        if self.label_names is not None:
+            check_label_names(self.label_names, "label_names")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if not isinstance(value, field.type):
                 _refuse("", field.name, value, "it has the wrong type")
-        if self.label_names is not None:
-            check_label_names(self.label_names, "label_names")
         if self.truncation_side not in ("left", "right"):
             _refuse("", "truncation_side", self.truncation_side, "left or right")
         if isinstance(self.model_max_length, bool) or self.model_max_length < 3:
@@ -105,25 +110,21 @@ def read_settings(directory: PathLike) -> dict[str, Any]:
         (folder / SPECIAL_MAP_FILE, _special_tokens(_json(folder / SPECIAL_MAP_FILE))),
         (folder / HF_TOKENIZER_FILE, _from_packed(packed, folder / HF_TOKENIZER_FILE)),
     ]
-    settings: dict[str, Any] = {}
-    origin: dict[str, Path] = {}
+    merged: dict[str, tuple[Any, Path]] = {}
     for path, found in sources:
         for key, value in found.items():
-            if settings.setdefault(key, value) != value:
+            first, origin = merged.setdefault(key, (value, path))
+            if first != value:
                 raise UserError(
                     "tokenizer",
-                    f"{key} is {settings[key]!r} in {origin[key]} and {value!r} in {path}: correct "
-                    "the wrong one",
+                    f"{key} is {first!r} in {origin} and {value!r} in {path}: correct one of them",
                 )
-            origin.setdefault(key, path)
-    if "label_names" in settings:
-        check_label_names(settings["label_names"], str(origin["label_names"]))
+    settings = {key: value for key, (value, _) in merged.items()}
     try:
-        TokenizerSettings(**settings)
+        special = TokenizerSettings(**settings).special_tokens.values()
     except UserError as error:
-        raise UserError("tokenizer", f"{folder / CONFIG_FILE}: {error}") from None
-    special = {**SPECIAL_TOKENS, **{k: v for k, v in settings.items() if k in SPECIAL_TOKENS}}
-    added = _added_tokens(folder, config, packed, set(special.values()))
+        raise UserError(error.code, f"{folder / CONFIG_FILE}: {error}") from None
+    added = _added_tokens(folder, config, packed, set(special))
     if added:
         settings["added_tokens"] = added
     assumed = [f"{key}=True" for key in _ASSUMED if key not in settings]
@@ -143,26 +144,6 @@ def _label_names(path: Path) -> dict[str, list[str]]:
 
 # Defaults that are logged, because transformers or cased models have the other value.
 _ASSUMED = ("do_lower_case", "split_special_tokens")
-
-
-def config_of(settings: TokenizerSettings, ids: dict[str, int]) -> dict[str, Any]:
-    """The content of ``tokenizer_config.json``, in transformers' format.
-
-    Args:
-        settings: all settings.
-        ids: the ids of the added tokens.
-    """
-    config = dataclasses.asdict(settings)
-    added = [token._asdict() for token in settings.added_tokens]
-    del config["added_tokens"]
-    if not settings.label_names:
-        del config["label_names"]
-    if added:
-        config["added_tokens_decoder"] = {
-            str(ids[token["content"]]): {key: token[key] for key in token if key != "id"}
-            for token in added
-        }
-    return config
 
 
 def padding_id(directory: PathLike) -> int | None:
@@ -235,36 +216,37 @@ def _from_packed(packed: dict[str, Any], path: Path) -> dict[str, Any]:
     return found
 
 
+# Kinds of tokens and their types in ``[CLS] A [SEP]`` and ``[CLS] A [SEP] B [SEP]``.
+_SINGLE = [("SpecialToken", 0), ("Sequence", 0), ("SpecialToken", 0)]
+_TEMPLATES = {"single": _SINGLE, "pair": [*_SINGLE, ("Sequence", 1), ("SpecialToken", 1)]}
+
+
 def _check_template(template: dict[str, Any], path: Path) -> None:
-    """Check that it is ``[CLS] A [SEP]`` and ``[CLS] A [SEP] B [SEP]`` with types 0 and 1."""
-    shapes = {
-        "single": [("SpecialToken", 0), ("Sequence", 0), ("SpecialToken", 0)],
-        "pair": [
-            ("SpecialToken", 0),
-            ("Sequence", 0),
-            ("SpecialToken", 0),
-            ("Sequence", 1),
-            ("SpecialToken", 1),
-        ],
-    }
-    for name, shape in shapes.items():
-        pieces = [(piece, kind) for piece in _rows(template, name, path) for kind in piece]
-        if [(kind, _part(piece, kind, path).get("type_id")) for piece, kind in pieces] != shape:
+    for name, expected in _TEMPLATES.items():
+        found = [
+            (kind, _part(piece, kind, path).get("type_id"))
+            for piece in _rows(template, name, path)
+            for kind in piece
+        ]
+        if found != expected:
             form = "only [CLS] A [SEP] and [CLS] A [SEP] B [SEP] are supported"
             _refuse(path, f"post_processor.{name}", template.get(name), form)
 
 
+# Keys of tokenizer_config.json that change ids or have another meaning in transformers -> the only
+# value that is supported.
+_SUPPORTED = {
+    "never_split": [],
+    "do_basic_tokenize": True,
+    "clean_text": True,
+    "padding_side": "right",
+    "wordpieces_prefix": "##",
+}
+
+
 def _check_supported(config: dict[str, Any], path: Path) -> None:
-    """Reject settings that are not supported or that have another meaning in transformers."""
-    supported = {
-        "never_split": (None, []),
-        "do_basic_tokenize": (True,),
-        "clean_text": (True,),
-        "padding_side": ("right",),
-        "wordpieces_prefix": ("##",),
-    }
-    for key, values in supported.items():
-        if key in config and config[key] not in (None, *values):
+    for key, supported in _SUPPORTED.items():
+        if config.get(key) not in (None, supported):
             hint = "use added tokens instead" if key == "never_split" else "it is not supported"
             _refuse(path, key, config[key], hint)
     kind = config.get("tokenizer_class")
@@ -287,28 +269,33 @@ def _added_tokens(
     ]
     for path, tokens in sources:
         for raw in tokens:
-            fields = {key: raw[key] for key in AddedToken._fields if key in raw}
-            content = fields.get("content")
-            if not isinstance(content, str) or not content:
-                _refuse(path, "added token", raw, "it has no content")
-            number, others = fields.get("id"), set(fields) - {"content", "id"}
-            if not (number is None or type(number) is int and 0 <= number < _MOST_IDS):
-                _refuse(path, "added token", raw, f"id must be a number from 0 to {_MOST_IDS}")
-            if not all(isinstance(fields[key], bool) for key in others):
-                _refuse(path, "added token", raw, "its flags must be true or false")
-            before = found.get(content)
+            fields = _checked_fields(raw, path)
+            before = found.get(fields["content"])
             if before is None:
-                is_special = fields.setdefault("special", content in special)
-                found[content] = AddedToken(**{"normalized": not is_special, **fields})
+                is_special = fields.setdefault("special", fields["content"] in special)
+                found[fields["content"]] = AddedToken(**{"normalized": not is_special, **fields})
             elif any(getattr(before, key) not in (None, value) for key, value in fields.items()):
                 _refuse(path, "added token", raw, f"another file has {before}")
-    flags = ("lstrip", "rstrip", "single_word", "normalized")
     kept = [
         token
         for token in found.values()
-        if token.content not in special or any(getattr(token, flag) for flag in flags)
+        if token.content not in special
+        or (token.lstrip or token.rstrip or token.single_word or token.normalized)
     ]
     return tuple(sorted(kept, key=lambda token: (token.id is None, token.id or 0)))
+
+
+def _checked_fields(raw: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The fields of `AddedToken` that a file gives for one token."""
+    fields = {key: raw[key] for key in AddedToken._fields if key in raw}
+    content, number = fields.get("content"), fields.get("id")
+    if not isinstance(content, str) or not content:
+        _refuse(path, "added token", raw, "it has no content")
+    if not (number is None or type(number) is int and 0 <= number < _MOST_IDS):
+        _refuse(path, "added token", raw, f"id must be a number from 0 to {_MOST_IDS}")
+    if not all(isinstance(fields[key], bool) for key in set(fields) - {"content", "id"}):
+        _refuse(path, "added token", raw, "its flags must be true or false")
+    return fields
 
 
 def _decoder(config: dict[str, Any], path: Path) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ This module never imports Paddle, so that a client or the HTTP front end can use
 import functools
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,12 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from paddlenlp.transformers.checkpoint import VOCAB_FILE
-from paddlenlp.transformers.tokenizer_calls import Features, Text, TokenizerCalls, longest_first
+from paddlenlp.transformers.tokenizer_calls import Features, Text, TokenizerCalls
 from paddlenlp.transformers.tokenizer_settings import (
     CONFIG_FILE,
     MAX_WORD_CHARS,
     AddedToken,
     TokenizerSettings,
-    config_of,
     read_settings,
 )
 from paddlenlp.transformers.vocabulary import find_vocab, read_vocab
@@ -79,7 +78,6 @@ class WordPieceTokenizer(TokenizerCalls):
             setattr(self, f"{role}_id", self.vocab[token])
         _split_in_one_thread_after_fork()
         self._rust = self._build()
-        self._pieces = self._rust.encode_batch_fast
         # Tokens that span several words or include spaces must be searched in whole texts.
         self._by_word = not self.settings.added_tokens and " " not in "".join(special.values())
         self._word_cache: dict[str, list[int]] = {}
@@ -120,8 +118,7 @@ class WordPieceTokenizer(TokenizerCalls):
         tokens = {token.content: token for token in (*special, *settings.added_tokens)}
         for token in sorted(tokens.values(), key=lambda token: self.vocab[token.content]):
             add = tokenizer.add_special_tokens if token.special else tokenizer.add_tokens
-            flags = {key: value for key, value in token._asdict().items() if key not in _NO_FLAGS}
-            add([tokenizers.AddedToken(token.content, **flags)])
+            add([tokenizers.AddedToken(token.content, **token.flags)])
         tokenizer.encode_special_tokens = settings.split_special_tokens
         return tokenizer
 
@@ -143,7 +140,15 @@ class WordPieceTokenizer(TokenizerCalls):
 
     def save_pretrained(self, directory: PathLike) -> None:
         """Write vocab.txt and tokenizer_config.json, each atomically."""
-        config = {"tokenizer_class": type(self).__name__, **config_of(self.settings, self.vocab)}
+        config = {"tokenizer_class": type(self).__name__, **vars(self.settings)}
+        del config["added_tokens"]
+        if not self.label_names:
+            del config["label_names"]
+        if self.settings.added_tokens:
+            config["added_tokens_decoder"] = {
+                self.vocab[token.content]: {"content": token.content, **token.flags}
+                for token in self.settings.added_tokens
+            }
         with atomic_write(Path(directory) / VOCAB_FILE) as file:
             file.writelines(f"{token}\n" for token in self._lines)
         with atomic_write(Path(directory) / CONFIG_FILE) as file:
@@ -166,30 +171,19 @@ class WordPieceTokenizer(TokenizerCalls):
             texts: strings or (string, string) pairs.
             max_seq_len: longest sequence, special tokens included.
         """
-        pairs = [text for text in texts if not isinstance(text, str)]
-        if max_seq_len < (3 if pairs else 2):
-            raise ValueError(f"max_seq_len {max_seq_len} leaves no room for [CLS] and [SEP]")
-        if not pairs:
-            return [self._frame(ids, max_seq_len) for ids in self._split(texts)]
-        flat: list[str] = []
-        for text in texts:
-            if isinstance(text, str):
-                flat.append(text)
-            else:
-                first, second = text
-                flat += first, second
-        ids = iter(self._split(flat))
-        return [
-            self._frame(next(ids), max_seq_len)
-            if isinstance(text, str)
-            else self._frame_pair(next(ids), next(ids), max_seq_len)
-            for text in texts
-        ]
+        rows = self._pieces_of(texts, self._split)
+        return [self._frame(parts, max_seq_len) for parts in rows]
+
+    def _pieces_of(self, texts: Sequence[Text], split: Callable) -> list[list[list]]:
+        """Split every sentence: one list of pieces for a text, two for a pair."""
+        sentences = [(text,) if isinstance(text, str) else _both(*text) for text in texts]
+        pieces = iter(split(list(chain.from_iterable(sentences))))
+        return [[next(pieces) for _ in row] for row in sentences]
 
     def _split(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the piece ids of each text, without special tokens around them."""
         if not self._by_word:
-            return [pieces.ids for pieces in self._run(list(texts))] if texts else []
+            return [pieces.ids for pieces in self._run(texts)]
         words = [str.split(text, " ") for text in texts]
         lookup = self._word_ids(set(chain.from_iterable(words))).__getitem__
         return [list(chain.from_iterable(map(lookup, row))) for row in words]
@@ -209,30 +203,62 @@ class WordPieceTokenizer(TokenizerCalls):
         found.update((word, cache[word]) for word in words if word in cache)
         return found
 
-    def _run(self, texts: Sequence[str]) -> list:
+    def _split_offsets(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """(start, end) of every piece in its text; the word cache has no offsets."""
+        return [pieces.offsets for pieces in self._run(texts, self._rust.encode_batch)]
+
+    def _run(self, texts: Sequence[str], encode: Callable | None = None) -> list:
         """Split texts in the Rust library, in parallel threads."""
+        encode = encode or self._rust.encode_batch_fast
         try:
-            return self._pieces(texts, add_special_tokens=False)
+            return encode(texts, add_special_tokens=False)
         except TypeError:  # lone surrogates; the normalizer removes their replacements
-            return self._pieces([without_surrogates(t) for t in texts], add_special_tokens=False)
+            return encode([without_surrogates(text) for text in texts], add_special_tokens=False)
 
-    def _frame(self, ids: list[int], max_seq_len: int) -> Features:
-        truncated = len(ids) > max_seq_len - 2
-        kept = self._cut(ids, max_seq_len - 2) if truncated else ids
-        input_ids = [self.cls_token_id, *kept, self.sep_token_id]
-        return Features(input_ids, [0] * len(input_ids), truncated)
+    def _frame(self, parts: list[list[int]], bound: int) -> Features:
+        """``[CLS] a [SEP]`` or ``[CLS] a [SEP] b [SEP]`` of the ids of one or two sentences."""
+        kept = self._cut(parts, bound)
+        input_ids, types = [self.cls_token_id], [0]
+        for number, ids in enumerate(kept):
+            input_ids += ids
+            input_ids.append(self.sep_token_id)
+            types += [number] * (len(ids) + 1)
+        return Features(input_ids, types, kept is not parts)
 
-    def _cut(self, ids: list[int], keep: int) -> list[int]:
-        """Keep the first ids, or the last ones if ``truncation_side`` is left."""
-        return ids[max(0, len(ids) - keep) :] if self.truncation_side == "left" else ids[:keep]
+    def _frame_offsets(self, parts: list[list], bound: int) -> list[tuple[int, int]]:
+        """The offsets of the tokens of `_frame`; special tokens have (0, 0)."""
+        offsets = [(0, 0)]
+        for spans in self._cut(parts, bound):
+            offsets += [*spans, (0, 0)]
+        return offsets
 
-    def _frame_pair(self, first: list[int], second: list[int], max_seq_len: int) -> Features:
-        keep_first, keep_second = longest_first(len(first), len(second), max_seq_len - 3)
-        first_ids = [self.cls_token_id, *self._cut(first, keep_first), self.sep_token_id]
-        second_ids = [*self._cut(second, keep_second), self.sep_token_id]
-        types = [0] * len(first_ids) + [1] * len(second_ids)
-        truncated = keep_first + keep_second < len(first) + len(second)
-        return Features(first_ids + second_ids, types, truncated)
+    def _cut(self, parts: list[list], bound: int) -> list[list]:
+        """Shorten one or two sentences to ``bound`` tokens with [CLS] and [SEP], the longer first.
+
+        Same result as "longest_first" of the Rust library: if both exceed half of the room,
+        the longer one (the second, if equal) keeps the odd piece.
+        """
+        room = bound - 1 - len(parts)
+        if room < 0:
+            raise ValueError(f"max_seq_len {bound} leaves no room for [CLS] and [SEP]")
+        lengths = [len(part) for part in parts]
+        if sum(lengths) <= room:
+            return parts
+        if len(parts) == 1:
+            keep = [room]
+        else:
+            shorter = min(*lengths, room // 2)
+            keep = [shorter, room - shorter]
+            if lengths[0] > lengths[1]:
+                keep.reverse()
+        if self.truncation_side == "left":
+            return [part[len(part) - count :] for part, count in zip(parts, keep)]
+        return [part[:count] for part, count in zip(parts, keep)]
+
+
+def _both(first: str, second: str) -> tuple[str, str]:
+    """Fails for anything but two sentences."""
+    return first, second
 
 
 @functools.cache
@@ -252,14 +278,9 @@ def _split_in_one_thread_after_fork() -> None:
 
     def restore() -> None:
         value = before.pop()
-        if value is None:
-            os.environ.pop(name, None)
-        else:
+        del os.environ[name]
+        if value is not None:
             os.environ[name] = value
 
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(before=prepare, after_in_parent=restore)
-
-
-# Fields that the Rust library's AddedToken does not have.
-_NO_FLAGS = ("content", "id")
