@@ -29,42 +29,35 @@ def check_label_names(names: Any, where: str, classes: int | None = None) -> lis
 
 
 def read_label_names(raw: dict[str, Any], where: str) -> list[str] | None:
-    """Return the class names in ``id2label`` (and ``label2id``) of a configuration by label id.
+    """Return the class names in ``id2label`` or ``label2id`` of a configuration by label id.
 
-    None if it has none, or only the placeholders LABEL_0, LABEL_1, ... of transformers.
+    None if it has neither; the placeholders LABEL_0, LABEL_1, ... of transformers are names, too.
 
     Raises:
         UserError: the ids are not 0, 1, 2, ..., the names cannot be used, or the two tables differ.
     """
     table, back = raw.get("id2label"), raw.get("label2id")
+    for given in (table, back):
+        plain = isinstance(given, dict) and all(isinstance(v, (str, int)) for v in given.values())
+        if given is not None and not plain:
+            raise UserError("label", f"{where}: id2label must map ids to names, not {given!r}")
     if table is None and back is None:
         return None
-    if table is None:
-        _check_table(back, where)
-        table = {number: name for name, number in back.items()}
-        if len(table) < len(back):
-            raise UserError("label", f"{where}: label2id gives two names the same id")
-    _check_table(table, where)
-    if back is not None:
-        _check_table(back, where)
-    numbered = {str(number): name for number, name in table.items()}
+    pairs = [(number, name) for name, number in back.items()] if table is None else table.items()
+    numbered = {str(number): name for number, name in pairs}
     ids = [str(number) for number in range(len(numbered))]
-    if not numbered or set(numbered) != set(ids):
+    if not numbered or set(numbered) != set(ids) or len(pairs) > len(numbered):
         raise UserError(
-            "label", f"{where}: the ids in id2label must be 0, 1, 2, ..., not {sorted(numbered)}"
+            "label", f"{where}: the ids of labels must be 0, 1, 2, ..., not {sorted(numbered)}"
         )
     names = check_label_names([numbered[number] for number in ids], where)
-    if back is not None and {n: str(i) for n, i in back.items()} != dict(zip(names, ids)):
+    if back is not None and {name: str(number) for name, number in back.items()} != dict(
+        zip(names, ids)
+    ):
         raise UserError("label", f"{where}: id2label and label2id differ")
-    return None if names == fillers(len(names)) else names
+    return names
 
 
 def fillers(classes: int) -> list[str]:
     """The names that transformers gives to classes without names."""
     return [f"LABEL_{number}" for number in range(classes)]
-
-
-def _check_table(table: Any, where: str) -> None:
-    plain = isinstance(table, dict) and all(isinstance(v, (str, int)) for v in table.values())
-    if not plain:
-        raise UserError("label", f"{where}: id2label must map ids to names, not {table!r}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from paddlenlp.transformers.checkpoint import HF_TOKENIZER_FILE, read_json
-from paddlenlp.transformers.labels import check_label_names, read_label_names
+from paddlenlp.transformers.labels import check_label_names, fillers, read_label_names
 from paddlenlp.transformers.vocabulary import SPECIAL_TOKENS, find_vocab, has_vocab, read_vocab
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import PathLike
@@ -137,9 +137,9 @@ _MODEL_CONFIGS = ("model_config.json", "config.json")
 
 
 def _label_names(path: Path) -> dict[str, list[str]]:
-    """The class names that a model configuration gives."""
-    names = read_label_names(_json(path), str(path))
-    return {"label_names": names} if names else {}
+    """The class names that a model configuration gives, if they are more than placeholders."""
+    names = read_label_names(_json(path), str(path)) or []
+    return {} if names == fillers(len(names)) else {"label_names": names}
 
 
 # Defaults that are logged, because transformers or cased models have the other value.

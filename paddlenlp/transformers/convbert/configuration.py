@@ -126,20 +126,14 @@ class ConvBertConfig:
         """
         flat = {key: value for key, value in _flatten(raw).items() if value is not None}
         names = read_label_names(flat, where)
-        _check_supported(flat, where)
-        counts = [(key, flat[key]) for key in ("num_classes", "num_labels") if key in flat]
-        if "id2label" in flat:
-            counts.append(("id2label", len(flat["id2label"])))
-        elif names:
-            counts.append(("label2id", len(names)))
-        _merge(flat, "num_classes", counts, where)
-        dropouts = [(k, flat[k]) for k in ("classifier_dropout", "dropout") if k in flat]
-        _merge(flat, "classifier_dropout", dropouts, where)
+        if names:
+            flat["id2label"] = len(names)
+        _merge(flat, ("num_classes", "num_labels", "id2label"), where)
+        _merge(flat, ("classifier_dropout", "dropout"), where)
         fields = {f.name: flat[f.name] for f in dataclasses.fields(cls) if f.name in flat}
         if "num_hidden_layers" not in fields or "hidden_size" not in fields:
             raise UserError("configuration", f"{where} has no hidden_size or no num_hidden_layers")
-        if "num_classes" not in overrides:  # otherwise there will be a new head, for another task
-            _check_problem_type(flat, fields.get("num_classes", 2), where)
+        _check_supported(flat, where, is_new_head="num_classes" in overrides)
         try:
             return cls(**{**fields, **overrides})
         except UserError as error:
@@ -181,49 +175,44 @@ def _wrong_value(field: dataclasses.Field, value: Any):
         yield f"{field.name} must be of type {field.type.__name__}, not {value!r}"
 
 
-# Keys of transformers and PaddleNLP that change the answer -> the values that are supported. Keys
-# that are not listed do not change it.
-_SUPPORTED: dict[str, tuple[Any, ...]] = {
-    "add_cross_attention": (False,),
-    "is_decoder": (False,),
-    "is_encoder_decoder": (False,),
-    "position_embedding_type": ("absolute",),
-    "pruned_heads": ({}, []),
-    "quantization_config": ({},),
-    "use_relative_position": (False,),
+# Keys of transformers and PaddleNLP that change the answer -> the only value that is supported.
+# Keys that are not listed do not change it.
+_SUPPORTED: dict[str, Any] = {
+    "add_cross_attention": False,
+    "is_decoder": False,
+    "is_encoder_decoder": False,
+    "position_embedding_type": "absolute",
+    "pruned_heads": None,
+    "quantization_config": None,
+    "use_relative_position": False,
 }
 
 
-def _check_supported(flat: dict[str, Any], where: str) -> None:
-    for key, values in _SUPPORTED.items():
-        if key in flat and flat[key] not in values:
+def _check_supported(flat: dict[str, Any], where: str, is_new_head: bool) -> None:
+    supported = dict(_SUPPORTED)
+    classes = flat.get("num_classes", 2)
+    if not is_new_head:  # one class means regression, and several are mutually exclusive (softmax)
+        supported["problem_type"] = "regression" if classes == 1 else "single_label_classification"
+    for key, value in supported.items():
+        found = flat.get(key) or value  # false and empty values are the defaults
+        if found != value:
             raise UserError(
                 "configuration",
-                f"{where}: {key} is {flat[key]!r}, only {values[0]!r} is supported",
+                f"{where}: {key} is {found!r}, but with {classes} classes only {value!r} is "
+                "supported",
             )
 
 
-def _check_problem_type(flat: dict[str, Any], classes: Any, where: str) -> None:
-    """Here one class means regression, and several are mutually exclusive (softmax)."""
-    expected = "regression" if classes == 1 else "single_label_classification"
-    found = flat.get("problem_type", expected)
-    if found != expected:
-        raise UserError(
-            "configuration",
-            f"{where}: problem_type is {found!r}, but with {classes} classes only {expected!r} is "
-            "supported",
-        )
-
-
-def _merge(flat: dict[str, Any], name: str, given: list[tuple[str, Any]], where: str) -> None:
-    """Set a field that has several names, whose values must agree."""
-    for key, value in given:
+def _merge(flat: dict[str, Any], names: tuple[str, ...], where: str) -> None:
+    """Set the first of several names of one field, whose values must agree."""
+    given = [(name, flat[name]) for name in names if name in flat]
+    for name, value in given:
         if value != given[0][1]:
             raise UserError(
                 "configuration",
-                f"{where}: {given[0][0]} gives {given[0][1]!r}, but {key} gives {value!r}",
+                f"{where}: {given[0][0]} gives {given[0][1]!r}, but {name} gives {value!r}",
             )
-        flat[name] = value
+        flat[names[0]] = value
 
 
 def _flatten(raw: dict[str, Any]) -> dict[str, Any]:

@@ -7,15 +7,11 @@ C classes, M choices. The sentence classifier is in `modeling`.
 import paddle
 from paddle import nn
 
-from paddlenlp.transformers.convbert.call_forms import class_loss, result
+from paddlenlp.transformers.convbert.call_forms import class_loss, refuse_attentions, result
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.transformers.convbert.cpu_ops import axis_size
 from paddlenlp.transformers.convbert.layers import linear
-from paddlenlp.transformers.convbert.modeling import (
-    ConvBertHeadModel,
-    ConvBertModel,
-    head_dropout,
-)
+from paddlenlp.transformers.convbert.modeling import ConvBertHeadModel, head_dropout
 
 
 class ConvBertForTokenClassification(ConvBertHeadModel):
@@ -23,7 +19,6 @@ class ConvBertForTokenClassification(ConvBertHeadModel):
 
     def __init__(self, config: ConvBertConfig):
         super().__init__(config)
-        self.convbert = ConvBertModel(config)
         self.dropout = head_dropout(config)
         self.classifier = linear(config, config.hidden_size, config.num_classes)
 
@@ -37,7 +32,6 @@ class ConvBertForQuestionAnswering(ConvBertHeadModel):
 
     def __init__(self, config: ConvBertConfig):
         super().__init__(config)
-        self.convbert = ConvBertModel(config)
         self.classifier = linear(config, config.hidden_size, 2)
 
     def forward(
@@ -58,8 +52,9 @@ class ConvBertForQuestionAnswering(ConvBertHeadModel):
         With ``start_positions`` and ``end_positions`` [B] int64 the mean of both losses comes
         first. Other arguments as in `ConvBertHeadModel.forward`.
         """
+        refuse_attentions(output_attentions)
         inputs = (input_ids, token_type_ids, position_ids, attention_mask, inputs_embeds)
-        x, hidden = self.encode(inputs, output_attentions, output_hidden_states)
+        x, hidden = self.encode(inputs, output_hidden_states)
         start, end = paddle.unbind(self.classifier(x), axis=-1)
         loss = None
         if start_positions is not None and end_positions is not None:
@@ -87,14 +82,15 @@ class ConvBertForMultipleChoice(ConvBertHeadModel):
 
     def __init__(self, config: ConvBertConfig):
         super().__init__(config)
-        self.convbert = ConvBertModel(config)
         self.pooler = ConvBertPooler(config)
         self.dropout = head_dropout(config)
         self.classifier = linear(config, config.hidden_size, 1)
 
-    def as_rows(self, given):
+    def encode(self, inputs, output_hidden_states) -> tuple:
         """Make each choice of [B, M, L], or [B, M, L, E] for embeddings, a separate row."""
-        return given.flatten(0, 1)
+        rows = tuple(None if each is None else each.flatten(0, 1) for each in inputs)
+        # Not super(), which to_static cannot trace.
+        return ConvBertHeadModel.encode(self, rows, output_hidden_states)
 
     def head(self, x, words) -> paddle.Tensor:
         """Logits [B, M]; ``labels`` are the numbers of the right choices [B]."""

@@ -135,39 +135,19 @@ class SeparableConv1D(nn.Layer):
 
     def __init__(self, config: ConvBertConfig, out_features: int):
         super().__init__()
-        self.depthwise = DepthwiseConv1D(config)
-        self.pointwise = PointwiseConv1D(config, out_features)
+        hidden, taps, attr = config.hidden_size, config.conv_kernel_size, normal_attr(config)
+        # These only hold the weights [H, 1, K] and [O, H, 1].
+        self.depthwise = nn.Conv1D(
+            hidden, hidden, taps, groups=hidden, weight_attr=attr, bias_attr=False
+        )
+        self.pointwise = nn.Conv1D(hidden, out_features, 1, weight_attr=attr, bias_attr=False)
         self.bias = self.create_parameter([out_features], is_bias=True)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """Map x [B, L, H] to [B, L, O]."""
-        return cpu_ops.add_bias(self.pointwise(self.depthwise(x)), self.bias)
-
-
-class DepthwiseConv1D(nn.Layer):
-    """One K-tap filter per channel with zero padding; ``weight`` [H, 1, K], no bias."""
-
-    def __init__(self, config: ConvBertConfig):
-        super().__init__()
-        shape = [config.hidden_size, 1, config.conv_kernel_size]
-        self.weight = self.create_parameter(shape, attr=normal_attr(config))
-
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """Filter x [B, L, H] along L; returns [B, L, H]."""
-        return cpu_ops.depthwise_conv(x, self.weight)
-
-
-class PointwiseConv1D(nn.Layer):
-    """A convolution with one tap: a matrix product; ``weight`` [O, H, 1], no bias."""
-
-    def __init__(self, config: ConvBertConfig, out_features: int):
-        super().__init__()
-        shape = [out_features, config.hidden_size, 1]
-        self.weight = self.create_parameter(shape, attr=normal_attr(config))
-
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """Map x [B, L, H] to [B, L, O]."""
-        return paddle.matmul(x, self.weight.squeeze(-1), transpose_y=True)
+        x = cpu_ops.depthwise_conv(x, self.depthwise.weight)  # [B, L, H]
+        x = paddle.matmul(x, self.pointwise.weight.squeeze(-1), transpose_y=True)  # [B, L, O]
+        return cpu_ops.add_bias(x, self.bias)
 
 
 class GroupedLinear(nn.Layer):
@@ -196,7 +176,7 @@ class GroupedLinear(nn.Layer):
 
 
 def linear(config: ConvBertConfig, in_features: int, out_features: int) -> nn.Linear:
-    """A linear layer with this model's initialisation."""
+    """A linear layer that starts from this model's initial weights."""
     return cpu_ops.Linear(in_features, out_features, weight_attr=normal_attr(config))
 
 

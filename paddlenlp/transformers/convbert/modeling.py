@@ -170,12 +170,12 @@ class ConvBertHeadModel(ConvBertPretrainedModel):
 
     reads_first_token_only = False
 
-    def as_rows(self, given: paddle.Tensor) -> paddle.Tensor:
-        """Reshape one input of the model to one row per sequence, for the body."""
-        return given
+    def __init__(self, config: ConvBertConfig):
+        super().__init__(config)
+        self.convbert = ConvBertModel(config)
 
     def head(self, x: paddle.Tensor, words: paddle.Tensor) -> paddle.Tensor:
-        """Logits of the body's output x; ``words`` are the original ids or embeddings."""
+        """Logits of the body's output x; ``words`` are the given ids or embeddings."""
         raise NotImplementedError
 
     def forward(
@@ -199,16 +199,15 @@ class ConvBertHeadModel(ConvBertPretrainedModel):
             input_ids, token_type_ids, position_ids, attention_mask, inputs_embeds,
                 output_attentions, output_hidden_states: as in `ConvBertModel.forward`.
         """
+        refuse_attentions(output_attentions)
         inputs = (input_ids, token_type_ids, position_ids, attention_mask, inputs_embeds)
-        x, hidden = self.encode(inputs, output_attentions, output_hidden_states)
+        x, hidden = self.encode(inputs, output_hidden_states)
         logits = self.head(x, input_ids if inputs_embeds is None else inputs_embeds)
         values = {"loss": class_loss(logits, labels), "logits": logits, "hidden_states": hidden}
         return result(values, return_dict)
 
-    def encode(self, inputs: tuple, output_attentions=None, output_hidden_states=None) -> tuple:
+    def encode(self, inputs: tuple, output_hidden_states: bool | None) -> tuple:
         """The body's output for the head, and all states or None."""
-        refuse_attentions(output_attentions)
-        inputs = [None if each is None else self.as_rows(each) for each in inputs]
         if output_hidden_states:  # these include all positions of the last layer
             return self.convbert(*inputs, output_hidden_states=True)
         return self.convbert(*inputs, first_token_only=self.reads_first_token_only), None
@@ -243,7 +242,6 @@ class ConvBertForSequenceClassification(ConvBertHeadModel):
 
     def __init__(self, config: ConvBertConfig):
         super().__init__(config)
-        self.convbert = ConvBertModel(config)
         self.classifier = ConvBertClassificationHead(config)
 
     def head(self, x, words) -> paddle.Tensor:

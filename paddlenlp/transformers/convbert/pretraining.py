@@ -54,7 +54,6 @@ class ConvBertGenerator(ConvBertHeadModel):
 
     def __init__(self, config: ConvBertConfig):
         super().__init__(config)
-        self.convbert = ConvBertModel(config)
         self.generator_predictions = ConvBertGeneratorPredictions(config)
         self.generator_lm_head_bias = self.create_parameter([config.vocab_size], is_bias=True)
 
