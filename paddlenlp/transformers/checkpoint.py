@@ -24,7 +24,12 @@ HF_TOKENIZER_FILE = "tokenizer.json"
 VOCAB_FILE = "vocab.txt"
 # Files that LoRA and similar methods of both libraries save with a model or instead of it.
 ADAPTER_FILES = {"adapter_config.json", "lora_config.json", "prefix_config.json"}
-_BRAIN_FLOAT = "BF16"  # as safetensors calls it
+# Names of types in safetensors -> in NumPy, which has no bfloat16: uint16, as Paddle stores it.
+_SAFETENSORS_TYPES = {
+    **{"BOOL": "?", "BF16": "u2", "F16": "f2", "F32": "f4", "F64": "f8"},
+    **{"I8": "i1", "I16": "i2", "I32": "i4", "I64": "i8"},
+    **{"U8": "u1", "U16": "u2", "U32": "u4", "U64": "u8"},
+}
 # Paddle writes this table of internal names beside the weights.
 _NAME_TABLE = "StructuredToParameterName@@"
 
@@ -98,19 +103,16 @@ def find_files(directory: str, config_optional: bool = False) -> tuple[str | Non
     wholes = (WEIGHTS_FILE, HF_WEIGHTS_FILE, HF_TORCH_FILE)
     weights = [name for whole in wholes for name in (whole, whole + INDEX) if name in present]
     configs = [name for name in (CONFIG_FILE, HF_CONFIG_FILE) if name in present]
-    adapter = present & ADAPTER_FILES
+    adapter = sorted(present & ADAPTER_FILES)
+    problem = None
     if adapter and not weights:
-        raise UserError(
-            "checkpoint",
-            f"'{directory}' is an adapter ({min(adapter)}), not a model: merge it into its model "
-            "and save the result",
-        )
-    if not weights:
-        raise UserError("checkpoint", f"checkpoint '{directory}' has none of {', '.join(wholes)}")
-    if not configs and not config_optional:
-        raise UserError(
-            "checkpoint", f"checkpoint '{directory}' has no {CONFIG_FILE} or {HF_CONFIG_FILE}"
-        )
+        problem = f"is an adapter ({adapter[0]}): merge it into its model and save the result"
+    elif not weights:
+        problem = f"has none of {', '.join(wholes)}"
+    elif not configs and not config_optional:
+        problem = f"has no {CONFIG_FILE} or {HF_CONFIG_FILE}"
+    if problem:
+        raise UserError("checkpoint", f"checkpoint '{directory}' {problem}")
     return (configs[0] if configs else None), weights[0]
 
 
@@ -154,27 +156,17 @@ def read_weights(path: str) -> dict[str, np.ndarray]:
 
 
 def _read_safetensors(path: str) -> dict[str, np.ndarray]:
-    from safetensors import deserialize, safe_open
-    from safetensors.numpy import load_file
+    from safetensors import deserialize  # NumPy's reader there fails for bfloat16
 
-    open(path, "rb").close()  # raises a plain OSError if it cannot be read
-    with safe_open(path, framework="np") as file:
-        names = file.keys()  # a method: the file itself cannot be iterated
-        types = {file.get_slice(name).get_dtype() for name in names}
-    if _BRAIN_FLOAT not in types:
-        return load_file(path)
-    with open(path, "rb") as file:  # NumPy has no bfloat16, so load_file fails
-        return {name: _from_bytes(**tensor) for name, tensor in deserialize(file.read())}
+    with open(path, "rb") as file:
+        tensors = deserialize(file.read())
+    return {
+        name: np.frombuffer(each["data"], _SAFETENSORS_TYPES[each["dtype"]]).reshape(each["shape"])
+        for name, each in tensors
+    }
 
 
-def _from_bytes(dtype: str, shape: list[int], data: bytes) -> np.ndarray:
-    if dtype != _BRAIN_FLOAT:
-        kind = {"F": "float", "I": "int", "U": "uint"}[dtype[0]]
-        return np.frombuffer(data, f"{kind}{dtype[1:]}").reshape(shape)
-    return _brain_floats(np.frombuffer(data, np.uint16)).reshape(shape)
-
-
-def _read_torch(path: str) -> Any:
+def _read_torch(path: str) -> dict[str, np.ndarray]:
     try:
         import torch
     except ImportError:
@@ -184,42 +176,37 @@ def _read_torch(path: str) -> Any:
             f"{HF_WEIGHTS_FILE}",
         ) from None
     content = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(content, Mapping):
-        return content
     return {
         name: (value.float() if value.is_floating_point() else value).numpy()
-        if isinstance(value, torch.Tensor)
-        else value
         for name, value in content.items()
     }
 
 
 def _read_shards(path: str) -> dict[str, np.ndarray]:
     places = read_json(path).get("weight_map")
-    if not isinstance(places, dict) or not all(_is_shard(file) for file in places.values()):
+    if not isinstance(places, dict) or not all(map(_is_shard, places.values())):
         raise UserError(
             "file-damaged",
             f"{path} does not map weights to files beside it: save the checkpoint again",
         )
     directory, files = os.path.dirname(path), sorted(set(places.values()))
     require_files(directory, files, "checkpoint")
-    found = {file: read_weights(os.path.join(directory, file)) for file in files}
-    lost = [name for name, file in places.items() if name not in found[file]]
+    found: dict[str, np.ndarray] = {}
+    for file in files:
+        found.update(read_weights(os.path.join(directory, file)))
+    lost = [name for name in places if name not in found]
     if lost:
         raise UserError(
             "file-damaged",
             f"{path} lists tensors that are missing from the shards: {shorten(lost)}",
         )
-    return {name: array for weights in found.values() for name, array in weights.items()}
+    return found
 
 
 def _is_shard(file: Any) -> bool:
     """Whether it is the plain name of a file of weights: no path, no index."""
-    return (
-        isinstance(file, str)
-        and file == os.path.basename(file)
-        and file.endswith((".safetensors", ".bin", ".pdparams"))
-    )
+    is_name = isinstance(file, str) and file == os.path.basename(file)
+    return is_name and file.endswith((".safetensors", ".bin", ".pdparams"))
 
 
 _READERS: dict[str, Callable[[str], Any]] = {
@@ -230,14 +217,9 @@ _READERS: dict[str, Callable[[str], Any]] = {
 
 
 def _single_precision(array: np.ndarray) -> np.ndarray:
-    if array.dtype == np.uint16:  # how Paddle stores bfloat16
-        return _brain_floats(array)
+    if array.dtype == np.uint16:  # bfloat16 is the upper half of a float32
+        return (array.astype(np.uint32) << 16).view(np.float32)
     return array.astype(np.float32) if array.dtype in (np.float16, np.float64) else array
-
-
-def _brain_floats(bits: np.ndarray) -> np.ndarray:
-    """Convert bfloat16, which is the upper half of a float32."""
-    return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
 def shorten(names: list[str], most: int = 6) -> str:
