@@ -7,11 +7,13 @@ transformers decides which one counts. This module never imports Paddle.
 """
 
 import dataclasses
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from paddlenlp.transformers.checkpoint import HF_TOKENIZER_FILE, read_json
+from paddlenlp.transformers.checkpoint import CONFIG_FILE as MODEL_CONFIG_FILE
+from paddlenlp.transformers.checkpoint import HF_CONFIG_FILE, HF_TOKENIZER_FILE, read_json
 from paddlenlp.transformers.labels import check_label_names, fillers, read_label_names
 from paddlenlp.transformers.vocabulary import SPECIAL_TOKENS, find_vocab, has_vocab, read_vocab
 from paddlenlp.utils.errors import UserError
@@ -103,12 +105,18 @@ def read_settings(directory: PathLike) -> dict[str, Any]:
     """
     folder = Path(directory)
     config, packed = _json(folder / CONFIG_FILE), _json(folder / HF_TOKENIZER_FILE)
+    special_map, parts = (
+        _json(folder / SPECIAL_MAP_FILE),
+        _parts(packed, folder / HF_TOKENIZER_FILE),
+    )
     _check_supported(config, folder / CONFIG_FILE)
+    _check_supported(parts, folder / HF_TOKENIZER_FILE)
     sources = [
-        *((folder / name, _label_names(folder / name)) for name in _MODEL_CONFIGS),
-        (folder / CONFIG_FILE, _from_config(config)),
-        (folder / SPECIAL_MAP_FILE, _special_tokens(_json(folder / SPECIAL_MAP_FILE))),
-        (folder / HF_TOKENIZER_FILE, _from_packed(packed, folder / HF_TOKENIZER_FILE)),
+        (folder / MODEL_CONFIG_FILE, _label_names(folder / MODEL_CONFIG_FILE)),
+        (folder / HF_CONFIG_FILE, _label_names(folder / HF_CONFIG_FILE)),
+        (folder / CONFIG_FILE, {**_own_settings(config), **_special_tokens(config)}),
+        (folder / SPECIAL_MAP_FILE, _special_tokens(special_map)),
+        (folder / HF_TOKENIZER_FILE, {_PARTS[key]: parts[key] for key in _PARTS if key in parts}),
     ]
     merged: dict[str, tuple[Any, Path]] = {}
     for path, found in sources:
@@ -124,7 +132,7 @@ def read_settings(directory: PathLike) -> dict[str, Any]:
         special = TokenizerSettings(**settings).special_tokens.values()
     except UserError as error:
         raise UserError(error.code, f"{folder / CONFIG_FILE}: {error}") from None
-    added = _added_tokens(folder, config, packed, set(special))
+    added = _added_tokens(_token_rows(folder, config, packed), set(special))
     if added:
         settings["added_tokens"] = added
     assumed = [f"{key}=True" for key in _ASSUMED if key not in settings]
@@ -133,17 +141,45 @@ def read_settings(directory: PathLike) -> dict[str, Any]:
     return settings
 
 
-_MODEL_CONFIGS = ("model_config.json", "config.json")
-
-
-def _label_names(path: Path) -> dict[str, list[str]]:
-    """The class names that a model configuration gives, if they are more than placeholders."""
-    names = read_label_names(_json(path), str(path)) or []
-    return {} if names == fillers(len(names)) else {"label_names": names}
-
-
 # Defaults that are logged, because transformers or cased models have the other value.
 _ASSUMED = ("do_lower_case", "split_special_tokens")
+# Parts of tokenizer.json -> our names.
+_PARTS = {
+    "normalizer.lowercase": "do_lower_case",
+    "normalizer.strip_accents": "strip_accents",
+    "normalizer.handle_chinese_chars": "tokenize_chinese_chars",
+    "model.unk_token": "unk_token",
+    "truncation.direction": "truncation_side",
+}
+# Keys of tokenizer_config.json and parts of tokenizer.json that change ids or have another meaning
+# in transformers -> the only value that is supported.
+_SUPPORTED = {
+    "never_split": [],  # added tokens do the same
+    "do_basic_tokenize": True,
+    "clean_text": True,
+    "padding_side": "right",
+    "wordpieces_prefix": "##",
+    "normalizer.type": "BertNormalizer",
+    "normalizer.clean_text": True,
+    "pre_tokenizer.type": "BertPreTokenizer",
+    # Kinds of tokens and their types in [CLS] A [SEP] and [CLS] A [SEP] B [SEP].
+    "post_processor.single": "SpecialToken 0, Sequence 0, SpecialToken 0",
+    "post_processor.pair": (
+        "SpecialToken 0, Sequence 0, SpecialToken 0, Sequence 1, SpecialToken 1"
+    ),
+    "model.max_input_chars_per_word": MAX_WORD_CHARS,
+    "model.continuing_subword_prefix": "##",
+}
+
+
+def _check_supported(config: dict[str, Any], path: Path) -> None:
+    for key, supported in _SUPPORTED.items():
+        if config.get(key) not in (None, supported):
+            _refuse(path, key, config[key], f"only {supported!r} is supported")
+    kind = config.get("tokenizer_class")
+    plain = str(kind or "BertTokenizer").removesuffix("Fast").removesuffix("Tokenizer")
+    if plain not in SAME_TOKENIZERS and kind != "PreTrainedTokenizerFast":
+        _refuse(path, "tokenizer_class", kind, "only BERT's tokenizer is supported")
 
 
 def padding_id(directory: PathLike) -> int | None:
@@ -156,25 +192,30 @@ def padding_id(directory: PathLike) -> int | None:
     if not has_vocab(folder):
         return None
     ids = {token: number for number, token in enumerate(read_vocab(find_vocab(folder), ()))}
-    given = {
-        **_special_tokens(_json(folder / SPECIAL_MAP_FILE)),
-        **_special_tokens(_json(folder / CONFIG_FILE)),
-    }
-    return ids.get(given.get("pad_token", SPECIAL_TOKENS["pad_token"]))
+    files = (SPECIAL_MAP_FILE, CONFIG_FILE)
+    given = [_special_tokens(_json(folder / name)).get("pad_token") for name in files]
+    return ids.get(given[1] or given[0] or SPECIAL_TOKENS["pad_token"])
 
 
 def _json(path: Path) -> dict[str, Any]:
     return read_json(str(path)) if path.is_file() else {}
 
 
-def _from_config(config: dict[str, Any]) -> dict[str, Any]:
-    """The settings of tokenizer_config.json under our names, without null values."""
-    names = {field.name for field in dataclasses.fields(TokenizerSettings)} - {"added_tokens"}
-    found = {key: config[key] for key in names - set(SPECIAL_TOKENS) if config.get(key) is not None}
+def _label_names(path: Path) -> dict[str, list[str]]:
+    """The class names that a model configuration gives, if they are more than placeholders."""
+    names = read_label_names(_json(path), str(path)) or []
+    return {} if names == fillers(len(names)) else {"label_names": names}
+
+
+def _own_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings of tokenizer_config.json that have the same name here."""
+    names = {field.name for field in dataclasses.fields(TokenizerSettings)}
+    names -= {"added_tokens", *SPECIAL_TOKENS}
+    found = {key: config[key] for key in names if config.get(key) is not None}
     length = found.get("model_max_length")
     if isinstance(length, (int, float)) and length > 10**9:  # no limit, in transformers
         del found["model_max_length"]
-    return {**found, **_special_tokens(config)}
+    return found
 
 
 def _special_tokens(config: dict[str, Any]) -> dict[str, str]:
@@ -185,97 +226,46 @@ def _content(token: Any) -> Any:
     return token.get("content") if isinstance(token, dict) else token
 
 
-def _from_packed(packed: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The settings of tokenizer.json, which must describe BERT's tokenizer."""
-    if not packed:
-        return {}
-    normalizer, splitter = (_part(packed, key, path) for key in ("normalizer", "pre_tokenizer"))
-    processor, model = (_part(packed, key, path) for key in ("post_processor", "model"))
-    for part, kind in ((normalizer, "BertNormalizer"), (splitter, "BertPreTokenizer")):
-        if part and part.get("type") != kind:
-            _refuse(path, "type", part.get("type"), f"only {kind} is supported")
-    if normalizer.get("clean_text") is False:  # set in no other file of transformers
-        _refuse(path, "clean_text", False, "only true is supported")
-    for key, value in (("max_input_chars_per_word", 100), ("continuing_subword_prefix", "##")):
-        if model.get(key, value) != value:
-            _refuse(path, key, model[key], f"only {value!r} is supported")
-    if processor.get("type") == "TemplateProcessing":
-        _check_template(processor, path)
-    names = {
-        "lowercase": "do_lower_case",
-        "strip_accents": "strip_accents",
-        "handle_chinese_chars": "tokenize_chinese_chars",
-    }
+def _parts(packed: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The values in tokenizer.json by names such as "normalizer.lowercase", without null."""
     found = {
-        ours: normalizer[key] for key, ours in names.items() if normalizer.get(key) is not None
+        f"{name}.{key}": value
+        for name in ("normalizer", "pre_tokenizer", "post_processor", "model", "truncation")
+        for key, value in _part(packed, name, path).items()
+        if value is not None
     }
-    if model.get("unk_token"):
-        found["unk_token"] = model["unk_token"]
-    if truncation := _part(packed, "truncation", path):
-        found["truncation_side"] = str(truncation.get("direction", "Right")).lower()
+    if found.get("post_processor.type") == "TemplateProcessing":
+        for name in ("single", "pair"):
+            rows = _rows(packed["post_processor"], name, path)
+            kinds = [(kind, _part(row, kind, path).get("type_id")) for row in rows for kind in row]
+            found[f"post_processor.{name}"] = ", ".join(
+                f"{kind} {type_id}" for kind, type_id in kinds
+            )
+    if "truncation.direction" in found:
+        found["truncation.direction"] = str(found["truncation.direction"]).lower()
     return found
 
 
-# Kinds of tokens and their types in ``[CLS] A [SEP]`` and ``[CLS] A [SEP] B [SEP]``.
-_SINGLE = [("SpecialToken", 0), ("Sequence", 0), ("SpecialToken", 0)]
-_TEMPLATES = {"single": _SINGLE, "pair": [*_SINGLE, ("Sequence", 1), ("SpecialToken", 1)]}
-
-
-def _check_template(template: dict[str, Any], path: Path) -> None:
-    for name, expected in _TEMPLATES.items():
-        found = [
-            (kind, _part(piece, kind, path).get("type_id"))
-            for piece in _rows(template, name, path)
-            for kind in piece
-        ]
-        if found != expected:
-            form = "only [CLS] A [SEP] and [CLS] A [SEP] B [SEP] are supported"
-            _refuse(path, f"post_processor.{name}", template.get(name), form)
-
-
-# Keys of tokenizer_config.json that change ids or have another meaning in transformers -> the only
-# value that is supported.
-_SUPPORTED = {
-    "never_split": [],
-    "do_basic_tokenize": True,
-    "clean_text": True,
-    "padding_side": "right",
-    "wordpieces_prefix": "##",
-}
-
-
-def _check_supported(config: dict[str, Any], path: Path) -> None:
-    for key, supported in _SUPPORTED.items():
-        if config.get(key) not in (None, supported):
-            hint = "use added tokens instead" if key == "never_split" else "it is not supported"
-            _refuse(path, key, config[key], hint)
-    kind = config.get("tokenizer_class")
-    plain = str(kind or "BertTokenizer").removesuffix("Fast").removesuffix("Tokenizer")
-    if plain not in SAME_TOKENIZERS and kind != "PreTrainedTokenizerFast":
-        _refuse(path, "tokenizer_class", kind, "only BERT's tokenizer is supported")
-
-
 def _added_tokens(
-    folder: Path, config: dict[str, Any], packed: dict[str, Any], special: set[str]
+    rows: Iterable[tuple[Path, dict[str, Any]]], special: set[str]
 ) -> tuple[AddedToken, ...]:
     """The added tokens of all files, by id; special tokens only if they have unusual flags."""
     found: dict[str, AddedToken] = {}
-    numbered = [{"content": t, "id": n} for t, n in _json(folder / ADDED_FILE).items()]
-    sources = [
-        (folder / CONFIG_FILE, _decoder(config, folder / CONFIG_FILE)),
-        (folder / HF_TOKENIZER_FILE, _rows(packed, "added_tokens", folder / HF_TOKENIZER_FILE)),
-        (folder / ADDED_FILE, numbered),
-        (folder / CONFIG_FILE, _extra_special(config, folder / CONFIG_FILE)),
-    ]
-    for path, tokens in sources:
-        for raw in tokens:
-            fields = _checked_fields(raw, path)
-            before = found.get(fields["content"])
-            if before is None:
-                is_special = fields.setdefault("special", fields["content"] in special)
-                found[fields["content"]] = AddedToken(**{"normalized": not is_special, **fields})
-            elif any(getattr(before, key) not in (None, value) for key, value in fields.items()):
-                _refuse(path, "added token", raw, f"another file has {before}")
+    for path, raw in rows:
+        fields = {key: raw[key] for key in AddedToken._fields if key in raw}
+        content, number = fields.get("content"), fields.get("id")
+        if not isinstance(content, str) or not content:
+            _refuse(path, "added token", raw, "it has no content")
+        if not (number is None or type(number) is int and 0 <= number < _MOST_IDS):
+            _refuse(path, "added token", raw, f"id must be a number from 0 to {_MOST_IDS}")
+        if not all(isinstance(fields[key], bool) for key in set(fields) - {"content", "id"}):
+            _refuse(path, "added token", raw, "its flags must be true or false")
+        before = found.get(content)
+        if before is None:
+            is_special = fields.setdefault("special", content in special)
+            found[content] = AddedToken(**{"normalized": not is_special, **fields})
+        elif any(getattr(before, key) not in (None, value) for key, value in fields.items()):
+            _refuse(path, "added token", raw, f"another file has {before}")
     kept = [
         token
         for token in found.values()
@@ -285,35 +275,26 @@ def _added_tokens(
     return tuple(sorted(kept, key=lambda token: (token.id is None, token.id or 0)))
 
 
-def _checked_fields(raw: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The fields of `AddedToken` that a file gives for one token."""
-    fields = {key: raw[key] for key in AddedToken._fields if key in raw}
-    content, number = fields.get("content"), fields.get("id")
-    if not isinstance(content, str) or not content:
-        _refuse(path, "added token", raw, "it has no content")
-    if not (number is None or type(number) is int and 0 <= number < _MOST_IDS):
-        _refuse(path, "added token", raw, f"id must be a number from 0 to {_MOST_IDS}")
-    if not all(isinstance(fields[key], bool) for key in set(fields) - {"content", "id"}):
-        _refuse(path, "added token", raw, "its flags must be true or false")
-    return fields
-
-
-def _decoder(config: dict[str, Any], path: Path) -> list[dict[str, Any]]:
+def _token_rows(
+    folder: Path, config: dict[str, Any], packed: dict[str, Any]
+) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The file and the fields of every added token."""
+    path, packed_path = folder / CONFIG_FILE, folder / HF_TOKENIZER_FILE
     decoder = _part(config, "added_tokens_decoder", path)
     for number in decoder:
         if not number.isdecimal() or len(number) > len(str(_MOST_IDS)):
             _refuse(path, "added_tokens_decoder", number, "its names must be token ids")
-    return [{**_part(decoder, number, path), "id": int(number)} for number in decoder]
-
-
-def _extra_special(config: dict[str, Any], path: Path) -> list[dict[str, Any]]:
-    listed: list[Any] = []
+        yield path, {**_part(decoder, number, path), "id": int(number)}
+    for row in _rows(packed, "added_tokens", packed_path):
+        yield packed_path, row
+    for content, number in _json(folder / ADDED_FILE).items():
+        yield folder / ADDED_FILE, {"content": content, "id": number}
     for key in ("additional_special_tokens", "extra_special_tokens"):
-        value = config.get(key) or []
-        if not isinstance(value, (dict, list)):
-            _refuse(path, key, value, "it must be a list or an object")
-        listed += value.values() if isinstance(value, dict) else value
-    return [{"content": _content(token), "special": True} for token in listed]
+        tokens = config.get(key) or []
+        if not isinstance(tokens, (dict, list)):
+            _refuse(path, key, tokens, "it must be a list or an object")
+        for token in tokens.values() if isinstance(tokens, dict) else tokens:
+            yield path, {"content": _content(token), "special": True}
 
 
 def _part(table: dict[str, Any], key: str, path: Path) -> dict[str, Any]:
