@@ -4,29 +4,30 @@ import math
 
 from paddle.optimizer.lr import LambdaDecay
 
-Warmup = int | float
-
-
-def warmup_step_count(warmup: Warmup, total_steps: int) -> int:
-    """Number of warm-up steps: an int is that number, a float in [0, 1] a share of all steps.
-
-    Raises:
-        ValueError: a share outside [0, 1] or a negative number of steps.
-    """
-    if isinstance(warmup, int) and not isinstance(warmup, bool) and warmup >= 0:
-        return warmup
-    if isinstance(warmup, float) and 0.0 <= warmup <= 1.0:
-        return math.floor(warmup * total_steps)
-    raise ValueError(f"warmup must be an int >= 0 (steps) or a float in [0, 1], not {warmup!r}")
-
 
 class _DecayWithWarmup(LambdaDecay):
-    """From 0 to ``learning_rate`` over the warm-up, then times ``decay(progress)``."""
+    """From 0 to ``learning_rate`` over the warm-up, then times ``decay(progress)``.
+
+    Args:
+        learning_rate: the highest learning rate, reached at the end of the warm-up.
+        total_steps: number of optimizer steps of the run.
+        warmup: an int counts steps, a float in [0, 1] is a share of ``total_steps``.
+        last_epoch, verbose: as in `paddle.optimizer.lr.LRScheduler`.
+
+    Raises:
+        ValueError: ``total_steps`` or ``warmup`` is out of range.
+    """
 
     def __init__(self, learning_rate, total_steps, warmup, last_epoch=-1, verbose=False):
         if total_steps < 1:
             raise ValueError(f"total_steps must be at least 1, not {total_steps}")
-        self.warmup_steps = warmup_step_count(warmup, total_steps)
+        if isinstance(warmup, float) and 0.0 <= warmup <= 1.0:
+            warmup = math.floor(warmup * total_steps)
+        if type(warmup) is not int or warmup < 0:
+            raise ValueError(
+                f"warmup must be an int >= 0 (steps) or a float in [0, 1], not {warmup!r}"
+            )
+        self.warmup_steps = warmup
         self.total_steps = total_steps
         super().__init__(learning_rate, self._factor, last_epoch, verbose)
 
@@ -42,14 +43,7 @@ class _DecayWithWarmup(LambdaDecay):
 
 
 class LinearDecayWithWarmup(_DecayWithWarmup):
-    """Linear warm-up, then linear decay to 0 at ``total_steps``.
-
-    Args:
-        learning_rate: the highest learning rate, reached at the end of the warm-up.
-        total_steps: number of optimizer steps of the run.
-        warmup: an int counts steps, a float in [0, 1] is a share of ``total_steps``.
-        last_epoch, verbose: as in `paddle.optimizer.lr.LRScheduler`.
-    """
+    """Linear warm-up, then linear decay to 0 at ``total_steps``."""
 
     def decay(self, progress: float) -> float:
         return 1.0 - progress
@@ -59,13 +53,9 @@ class CosineDecayWithWarmup(_DecayWithWarmup):
     """Linear warm-up, then cosine decay.
 
     Args:
-        learning_rate: the highest learning rate, reached at the end of the warm-up.
-        total_steps: number of optimizer steps of the run.
-        warmup: an int counts steps, a float in [0, 1] is a share of ``total_steps``.
         with_hard_restarts: start again from the highest rate after each cycle.
         num_cycles: cosine cycles between warm-up and end. None: 0.5, a single decay to 0; with hard
             restarts 1.
-        last_epoch, verbose: as in `paddle.optimizer.lr.LRScheduler`.
     """
 
     def __init__(

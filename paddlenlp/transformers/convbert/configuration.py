@@ -1,7 +1,6 @@
 """The configuration of a ConvBERT and the three published sizes (arXiv 2008.02496)."""
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -162,17 +161,16 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 def _wrong_value(field: dataclasses.Field, value: Any):
     """Yield the error of one field's value, if any."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if field.type is int:
+    if field.type in (bool, str):
+        if not isinstance(value, field.type):
+            yield f"{field.name} must be of type {field.type.__name__}, not {value!r}"
+    elif value is not None or field.default is not None:
+        kind = int if field.type is int else (int, float)
         low, high = _RANGES.get(field.name, (1, _MOST))
-        if not isinstance(value, int) or not number or not low <= value <= high:
-            yield f"{field.name} must be an integer from {low} to {high}, not {value!r}"
-    elif field.name in _RANGES and not (value is None and field.default is None):
-        low, high = _RANGES[field.name]
-        if not number or not math.isfinite(value) or not low <= value <= high:
-            yield f"{field.name} must be a number from {low} to {high}, not {value!r}"
-    elif field.type in (bool, str) and not isinstance(value, field.type):
-        yield f"{field.name} must be of type {field.type.__name__}, not {value!r}"
+        is_number = isinstance(value, kind) and not isinstance(value, bool)
+        if not is_number or not low <= value <= high:  # false for NaN
+            name = "an integer" if kind is int else "a number"
+            yield f"{field.name} must be {name} from {low} to {high}, not {value!r}"
 
 
 # Keys of transformers and PaddleNLP that change the answer -> the only value that is supported.

@@ -179,13 +179,13 @@ class ConvBertPretrainingCriterion(nn.Layer):
 
     def forward(
         self,
-        generator_prediction_scores: paddle.Tensor,
-        discriminator_prediction_scores: paddle.Tensor,
-        generator_labels: paddle.Tensor,
-        discriminator_labels: paddle.Tensor,
-        attention_mask: paddle.Tensor | None = None,
+        generator_prediction_scores,
+        discriminator_prediction_scores,
+        generator_labels,
+        discriminator_labels,
+        attention_mask=None,
     ) -> paddle.Tensor:
-        """Return the weighted sum (a scalar); the arguments are the model's outputs and the labels.
+        """Return the weighted sum, a scalar.
 
         Args:
             generator_prediction_scores: [B, L, V] float.
@@ -194,32 +194,22 @@ class ConvBertPretrainingCriterion(nn.Layer):
             discriminator_labels: [B, L] int64, 0 or 1.
             attention_mask: [B, L], true at real tokens; None: all are real.
         """
-        generator_loss = self.generator_loss(generator_prediction_scores, generator_labels)
-        discriminator_loss = self.discriminator_loss(
+        generator = self.generator_loss(generator_prediction_scores, generator_labels)
+        discriminator = self.discriminator_loss(
             discriminator_prediction_scores, discriminator_labels, attention_mask
         )
-        return self.gen_weight * generator_loss + self.disc_weight * discriminator_loss
+        return self.gen_weight * generator + self.disc_weight * discriminator
 
-    def generator_loss(self, scores: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
+    def generator_loss(self, scores, labels) -> paddle.Tensor:
         """Mean cross entropy over masked positions; 0 if none is masked."""
-        total = F.cross_entropy(
-            scores.reshape([-1, self.vocab_size]),
-            labels.flatten(),
-            ignore_index=IGNORED,
-            reduction="sum",
-        )
+        scores, labels = scores.reshape([-1, self.vocab_size]), labels.flatten()
+        total = F.cross_entropy(scores, labels, ignore_index=IGNORED, reduction="sum")
         return total / (labels != IGNORED).astype(total.dtype).sum().clip(min=1.0)
 
-    def discriminator_loss(
-        self,
-        scores: paddle.Tensor,
-        labels: paddle.Tensor,
-        attention_mask: paddle.Tensor | None = None,
-    ) -> paddle.Tensor:
+    def discriminator_loss(self, scores, labels, attention_mask=None) -> paddle.Tensor:
         """Mean binary cross entropy over real tokens."""
-        losses = F.binary_cross_entropy_with_logits(
-            scores, labels.astype(scores.dtype), reduction="none"
-        )
+        labels = labels.astype(scores.dtype)
+        losses = F.binary_cross_entropy_with_logits(scores, labels, reduction="none")
         if attention_mask is None:
             return losses.mean()
         mask = attention_mask.astype(losses.dtype)
