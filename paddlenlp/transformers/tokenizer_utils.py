@@ -1,286 +1,269 @@
-"""WordPiece tokenization with the Rust library ``tokenizers``, in upstream's call form.
+"""Upstream's calls of a tokenizer, built on the few methods of `ConvBertTokenizer`.
 
-This module never imports Paddle, so that a client or the HTTP front end can use it without Paddle.
+The names and keywords are those of PaddleNLP 2.2 and 2.8 (``max_seq_len`` and ``max_length``,
+``pad_to_max_seq_len`` and ``padding``); lists of texts give lists by name, as in 2.8.
 """
 
-import functools
-import json
-import os
-from collections.abc import Callable, Sequence
-from itertools import chain
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-import tokenizers
-from tokenizers import Tokenizer
-from tokenizers.models import WordPiece
-from tokenizers.normalizers import BertNormalizer
-from tokenizers.pre_tokenizers import BertPreTokenizer
+import numpy as np
 
-from paddlenlp.transformers.checkpoint import VOCAB_FILE
-from paddlenlp.transformers.tokenizer_calls import Features, Text, TokenizerCalls
-from paddlenlp.transformers.tokenizer_settings import (
-    CONFIG_FILE,
-    MAX_WORD_CHARS,
-    AddedToken,
-    TokenizerSettings,
-    read_settings,
-)
-from paddlenlp.transformers.vocabulary import find_vocab, read_vocab
-from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import PathLike, atomic_write
-from paddlenlp.utils.hub import PRETRAINED_MODELS, local_model, pretrained_file
-from paddlenlp.utils.products import add_to_manifest
-from paddlenlp.utils.text import without_surrogates
-
-CACHED_WORDS = 1 << 16  # bounds of the word cache: about 20 MB at most
-CACHED_WORD_CHARS = 32
+Text = str | tuple[str, str]
 
 
-class WordPieceTokenizer(TokenizerCalls):
-    """BERT's basic + WordPiece tokenization: ``[CLS] a [SEP]`` or ``[CLS] a [SEP] b [SEP]``.
+class Features(NamedTuple):
+    """One encoded text: ``input_ids`` and ``token_type_ids`` of equal length, no padding."""
 
-    Args:
-        vocab_file: ``vocab.txt``, UTF-8 with one token per line, whose id is the line number from
-            0; or the ``tokenizer.json`` of transformers.
-        do_lower_case: lower-case the text and strip accents.
-        label_names: class names by label id; they are saved with the tokenizer, so that a saved
-            model can name its answers.
-        settings: the fields of `TokenizerSettings`.
+    input_ids: list[int]
+    token_type_ids: list[int]
+    truncated: bool = False
 
-    Raises:
-        UserError: the vocabulary or a setting cannot be used.
-    """
 
-    # Upstream's names for the published models.
-    resource_files_names = {"vocab_file": VOCAB_FILE}
-    pretrained_init_configuration = {name: {"do_lower_case": True} for name in PRETRAINED_MODELS}
-    max_model_input_sizes = dict.fromkeys(PRETRAINED_MODELS, 512)
-    padding_side = "right"
-    pad_token_type_id = 0
+class TokenizerCalls:
+    """The calls that need only `batch_encode` and the vocabulary."""
 
-    def __init__(
-        self,
-        vocab_file: PathLike,
-        do_lower_case: bool = True,
-        label_names: Sequence[str] | None = None,
-        **settings: Any,
-    ):
-        self.vocab_file = str(vocab_file)
-        names = list(label_names) if label_names else None
-        self.settings = TokenizerSettings(do_lower_case, label_names=names, **settings)
-        vars(self).update(vars(self.settings))
-        special = self.settings.special_tokens
-        self._lines = read_vocab(vocab_file, special.values())
-        self.vocab = {token: index for index, token in enumerate(self._lines)}
-        self._tokens = [*self._lines, *self._number_added_tokens()]
-        for role, token in special.items():
-            setattr(self, f"{role}_id", self.vocab[token])
-        _split_in_one_thread_after_fork()
-        self._rust = self._build()
-        # Tokens that span several words or include spaces must be searched in whole texts.
-        self._by_word = not self.settings.added_tokens and " " not in "".join(special.values())
-        self._word_cache: dict[str, list[int]] = {}
-
-    def _number_added_tokens(self) -> list[str]:
-        """Add the added tokens to the vocabulary; return those that are not in its file."""
-        new = []
-        for token in self.settings.added_tokens:
-            number = self.vocab.setdefault(token.content, len(self._lines) + len(new))
-            if number == len(self._lines) + len(new):
-                new.append(token.content)
-            if token.id not in (None, number):
-                raise UserError(
-                    "vocabulary",
-                    f"added token '{token.content}' has the id {token.id}, but by the vocabulary "
-                    f"{self.vocab_file} it has {number}: use the vocabulary that belongs to it",
-                )
-        return new
-
-    def _build(self) -> Tokenizer:
-        """The Rust tokenizer."""
-        settings = self.settings
-        lines = {token: self.vocab[token] for token in self._lines}
-        model = WordPiece(
-            lines, unk_token=settings.unk_token, max_input_chars_per_word=MAX_WORD_CHARS
-        )
-        tokenizer = Tokenizer(model)
-        tokenizer.normalizer = BertNormalizer(
-            handle_chinese_chars=settings.tokenize_chinese_chars,
-            strip_accents=settings.strip_accents,
-            lowercase=settings.do_lower_case,
-        )
-        tokenizer.pre_tokenizer = BertPreTokenizer()
-        special = [
-            AddedToken(token, special=True, normalized=False)
-            for token in settings.special_tokens.values()
-        ]
-        tokens = {token.content: token for token in (*special, *settings.added_tokens)}
-        for token in sorted(tokens.values(), key=lambda token: self.vocab[token.content]):
-            add = tokenizer.add_special_tokens if token.special else tokenizer.add_tokens
-            add([tokenizers.AddedToken(token.content, **token.flags)])
-        tokenizer.encode_special_tokens = settings.split_special_tokens
-        return tokenizer
-
-    @classmethod
-    def from_pretrained(cls, name_or_dir: PathLike, **overrides: Any) -> "WordPieceTokenizer":
-        """Open the tokenizer files of a directory, or of a bundled or published model.
-
-        Args:
-            name_or_dir: a directory, or a name such as "convbert-base" (downloads its vocab.txt).
-            overrides: constructor arguments that override the saved ones.
-
-        Raises:
-            UserError: it is neither a directory nor a known name, or a file cannot be used.
-        """
-        directory = local_model(name_or_dir)
-        if directory is None:
-            return cls(pretrained_file(str(name_or_dir), VOCAB_FILE), **overrides)
-        return cls(find_vocab(directory), **{**read_settings(directory), **overrides})
-
-    def save_pretrained(self, directory: PathLike) -> None:
-        """Write vocab.txt and tokenizer_config.json, each atomically."""
-        config = {"tokenizer_class": type(self).__name__, **vars(self.settings)}
-        del config["added_tokens"]
-        if not self.label_names:
-            del config["label_names"]
-        if self.settings.added_tokens:
-            config["added_tokens_decoder"] = {
-                self.vocab[token.content]: {"content": token.content, **token.flags}
-                for token in self.settings.added_tokens
-            }
-        with atomic_write(Path(directory) / VOCAB_FILE) as file:
-            file.writelines(f"{token}\n" for token in self._lines)
-        with atomic_write(Path(directory) / CONFIG_FILE) as file:
-            json.dump(config, file, ensure_ascii=False, indent=2)
-            file.write("\n")
-        add_to_manifest(directory, "checkpoint", (VOCAB_FILE, CONFIG_FILE))
+    def __len__(self) -> int:
+        return self.vocab_size
 
     @property
-    def vocab_size(self) -> int:
-        """Number of ids."""
-        return len(self._tokens)
+    def all_special_tokens(self) -> list[str]:
+        """[PAD], [UNK], [CLS], [SEP] and [MASK], or what this vocabulary has instead."""
+        return list(self.settings.special_tokens.values())
 
-    def batch_encode(self, texts: Sequence[Text], max_seq_len: int) -> list[Features]:
-        """Encode many texts at once.
+    @property
+    def all_special_ids(self) -> list[int]:
+        """Their ids."""
+        return [self.vocab[token] for token in self.all_special_tokens]
 
-        Words recur, so each word is looked up in a cache first, and the Rust library splits only
-        new words. A space always ends a word, so the ids are the same as for the whole text.
+    def get_vocab(self) -> dict[str, int]:
+        """Ids by token."""
+        return dict(self.vocab)
+
+    def tokenize(self, text: str) -> list[str]:
+        """Split a text into word pieces, without special tokens around them."""
+        return self.convert_ids_to_tokens(self._split([text])[0])
+
+    def convert_tokens_to_ids(self, tokens: str | Sequence[str]) -> int | list[int]:
+        """Look up one or several tokens; a token outside the vocabulary is [UNK]."""
+        if isinstance(tokens, str):
+            return self.vocab.get(tokens, self.unk_token_id)
+        return [self.vocab.get(token, self.unk_token_id) for token in tokens]
+
+    def convert_ids_to_tokens(
+        self, ids: int | Sequence[int], skip_special_tokens: bool = False
+    ) -> str | list[str]:
+        """Look up one or several ids; an id outside the vocabulary raises IndexError."""
+        if isinstance(ids, (int, np.integer)):
+            return self.convert_ids_to_tokens([ids])[0]
+        if len(ids) and min(ids) < 0:
+            raise IndexError(f"negative token id {min(ids)}")
+        skipped = set(self.all_special_ids) if skip_special_tokens else ()
+        return [self._tokens[index] for index in ids if index not in skipped]
+
+    def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
+        """Join word pieces into a text."""
+        return " ".join(tokens).replace(" ##", "").strip()
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = False, **_: Any) -> str:
+        """Convert ids to a text: pieces are joined, words are separated by spaces."""
+        tokens = self.convert_ids_to_tokens(np.asarray(ids).tolist(), skip_special_tokens)
+        return self.convert_tokens_to_string(tokens)
+
+    def batch_decode(self, rows: Sequence[Sequence[int]], **options: Any) -> list[str]:
+        """`decode` for several rows."""
+        return [self.decode(ids, **options) for ids in rows]
+
+    def build_inputs_with_special_tokens(
+        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
+    ) -> list[int]:
+        """``[CLS] a [SEP]`` or ``[CLS] a [SEP] b [SEP]``, in ids."""
+        return self._frame(_parts(token_ids_0, token_ids_1), _NO_BOUND).input_ids
+
+    def create_token_type_ids_from_sequences(
+        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
+    ) -> list[int]:
+        """The token types of `build_inputs_with_special_tokens`."""
+        return self._frame(_parts(token_ids_0, token_ids_1), _NO_BOUND).token_type_ids
+
+    def num_special_tokens_to_add(self, pair: bool = False) -> int:
+        """Number of special tokens that a text or a pair gets."""
+        return 3 if pair else 2
+
+    def __call__(
+        self,
+        text: str | Sequence[Text],
+        text_pair: str | Sequence[str] | None = None,
+        max_seq_len: int | None = None,
+        pad_to_max_seq_len: bool = False,
+        return_token_type_ids: bool = True,
+        return_attention_mask: bool = False,
+        return_length: bool = False,
+        max_length: int | None = None,
+        padding: bool | str = False,
+        truncation: bool | str | None = None,
+        add_special_tokens: bool = True,
+        return_position_ids: bool = False,
+        return_special_tokens_mask: bool = False,
+        return_offsets_mapping: bool = False,
+        return_tensors: str | None = None,
+        stride: int = 0,
+        is_split_into_words: bool = False,
+        return_overflowing_tokens: bool = False,
+    ) -> dict[str, Any]:
+        """Encode one text or a list of them, optionally each with its pair.
 
         Args:
-            texts: strings or (string, string) pairs.
-            max_seq_len: longest sequence, special tokens included.
+            text: a string; or a list of strings or (string, string) pairs.
+            text_pair: the second sentence(s): a string for a string, a list for a list.
+            max_seq_len, max_length: longest sequence, special tokens included; a longer one is cut,
+                the longer sentence of a pair first. None: ``model_max_length``.
+            pad_to_max_seq_len: pad with [PAD] to exactly that length.
+            return_token_type_ids: add "token_type_ids" (0 first sentence, 1 second).
+            return_attention_mask: add "attention_mask" (1 token, 0 padding).
+            return_length: add "seq_len", the length without padding.
+            padding: True or "longest": to the longest row; "max_length": like pad_to_max_seq_len.
+            truncation: False or "do_not_truncate": nothing is cut; True and None mean
+                "longest_first", and so does "only_second" with ``stride``.
+            add_special_tokens: False: only the pieces of a single text.
+            return_position_ids, return_special_tokens_mask: add "position_ids",
+                "special_tokens_mask" (1 at [CLS], [SEP] and padding).
+            return_offsets_mapping: add "offset_mapping", (start, end) of each token in the
+                characters of its text; (0, 0) for special tokens.
+            return_tensors: "np" or "pd" for arrays or Paddle tensors [B, L]; rows must be padded.
+            stride: if above 0, a list of pairs gives each first sentence with overlapping windows
+                of the second one; windows start this many tokens apart, as in PaddleNLP, and
+                "overflow_to_sample" is the number of each window's pair.
+            is_split_into_words: a text is a list of words, and several are a list of such lists.
+            return_overflowing_tokens: not supported.
+
+        Returns:
+            {"input_ids", ...}: lists of int for a string, lists of lists for a list.
+
+        Raises:
+            ValueError: arguments that are not supported, alone or together.
         """
-        rows = self._pieces_of(texts, self._split)
-        return [self._frame(parts, max_seq_len) for parts in rows]
-
-    def _pieces_of(self, texts: Sequence[Text], split: Callable) -> list[list[list]]:
-        """Split every sentence: one list of pieces for a text, two for a pair."""
-        sentences = [(text,) if isinstance(text, str) else _both(*text) for text in texts]
-        pieces = iter(split(list(chain.from_iterable(sentences))))
-        return [[next(pieces) for _ in row] for row in sentences]
-
-    def _split(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the piece ids of each text, without special tokens around them."""
-        if not self._by_word:
-            return [pieces.ids for pieces in self._run(texts)]
-        words = [str.split(text, " ") for text in texts]
-        lookup = self._word_ids(set(chain.from_iterable(words))).__getitem__
-        return [list(chain.from_iterable(map(lookup, row))) for row in words]
-
-    def _word_ids(self, words: set[str]) -> dict[str, list[int]]:
-        """Return a table with at least the piece ids of these distinct words."""
-        cache = self._word_cache  # entries are never removed, so a concurrent call is safe
-        new = list(words.difference(cache))
-        if not new:
-            return cache
-        found = {word: pieces.ids for word, pieces in zip(new, self._run(new))}
-        short = {word: ids for word, ids in found.items() if len(word) <= CACHED_WORD_CHARS}
-        if len(cache) + len(short) <= CACHED_WORDS:
-            cache.update(short)
-        else:  # start again instead of keeping the oldest words forever
-            self._word_cache = short if len(short) <= CACHED_WORDS else {}
-        found.update((word, cache[word]) for word in words if word in cache)
-        return found
-
-    def _split_offsets(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
-        """(start, end) of every piece in its text; the word cache has no offsets."""
-        return [pieces.offsets for pieces in self._run(texts, self._rust.encode_batch)]
-
-    def _run(self, texts: Sequence[str], encode: Callable | None = None) -> list:
-        """Split texts in the Rust library, in parallel threads."""
-        encode = encode or self._rust.encode_batch_fast
-        try:
-            return encode(texts, add_special_tokens=False)
-        except TypeError:  # lone surrogates; the normalizer removes their replacements
-            return encode([without_surrogates(text) for text in texts], add_special_tokens=False)
-
-    def _frame(self, parts: list[list[int]], bound: int) -> Features:
-        """``[CLS] a [SEP]`` or ``[CLS] a [SEP] b [SEP]`` of the ids of one or two sentences."""
-        kept = self._cut(parts, bound)
-        input_ids, types = [self.cls_token_id], [0]
-        for number, ids in enumerate(kept):
-            input_ids += ids
-            input_ids.append(self.sep_token_id)
-            types += [number] * (len(ids) + 1)
-        return Features(input_ids, types, kept is not parts)
-
-    def _frame_offsets(self, parts: list[list], bound: int) -> list[tuple[int, int]]:
-        """The offsets of the tokens of `_frame`; special tokens have (0, 0)."""
-        offsets = [(0, 0)]
-        for spans in self._cut(parts, bound):
-            offsets += [*spans, (0, 0)]
-        return offsets
-
-    def _cut(self, parts: list[list], bound: int) -> list[list]:
-        """Shorten one or two sentences to ``bound`` tokens with [CLS] and [SEP], the longer first.
-
-        Same result as "longest_first" of the Rust library: if both exceed half of the room,
-        the longer one (the second, if equal) keeps the odd piece.
-        """
-        room = bound - 1 - len(parts)
-        if room < 0:
-            raise ValueError(f"max_seq_len {bound} leaves no room for [CLS] and [SEP]")
-        lengths = [len(part) for part in parts]
-        if sum(lengths) <= room:
-            return parts
-        if len(parts) == 1:
-            keep = [room]
-        else:
-            shorter = min(*lengths, room // 2)
-            keep = [shorter, room - shorter]
-            if lengths[0] > lengths[1]:
-                keep.reverse()
-        if self.truncation_side == "left":
-            return [part[len(part) - count :] for part, count in zip(parts, keep)]
-        return [part[:count] for part, count in zip(parts, keep)]
+        if is_split_into_words:
+            text, text_pair = _join_words(text), _join_words(text_pair)
+        texts = _as_list(text, text_pair)
+        pairs = sum(not isinstance(each, str) for each in texts)
+        has_singles = pairs < len(texts)
+        one_sided = "only_second" if stride else "only_first" if has_singles else None
+        _refuse(
+            return_overflowing_tokens=return_overflowing_tokens,
+            stride=stride and (isinstance(text, str) or has_singles),
+            truncation=truncation not in (*_TRUNCATIONS, one_sided),
+            padding=padding not in _PADDINGS,
+            return_offsets_mapping=return_offsets_mapping and is_split_into_words,
+            add_special_tokens=pairs and not add_special_tokens,
+        )
+        bound = max_seq_len or max_length or self.model_max_length
+        is_cut = stride or truncation not in (False, "do_not_truncate")
+        longest = bound if is_cut else _NO_BOUND
+        pieces, samples = self._pieces_of(texts, self._split), None
+        if stride:
+            pieces, samples = _windows(pieces, bound, stride)
+        rows = [self._frame(parts, longest) for parts in pieces]
+        edges = slice(None) if add_special_tokens else slice(1, -1)
+        ids = [row.input_ids[edges] for row in rows]
+        columns = {"input_ids": (ids, self.pad_token_id)}  # name -> rows, padding
+        if return_token_type_ids:
+            columns["token_type_ids"] = ([row.token_type_ids[edges] for row in rows], 0)
+        if return_attention_mask:
+            columns["attention_mask"] = ([[1] * len(row) for row in ids], 0)
+        if return_offsets_mapping:
+            spans = self._pieces_of(texts, self._split_offsets)
+            if stride:
+                spans, _ = _windows(spans, bound, stride)
+            offsets = [self._frame_offsets(parts, longest)[edges] for parts in spans]
+            columns["offset_mapping"] = (offsets, (0, 0))
+        width = max(map(len, ids), default=0) if padding in (True, "longest") else 0
+        if pad_to_max_seq_len or padding == "max_length":
+            width = bound
+        result: dict[str, Any] = {
+            name: [row + [fill] * (width - len(row)) for row in values]
+            for name, (values, fill) in columns.items()
+        }
+        if return_position_ids:
+            result["position_ids"] = [list(range(len(row))) for row in result["input_ids"]]
+        if return_special_tokens_mask:
+            frame = {self.cls_token_id, self.sep_token_id, self.pad_token_id}
+            result["special_tokens_mask"] = [
+                [int(number in frame) for number in row] for row in result["input_ids"]
+            ]
+        if stride:
+            result["overflow_to_sample"] = samples
+        if return_length:
+            result["seq_len"] = [len(row) for row in ids]
+        if return_tensors is None:
+            return (
+                {key: value[0] for key, value in result.items()}
+                if isinstance(text, str)
+                else result
+            )
+        return {key: _as_tensor(value, return_tensors) for key, value in result.items()}
 
 
-def _both(first: str, second: str) -> tuple[str, str]:
-    """Fails for anything but two sentences."""
-    return first, second
+def _parts(first: list[int], second: list[int] | None) -> list[list[int]]:
+    return [first] if second is None else [first, second]
 
 
-@functools.cache
-def _split_in_one_thread_after_fork() -> None:
-    """Let forked processes (DataLoader workers) use a tokenizer that was used before the fork.
+def _as_list(text: str | Sequence[Text], text_pair: str | Sequence[str] | None) -> Sequence[Text]:
+    single = isinstance(text, str)
+    texts = [text] if single else text
+    if text_pair is None:
+        return texts
+    pairs = [text_pair] if single else text_pair
+    if isinstance(pairs, str) or len(pairs) != len(texts):
+        raise ValueError("text and text_pair must be two strings or two equal-length lists")
+    return list(zip(texts, pairs))
 
-    The Rust library's threads do not exist in the child: with TOKENIZERS_PARALLELISM=true it would
-    wait for them forever, and without the variable it prints a warning. The child gets "false"; the
-    parent keeps its value.
+
+def _join_words(text: Any) -> Any:
+    """One text from a list of words, or several from a list of such lists, joined with spaces."""
+    if text is None or isinstance(text, str):
+        return text
+    if all(isinstance(word, str) for word in text):
+        return " ".join(text)
+    return [" ".join(words) for words in text]
+
+
+def _refuse(**unsupported: Any) -> None:
+    """Raise ValueError for the first argument whose value is not supported in this call."""
+    for name, given in unsupported.items():
+        if given:
+            raise ValueError(f"this value of {name} is not supported here: see docs/upstream.md")
+
+
+def _windows(pairs: list, bound: int, stride: int) -> tuple[list, list[int]]:
+    """Each first sentence with windows of the second one that start ``stride`` pieces apart.
+
+    Returns:
+        The pairs [first sentence, window], and for each the number of its pair in ``pairs``.
     """
-    name = "TOKENIZERS_PARALLELISM"
-    before: list[str | None] = []
+    windows, samples = [], []
+    for sample, (first, second) in enumerate(pairs):
+        room = bound - 3 - len(first)
+        if room < 1:
+            raise ValueError(f"the first text leaves no room in {bound} tokens")
+        step = min(stride, room)
+        for start in range(0, max(1, len(second) - room + step), step):
+            windows.append([first, second[start : start + room]])
+            samples.append(sample)
+    return windows, samples
 
-    def prepare() -> None:
-        before.append(os.environ.get(name))
-        os.environ[name] = "false"
 
-    def restore() -> None:
-        value = before.pop()
-        del os.environ[name]
-        if value is not None:
-            os.environ[name] = value
+_TRUNCATIONS = (None, True, False, "longest_first", "do_not_truncate")
+_PADDINGS = (True, False, "longest", "max_length", "do_not_pad")
+_NO_BOUND = 1 << 40  # longer than any text: nothing is cut
 
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(before=prepare, after_in_parent=restore)
+
+def _as_tensor(rows: list, kind: str) -> Any:
+    array = np.asarray(rows, dtype=np.int64)
+    if kind == "np":
+        return array
+    if kind != "pd":
+        raise ValueError(f"return_tensors must be 'np' or 'pd', not {kind!r}")
+    import paddle
+
+    return paddle.to_tensor(array)

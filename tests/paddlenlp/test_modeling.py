@@ -178,14 +178,14 @@ HEAD_DROPOUTS = {
 def test_dropout_acts_where_the_reference_has_it(tiny_config, name, monkeypatch):
     rates = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.2}
     config = dataclasses.replace(tiny_config, classifier_dropout=0.3, **rates)
-    model, seen, dropout = getattr(transformers, name)(config), [], cpu_ops.dropout
+    model, seen, forward = getattr(transformers, name)(config), [], cpu_ops.Dropout.forward
 
-    def recorded(x, rate, training):
-        seen.append((x.shape, rate))
-        assert training
-        return dropout(x, rate, training)
+    def recorded(layer, x):
+        seen.append((x.shape, layer.p))
+        assert layer.training
+        return forward(layer, x)
 
-    monkeypatch.setattr(cpu_ops, "dropout", recorded)
+    monkeypatch.setattr(cpu_ops.Dropout, "forward", recorded)
     model(random_ids(config, 3, 5))
     layer = [([3, 2, 5, 5], 0.2), ([3, 5, 16], 0.1), ([3, 5, 16], 0.1)]
     classifier = name == "ConvBertForSequenceClassification"  # its last layer: the first token

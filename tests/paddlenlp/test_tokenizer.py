@@ -10,7 +10,8 @@ import pytest
 
 from convbert.text.processing import TextProcessor
 from paddlenlp.datasets import load_dataset
-from paddlenlp.transformers import ConvBertTokenizer, tokenizer_utils
+from paddlenlp.transformers import ConvBertTokenizer
+from paddlenlp.transformers.convbert import tokenizer as tokenizer_module
 from tests.helpers.errors import raises_code
 from tests.reference.tokenizer_golden import SST2_LENGTH, batches, digest, our_ids
 
@@ -165,8 +166,8 @@ def test_a_cased_tokenizer_keeps_the_case(tiny_vocab):
 
 
 def test_the_word_cache_stays_small_and_right(tiny_vocab, monkeypatch):
-    monkeypatch.setattr(tokenizer_utils, "CACHED_WORDS", 3)
-    monkeypatch.setattr(tokenizer_utils, "CACHED_WORD_CHARS", 5)
+    monkeypatch.setattr(tokenizer_module, "CACHED_WORDS", 3)
+    monkeypatch.setattr(tokenizer_module, "CACHED_WORD_CHARS", 5)
     tokenizer = ConvBertTokenizer(tiny_vocab)
     fresh = ConvBertTokenizer(tiny_vocab)
     texts = [
@@ -184,7 +185,7 @@ def test_the_word_cache_stays_small_and_right(tiny_vocab, monkeypatch):
 
 
 def test_threads_share_a_tokenizer(tiny_vocab, monkeypatch):
-    monkeypatch.setattr(tokenizer_utils, "CACHED_WORDS", 8)
+    monkeypatch.setattr(tokenizer_module, "CACHED_WORDS", 8)
     tokenizer = ConvBertTokenizer(tiny_vocab)
     words = ["good", "film", "bad", "dull", "plot", "story", "these", "most", "act", "fine"]
     texts = [f"{first} {second}" for first in words for second in words]

@@ -36,19 +36,31 @@ class Linear(nn.Linear):
 
 
 class LayerNorm(nn.LayerNorm):
-    """``paddle.nn.LayerNorm`` over the last axis with the gradient of `layer_norm`."""
+    """``paddle.nn.LayerNorm`` over the last axis with gradients as matrix products."""
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """Normalise x [..., H]."""
-        return layer_norm(x, self.weight, self.bias, self._epsilon)
+        if _by_hand(x):
+            return _LayerNorm.apply(x, self.weight, self.bias, self._epsilon)
+        return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, self._epsilon)
 
 
 class Dropout(nn.Dropout):
-    """``paddle.nn.Dropout`` with the random numbers of `dropout`."""
+    """``paddle.nn.Dropout``; on a CPU with random numbers of NumPy.
+
+    Paddle draws one number at a time on a CPU; NumPy draws 16 bits per element.
+    """
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """Drop elements of x while training."""
-        return dropout(x, self.p, self.training)
+        """While training, zero a share ``p`` of the elements of x and scale the others."""
+        dropped = round(self.p * DROPOUT_STEPS)
+        if not (self.training and 0 < dropped < DROPOUT_STEPS and _by_hand(x)):
+            return F.dropout(x, self.p, training=self.training)
+        seed = paddle.randint(0, 2**31 - 1, [1]).item()  # so that paddle.seed determines it
+        random = np.random.Generator(np.random.SFC64(seed))
+        kept = random.integers(0, DROPOUT_STEPS, x.shape, dtype=np.uint16) >= dropped
+        scale = np.float32(DROPOUT_STEPS / (DROPOUT_STEPS - dropped))
+        return x * paddle.to_tensor(kept * scale, dtype=x.dtype)
 
 
 def add_bias(x: paddle.Tensor, bias: paddle.Tensor) -> paddle.Tensor:
@@ -60,28 +72,6 @@ def add_mask(scores: paddle.Tensor, bias: paddle.Tensor) -> paddle.Tensor:
     """``scores + bias``: attention scores [B, N, L, M] and the bias [B, 1, 1, M] of padding."""
     # On a CPU, broadcasting the small tensor takes longer than repeating it first.
     return scores + (bias.expand_as(scores) if _on_cpu(scores) else bias)
-
-
-def layer_norm(x, weight, bias, epsilon: float) -> paddle.Tensor:
-    """Normalise x [..., H] over its last axis; ``weight`` and ``bias`` [H]."""
-    if _by_hand(x):
-        return _LayerNorm.apply(x, weight, bias, epsilon)
-    return F.layer_norm(x, x.shape[-1:], weight, bias, epsilon)
-
-
-def dropout(x: paddle.Tensor, rate: float, training: bool) -> paddle.Tensor:
-    """Zero a share ``rate`` of the elements and scale the others, as ``F.dropout``.
-
-    Paddle draws one number at a time on a CPU; NumPy draws 16 bits per element.
-    """
-    dropped = round(rate * DROPOUT_STEPS)
-    if not (training and 0 < dropped < DROPOUT_STEPS and _by_hand(x)):
-        return F.dropout(x, rate, training=training)
-    seed = paddle.randint(0, 2**31 - 1, [1]).item()  # so that paddle.seed determines it
-    random = np.random.Generator(np.random.SFC64(seed))
-    kept = random.integers(0, DROPOUT_STEPS, x.shape, dtype=np.uint16) >= dropped
-    scale = np.float32(DROPOUT_STEPS / (DROPOUT_STEPS - dropped))
-    return x * paddle.to_tensor(kept * scale, dtype=x.dtype)
 
 
 def depthwise_conv(x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
