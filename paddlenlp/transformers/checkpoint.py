@@ -4,6 +4,7 @@ Paddle is never imported here.
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -41,15 +42,13 @@ def read_json(path: str) -> dict[str, Any]:
         UserError: the file is missing, not UTF-8 JSON, or not an object.
     """
     try:
-        content = read_json_file(path)
+        content, problem = read_json_file(path), "not a JSON object"
     except OSError as error:
         raise UserError("file-unreadable", f"cannot read {path}: {error.strerror}") from None
     except ValueError as error:
-        raise UserError(
-            "file-damaged", f"{path} is not JSON ({error}): save the checkpoint again"
-        ) from None
+        content, problem = None, f"not JSON ({error})"
     if not isinstance(content, dict):
-        raise UserError("file-damaged", f"{path} is not a JSON object: save the checkpoint again")
+        raise UserError("file-damaged", f"{path} is {problem}: save the checkpoint again")
     return content
 
 
@@ -65,9 +64,7 @@ def read_model_config(path: str) -> dict[str, Any]:
     names += classes[:1] if isinstance(classes, list) else [classes]
     other = [name for name in names if name and not str(name).lower().startswith("convbert")]
     if other:
-        raise UserError(
-            "checkpoint", f"{path} describes a model of type '{other[0]}': only ConvBERT is read"
-        )
+        raise UserError("checkpoint", f"{path} describes '{other[0]}': only ConvBERT is read")
     return raw
 
 
@@ -135,9 +132,8 @@ def read_weights(path: str) -> dict[str, np.ndarray]:
     except UserError:
         raise
     except OSError as error:
-        raise UserError(
-            "file-unreadable", f"cannot read {path}: {error.strerror or error}"
-        ) from None
+        reason = error.strerror or error
+        raise UserError("file-unreadable", f"cannot read {path}: {reason}") from None
     except Exception as error:  # a damaged file can raise nearly anything
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
@@ -149,9 +145,7 @@ def read_weights(path: str) -> dict[str, np.ndarray]:
     weights = {name: value for name, value in content.items() if name != _NAME_TABLE}
     wrong = [str(name) for name, value in weights.items() if not isinstance(value, np.ndarray)]
     if wrong:
-        raise UserError(
-            "file-damaged", f"{path} contains entries that are not arrays: {', '.join(wrong[:5])}"
-        )
+        raise UserError("file-damaged", f"{path} has entries without arrays: {shorten(wrong)}")
     return {name: _single_precision(value) for name, value in weights.items()}
 
 
@@ -170,11 +164,8 @@ def _read_torch(path: str) -> dict[str, np.ndarray]:
     try:
         import torch
     except ImportError:
-        raise UserError(
-            "package-missing",
-            f"{path} needs torch to be read: install it, or save the checkpoint as "
-            f"{HF_WEIGHTS_FILE}",
-        ) from None
+        hint = f"install it, or save the checkpoint as {HF_WEIGHTS_FILE}"
+        raise UserError("package-missing", f"{path} needs torch to be read: {hint}") from None
     content = torch.load(path, map_location="cpu", weights_only=True)
     return {
         name: (value.float() if value.is_floating_point() else value).numpy()
@@ -184,11 +175,8 @@ def _read_torch(path: str) -> dict[str, np.ndarray]:
 
 def _read_shards(path: str) -> dict[str, np.ndarray]:
     places = read_json(path).get("weight_map")
-    if not isinstance(places, dict) or not all(map(_is_shard, places.values())):
-        raise UserError(
-            "file-damaged",
-            f"{path} does not map weights to files beside it: save the checkpoint again",
-        )
+    if not isinstance(places, dict) or not all(_SHARD.fullmatch(str(f)) for f in places.values()):
+        raise UserError("file-damaged", f"{path} maps to other files: save the checkpoint again")
     directory, files = os.path.dirname(path), sorted(set(places.values()))
     require_files(directory, files, "checkpoint")
     found: dict[str, np.ndarray] = {}
@@ -196,19 +184,12 @@ def _read_shards(path: str) -> dict[str, np.ndarray]:
         found.update(read_weights(os.path.join(directory, file)))
     lost = [name for name in places if name not in found]
     if lost:
-        raise UserError(
-            "file-damaged",
-            f"{path} lists tensors that are missing from the shards: {shorten(lost)}",
-        )
+        raise UserError("file-damaged", f"{path} lists {shorten(lost)}, but no shard has them")
     return found
 
 
-def _is_shard(file: Any) -> bool:
-    """Whether it is the plain name of a file of weights: no path, no index."""
-    is_name = isinstance(file, str) and file == os.path.basename(file)
-    return is_name and file.endswith((".safetensors", ".bin", ".pdparams"))
-
-
+# The plain name of a file of weights: no path, no index.
+_SHARD = re.compile(r"[^/\\]+\.(safetensors|bin|pdparams)")
 _READERS: dict[str, Callable[[str], Any]] = {
     ".safetensors": _read_safetensors,
     ".bin": _read_torch,

@@ -22,9 +22,7 @@ def check_label_names(names: Any, where: str, classes: int | None = None) -> lis
     if repeated:
         raise UserError("label", f"{where}: the label name '{repeated[0]}' is given twice")
     if classes is not None and len(names) != classes:
-        raise UserError(
-            "label", f"{where}: {len(names)} label names for a model with {classes} classes"
-        )
+        raise UserError("label", f"{where}: {len(names)} label names for {classes} classes")
     return names
 
 
@@ -47,9 +45,7 @@ def read_label_names(raw: dict[str, Any], where: str) -> list[str] | None:
     numbered = {str(number): name for number, name in pairs}
     ids = [str(number) for number in range(len(numbered))]
     if not numbered or set(numbered) != set(ids) or len(pairs) > len(numbered):
-        raise UserError(
-            "label", f"{where}: the ids of labels must be 0, 1, 2, ..., not {sorted(numbered)}"
-        )
+        raise UserError("label", f"{where}: ids of labels are not 0, 1, 2, ...: {sorted(numbered)}")
     names = check_label_names([numbered[number] for number in ids], where)
     if back is not None and {name: str(number) for name, number in back.items()} != dict(
         zip(names, ids)

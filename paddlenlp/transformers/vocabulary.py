@@ -30,10 +30,8 @@ def read_vocab(path: PathLike, special: Iterable[str] = SPECIAL_TOKENS.values())
     tokens = _packed_vocab(path) if path.suffix == ".json" else _vocab_lines(path)
     missing = [token for token in special if token not in set(tokens)]
     if missing:
-        raise UserError(
-            "vocabulary",
-            f"vocabulary {path} does not contain {', '.join(missing)}: give a BERT vocab.txt",
-        )
+        words = ", ".join(missing)
+        raise UserError("vocabulary", f"{path} does not contain {words}: give a BERT vocab.txt")
     return tokens
 
 
@@ -51,8 +49,7 @@ def find_vocab(directory: PathLike) -> Path:
     plain, packed = (Path(directory) / name for name in (VOCAB_FILE, HF_TOKENIZER_FILE))
     if not plain.is_file() and not packed.is_file():
         raise UserError(
-            "vocabulary",
-            f"{directory} contains no {VOCAB_FILE}: copy the vocabulary of the model there",
+            "vocabulary", f"{directory} has no {VOCAB_FILE}: copy that of the model there"
         )
     if plain.is_file() and packed.is_file():
         tables = [{t: n for n, t in enumerate(read_vocab(file, ()))} for file in (plain, packed)]
@@ -72,9 +69,7 @@ def _vocab_lines(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise UserError(
-            "file-unreadable", f"cannot read vocabulary {path}: {error.strerror}"
-        ) from None
+        raise UserError("file-unreadable", f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise UserError(
             "encoding", f"vocabulary {path} is not UTF-8 at byte {error.start}"
@@ -86,15 +81,13 @@ def _packed_vocab(path: Path) -> list[str]:
     model = read_json(str(path)).get("model")
     vocab = model.get("vocab") if isinstance(model, dict) else None
     if not isinstance(vocab, dict) or model.get("type") != "WordPiece" or not vocab:
-        raise UserError(
-            "vocabulary", f"{path} contains no WordPiece vocabulary: ConvBERT needs one"
-        )
+        raise UserError("vocabulary", f"{path} has no WordPiece vocabulary: ConvBERT needs one")
     ids = list(vocab.values())
     if not all(type(n) is int and n >= 0 for n in ids) or len(set(ids)) < len(ids):
         raise UserError("vocabulary", f"{path} has token ids that are repeated or not numbers")
     if max(ids) > 2 * len(ids) + 1000:
         raise UserError(
-            "vocabulary", f"{path} has {len(ids)} tokens but token id {max(ids)}: correct the ids"
+            "vocabulary", f"{path} has token id {max(ids)} for {len(ids)} tokens: correct the ids"
         )
     tokens = [_GAP.format(number) for number in range(max(ids) + 1)]
     for token, number in vocab.items():

@@ -99,9 +99,8 @@ class ConvBertConfig:
             UserError: ``name`` is not a published size.
         """
         if name not in PRESETS:
-            raise UserError(
-                "model-name", f"model '{name}' is unknown: use one of {', '.join(PRESETS)}"
-            )
+            names = ", ".join(PRESETS)
+            raise UserError("model-name", f"model '{name}' is unknown: use one of {names}")
         return cls(**{**PRESETS[name], **overrides})
 
     @classmethod

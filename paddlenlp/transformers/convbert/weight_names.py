@@ -87,9 +87,8 @@ def find_head(architecture: str) -> Head:
         UserError: no such architecture.
     """
     if architecture not in HEADS:
-        raise UserError(
-            "model-name", f"architecture '{architecture}' is unknown: use one of {', '.join(HEADS)}"
-        )
+        names = ", ".join(HEADS)
+        raise UserError("model-name", f"architecture '{architecture}' is not one of {names}")
     return HEADS[architecture]
 
 
@@ -130,11 +129,8 @@ def is_hf(weights: Iterable[str], source: str) -> bool:
     """
     adapters = [name for name in weights if "lora_" in name.lower()]
     if adapters:
-        raise UserError(
-            "checkpoint",
-            f"{source} contains adapter weights ({shorten(adapters, 2)}): merge them into the "
-            "model and save the result",
-        )
+        named = shorten(adapters, 2)
+        raise UserError("checkpoint", f"{source} is an adapter ({named}): merge it into its model")
     ours = [name for name in weights if any(part in name for part in _ONLY_OURS)]
     theirs = [name for name in weights if any(part in name for part in _ONLY_THEIRS)]
     if ours and theirs:
@@ -186,14 +182,10 @@ def _check_head(weights, ours: dict[str, str], head: Head, hf_config: dict[str, 
     for key, value in head.hf_settings.items() if has_head else ():
         if hf_config.get(key) != value:
             raise UserError(
-                "checkpoint",
-                f"this {head.hf_class} has {key} {hf_config.get(key)!r}: only {value!r} is "
-                "supported",
+                "checkpoint", f"{key} is {hf_config.get(key)!r}: only {value!r} is supported"
             )
     is_tied = TIED not in weights or WORDS not in weights
     if head.hf_class == "ConvBertForMaskedLM" and not (
         is_tied or np.array_equal(weights[TIED], weights[WORDS])
     ):
-        raise UserError(
-            "checkpoint", f"{TIED} differs from {WORDS}: only tied weights are supported"
-        )
+        raise UserError("checkpoint", f"{TIED} differs from {WORDS}: only tied weights are read")
