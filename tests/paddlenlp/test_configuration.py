@@ -35,16 +35,20 @@ def logits_of(directory, **options):
 
 
 WRONG_VALUES = {
-    "hidden_size": ["16", 16.0, True, 0, -16, None, 10**9],
-    "num_hidden_layers": [0, 10**6],
-    "pad_token_id": [-1, "0"],
-    "hidden_dropout_prob": ["0.1", 1, -0.1, math.nan, None],
+    "hidden_size": ["16", 16.0, True, 0, -16, None, 10**9, 10**30, 18],
+    "num_hidden_layers": [0, 10**6, "two"],
+    "num_attention_heads": [3],
+    "head_ratio": [4],
+    "num_groups": [5],
+    "conv_kernel_size": [8],
+    "pad_token_id": [-1, "0", 30522],
+    "hidden_dropout_prob": ["0.1", 1, 1.5, -0.1, math.nan, None],
     "classifier_dropout": ["0.1", True, 1.5],
     "initializer_range": [-1, math.inf],
     "layer_norm_eps": [0, "1e-12", math.nan],
     "mask_padding_in_conv": ["false", 0],
     "hidden_act": ["gelu_new", 3],
-    "num_classes": [0, 2.5],
+    "num_classes": [0, 2.5, "x", -1],
 }
 
 
@@ -114,6 +118,8 @@ WRONG_LABELS = {
     "an empty name": {"id2label": {"0": "no", "1": " "}},
     "another label2id": {"id2label": PAIR, "label2id": {"no": 1, "yes": 0}},
     "no table": {"label2id": [1, 2]},
+    "one id for two names": {"label2id": {"a": 0, "b": 0}},
+    "a word as a table": {"id2label": "a"},
 }
 
 
@@ -280,19 +286,37 @@ def test_a_model_that_does_not_fit_into_memory_is_not_built():
         ConvBertForSequenceClassification(config)
 
 
-SILENT = {
-    "a word as a number": ("configuration", {"num_labels": "x"}),
-    "a negative number": ("configuration", {"num_labels": -1}),
-    "a flag as a number": ("configuration", {"num_hidden_layers": True}),
-    "a large number": ("configuration", {"vocab_size": 10**30}),
-    "one name for two classes": ("label", {"id2label": {"0": "a", "1": "a"}}),
-    "one id for two names": ("label", {"label2id": {"a": 0, "b": 0}}),
-    "a word as a table": ("label", {"id2label": "a"}),
+def test_unknown_size_lists_the_known_ones():
+    with raises_code("model-name", "convbert-medium-small"):
+        ConvBertConfig.preset("convbert-huge")
+
+
+FORMS = {
+    "flat": ({**FLAT, "num_classes": 3}, 3, None),
+    "nested": (
+        {"init_args": [{**FLAT, "init_class": "ConvBertModel"}], "num_classes": 3, "dropout": 0.3},
+        3,
+        0.3,
+    ),
+    "by position": ({"init_args": [{**FLAT}, 4, 0.2], "init_class": "X"}, 4, 0.2),
+    "transformers": ({**FLAT, "id2label": {"0": "a", "1": "b", "2": "c"}}, 3, None),
+    "with nulls": ({**FLAT, "classifier_dropout": None, "pad_token_id": None}, 2, None),
 }
 
 
-@pytest.mark.parametrize("case", SILENT)
-def test_no_value_is_taken_silently(case):
-    code, fields = SILENT[case]
-    with raises_code(code):
-        ConvBertConfig.from_dict({**FLAT, **fields})
+@pytest.mark.parametrize("form", FORMS)
+def test_forms_of_the_configuration(form):
+    raw, classes, dropout = FORMS[form]
+    config = ConvBertConfig.from_dict(raw)
+    assert (config.hidden_size, config.num_classes, config.classifier_dropout) == (
+        16,
+        classes,
+        dropout,
+    )
+    assert ConvBertConfig.from_dict(config.to_dict()) == config
+
+
+def test_overrides_win():
+    assert ConvBertConfig.from_dict(FLAT, num_classes=7).num_classes == 7
+    with raises_code("configuration", "hidden_size"):
+        ConvBertConfig.from_dict({"num_classes": 2})

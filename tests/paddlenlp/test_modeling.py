@@ -1,4 +1,4 @@
-"""The model: its parts against readable references, padding, masks, shapes, configuration."""
+"""The model: its parts against readable references, padding, masks, shapes."""
 
 import dataclasses
 
@@ -16,7 +16,6 @@ from paddlenlp.transformers.convbert.layers import (
     span_dynamic_conv,
     split_heads,
 )
-from tests.helpers.errors import raises_code
 
 
 def nine_slices(values, kernels):
@@ -223,60 +222,3 @@ def test_published_sizes_have_all_their_parameters(name):
     layer = sum(int(np.prod(p.shape)) for p in body.encoder.layers[0].parameters())
     words = (30522 - 10) * config.embedding_size
     assert one + 11 * layer + words == PARAMETERS[name]
-
-
-BAD_FIELDS = {
-    "hidden_size": {"hidden_size": 30},
-    "num_attention_heads": {"num_attention_heads": 3},
-    "head_ratio": {"head_ratio": 4},
-    "num_groups": {"num_groups": 5},
-    "conv_kernel_size": {"conv_kernel_size": 8},
-    "hidden_act": {"hidden_act": "swish9"},
-    "vocab_size": {"vocab_size": 0},
-    "num_hidden_layers": {"num_hidden_layers": "two"},
-    "hidden_dropout_prob": {"hidden_dropout_prob": 1.5},
-    "pad_token_id": {"pad_token_id": 30522},
-}
-
-
-@pytest.mark.parametrize("field", BAD_FIELDS)
-def test_bad_configuration_is_named(field):
-    with raises_code("configuration", field):
-        ConvBertConfig(**BAD_FIELDS[field])
-
-
-def test_unknown_size_lists_the_known_ones():
-    with raises_code("model-name", "convbert-medium-small"):
-        ConvBertConfig.preset("convbert-huge")
-
-
-FLAT = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 8}
-FORMS = {
-    "flat": ({**FLAT, "num_classes": 3}, 3, None),
-    "nested": (
-        {"init_args": [{**FLAT, "init_class": "ConvBertModel"}], "num_classes": 3, "dropout": 0.3},
-        3,
-        0.3,
-    ),
-    "by position": ({"init_args": [{**FLAT}, 4, 0.2], "init_class": "X"}, 4, 0.2),
-    "transformers": ({**FLAT, "id2label": {"0": "a", "1": "b", "2": "c"}}, 3, None),
-    "with nulls": ({**FLAT, "classifier_dropout": None, "pad_token_id": None}, 2, None),
-}
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_forms_of_the_configuration(form):
-    raw, classes, dropout = FORMS[form]
-    config = ConvBertConfig.from_dict(raw)
-    assert (config.hidden_size, config.num_classes, config.classifier_dropout) == (
-        16,
-        classes,
-        dropout,
-    )
-    assert ConvBertConfig.from_dict(config.to_dict()) == config
-
-
-def test_overrides_win():
-    assert ConvBertConfig.from_dict(FLAT, num_classes=7).num_classes == 7
-    with raises_code("configuration", "hidden_size"):
-        ConvBertConfig.from_dict({"num_classes": 2})
