@@ -24,9 +24,7 @@ class _DecayWithWarmup(LambdaDecay):
         if isinstance(warmup, float) and 0.0 <= warmup <= 1.0:
             warmup = math.floor(warmup * total_steps)
         if type(warmup) is not int or warmup < 0:
-            raise ValueError(
-                f"warmup must be an int >= 0 (steps) or a float in [0, 1], not {warmup!r}"
-            )
+            raise ValueError(f"warmup must be an int >= 0 or a float in [0, 1], not {warmup!r}")
         self.warmup_steps = warmup
         self.total_steps = total_steps
         super().__init__(learning_rate, self._factor, last_epoch, verbose)

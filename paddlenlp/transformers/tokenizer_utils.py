@@ -78,13 +78,15 @@ class TokenizerCalls:
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None
     ) -> list[int]:
         """``[CLS] a [SEP]`` or ``[CLS] a [SEP] b [SEP]``, in ids."""
-        return self._frame(_parts(token_ids_0, token_ids_1), _NO_BOUND).input_ids
+        parts = [ids for ids in (token_ids_0, token_ids_1) if ids is not None]
+        return self._frame(parts, _NO_BOUND).input_ids
 
     def create_token_type_ids_from_sequences(
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None
     ) -> list[int]:
         """The token types of `build_inputs_with_special_tokens`."""
-        return self._frame(_parts(token_ids_0, token_ids_1), _NO_BOUND).token_type_ids
+        parts = [ids for ids in (token_ids_0, token_ids_1) if ids is not None]
+        return self._frame(parts, _NO_BOUND).token_type_ids
 
     def num_special_tokens_to_add(self, pair: bool = False) -> int:
         """Number of special tokens that a text or a pair gets."""
@@ -202,10 +204,6 @@ class TokenizerCalls:
                 else result
             )
         return {key: _as_tensor(value, return_tensors) for key, value in result.items()}
-
-
-def _parts(first: list[int], second: list[int] | None) -> list[list[int]]:
-    return [first] if second is None else [first, second]
 
 
 def _as_list(text: str | Sequence[Text], text_pair: str | Sequence[str] | None) -> Sequence[Text]:

@@ -178,7 +178,7 @@ class _DepthwiseConv(PyLayer):
 
 
 def _shifted_sum(x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
-    """The convolution as K shifted copies: much faster than Paddle's own kernel on a CPU."""
+    """The convolution as K shifted copies, which is much faster than Paddle's own kernel."""
     length, taps = x.shape[1], weight.squeeze(1).transpose([1, 0])  # [K, H]
     padded = _pad_length(x, len(taps) // 2)  # [B, L + K - 1, H]
     total = padded[:, :length] * _repeat(taps[0], x)

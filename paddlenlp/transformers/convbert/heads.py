@@ -63,18 +63,6 @@ class ConvBertForQuestionAnswering(ConvBertHeadModel):
         return result(values, return_dict)
 
 
-class ConvBertPooler(nn.Layer):
-    """Dense and tanh on the first token."""
-
-    def __init__(self, config: ConvBertConfig):
-        super().__init__()
-        self.dense = linear(config, config.hidden_size, config.hidden_size)
-
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """Map the encoder's output [B, L or 1, H] to [B, H]."""
-        return paddle.tanh(self.dense(x[:, 0]))
-
-
 class ConvBertForMultipleChoice(ConvBertHeadModel):
     """ConvBERT with one score per candidate answer (SWAG, RocStories)."""
 
@@ -82,7 +70,9 @@ class ConvBertForMultipleChoice(ConvBertHeadModel):
 
     def __init__(self, config: ConvBertConfig):
         super().__init__(config)
-        self.pooler = ConvBertPooler(config)
+        self.pooler = nn.LayerDict(
+            {"dense": linear(config, config.hidden_size, config.hidden_size)}
+        )
         self.dropout = head_dropout(config)
         self.classifier = linear(config, config.hidden_size, 1)
 
@@ -94,5 +84,6 @@ class ConvBertForMultipleChoice(ConvBertHeadModel):
 
     def head(self, x, words) -> paddle.Tensor:
         """Logits [B, M]; ``labels`` are the numbers of the right choices [B]."""
-        scores = self.classifier(self.dropout(self.pooler(x)))  # [B * M, 1]
+        pooled = paddle.tanh(self.pooler.dense(x[:, 0]))  # [B * M, H]
+        scores = self.classifier(self.dropout(pooled))  # [B * M, 1]
         return scores.reshape([axis_size(words, 0), axis_size(words, 1)])

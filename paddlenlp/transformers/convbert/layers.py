@@ -86,13 +86,10 @@ class MixedAttention(nn.Layer):
 
 
 def span_dynamic_conv(values, kernels, zeros) -> paddle.Tensor:
-    """Weigh the neighbours of each position by its own kernel (section 3.2).
-
-    ``out[b, n, l] = sum_k kernels[b, n, l, k] * values[b, l + k - K // 2, n]`` with zeros beyond
-    both ends, computed as one batched matrix product.
+    """Weigh the neighbours of each position by its own kernel, as one matrix product (section 3.2).
 
     Args:
-        values: [B, L, N * D] float.
+        values: [B, L, N * D] float; they are zero beyond both ends.
         kernels: [B, N, L, K] float, K odd, normalised by the caller.
         zeros: [B, N, L, L].
 
@@ -176,7 +173,7 @@ class GroupedLinear(nn.Layer):
 
 
 def linear(config: ConvBertConfig, in_features: int, out_features: int) -> nn.Linear:
-    """A linear layer that starts from this model's initial weights."""
+    """A linear layer with this model's initialisation."""
     return cpu_ops.Linear(in_features, out_features, weight_attr=normal_attr(config))
 
 

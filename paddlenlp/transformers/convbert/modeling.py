@@ -37,16 +37,7 @@ class ConvBertEmbeddings(nn.Layer):
         self.dropout = cpu_ops.Dropout(config.hidden_dropout_prob)
 
     def forward(self, words, token_type_ids, position_ids=None) -> paddle.Tensor:
-        """Embed tokens.
-
-        Args:
-            words: ids [B, L] int64, or their embeddings [B, L, E] float.
-            token_type_ids: [B, L] int64.
-            position_ids: [B, L] int64; None: 0 .. L-1.
-
-        Returns:
-            [B, L, E] float.
-        """
+        """Embed words, as ids [B, L] or as embeddings [B, L, E]; returns [B, L, E]."""
         if position_ids is None:
             # arange, not cumsum: oneDNN's cumsum gives a wrong index in 2.6.
             position_ids = paddle.arange(cpu_ops.axis_size(words, 1), dtype="int64")
@@ -89,10 +80,7 @@ class ConvBertEncoder(nn.Layer):
         self.layers = nn.LayerList([ConvBertLayer(config) for _ in range(config.num_hidden_layers)])
 
     def forward(self, x, shared: Shared, first_token_only: bool = False) -> list:
-        """Map x [B, L, H] to the list of x and every layer's output, each [B, L, H].
-
-        With ``first_token_only`` the last one is [B, 1, H].
-        """
+        """Return x [B, L, H] and every layer's output; the last may be [B, 1, H]."""
         states = [x]  # to_static does not trace list.append
         for layer in self.layers[:-1]:
             states = [*states, layer(states[-1], shared)]

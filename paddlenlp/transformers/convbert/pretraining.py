@@ -35,50 +35,28 @@ def generator_config(config: ConvBertConfig, share: int = 4) -> ConvBertConfig:
     )
 
 
-class ConvBertGeneratorPredictions(nn.Layer):
-    """Dense, activation and normalisation down to the width of the embeddings."""
-
-    def __init__(self, config: ConvBertConfig):
-        super().__init__()
-        self.dense = linear(config, config.hidden_size, config.embedding_size)
-        self.layer_norm = layer_norm(config, config.embedding_size)
-        self.activation = getattr(F, config.hidden_act)
-
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """Map [B, L, H] to [B, L, E]."""
-        return self.layer_norm(self.activation(self.dense(x)))
-
-
 class ConvBertGenerator(ConvBertHeadModel):
     """ConvBERT as a masked language model; its output words are its input embeddings."""
 
     def __init__(self, config: ConvBertConfig):
         super().__init__(config)
-        self.generator_predictions = ConvBertGeneratorPredictions(config)
+        self.generator_predictions = nn.LayerDict(
+            {
+                "dense": linear(config, config.hidden_size, config.embedding_size),
+                "layer_norm": layer_norm(config, config.embedding_size),
+            }
+        )
         self.generator_lm_head_bias = self.create_parameter([config.vocab_size], is_bias=True)
+        self.activation = getattr(F, config.hidden_act)
 
     def head(self, x, words) -> paddle.Tensor:
         """Logits over the vocabulary [B, L, V]."""
-        table = self.convbert.embeddings.word_embeddings.weight  # [V, E]
-        x = paddle.matmul(self.generator_predictions(x), table, transpose_y=True)
-        return x + self.generator_lm_head_bias
+        layers, table = self.generator_predictions, self.convbert.embeddings.word_embeddings
+        x = layers.layer_norm(self.activation(layers.dense(x)))  # [B, L, E]
+        return paddle.matmul(x, table.weight, transpose_y=True) + self.generator_lm_head_bias
 
 
 ConvBertForMaskedLM = ConvBertGenerator  # the name in PaddleNLP 2.8 and transformers
-
-
-class ConvBertDiscriminatorPredictions(nn.Layer):
-    """Dense, activation and one score per token."""
-
-    def __init__(self, config: ConvBertConfig):
-        super().__init__()
-        self.dense = linear(config, config.hidden_size, config.hidden_size)
-        self.dense_prediction = linear(config, config.hidden_size, 1)
-        self.activation = getattr(F, config.hidden_act)
-
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """Map [B, L, H] to [B, L]."""
-        return self.dense_prediction(self.activation(self.dense(x))).squeeze(-1)
 
 
 class ConvBertDiscriminator(ConvBertPretrainedModel):
@@ -87,23 +65,24 @@ class ConvBertDiscriminator(ConvBertPretrainedModel):
     def __init__(self, config: ConvBertConfig):
         super().__init__(config)
         self.convbert = ConvBertModel(config)
-        self.discriminator_predictions = ConvBertDiscriminatorPredictions(config)
+        self.discriminator_predictions = nn.LayerDict(
+            {
+                "dense": linear(config, config.hidden_size, config.hidden_size),
+                "dense_prediction": linear(config, config.hidden_size, 1),
+            }
+        )
+        self.activation = getattr(F, config.hidden_act)
 
     def forward(self, input_ids, token_type_ids=None, position_ids=None, attention_mask=None):
         """Return logits [B, L], positive for replaced; arguments as in `ConvBertModel.forward`."""
         x = self.convbert(input_ids, token_type_ids, position_ids, attention_mask)
-        return self.discriminator_predictions(x)
+        layers = self.discriminator_predictions
+        x = self.activation(layers.dense(x))  # [B, L, H]
+        return layers.dense_prediction(x).squeeze(-1)
 
 
 def sample_tokens(logits: paddle.Tensor) -> paddle.Tensor:
-    """Draw one token per position from softmax(logits) by the Gumbel-max trick.
-
-    Args:
-        logits: [..., V] float.
-
-    Returns:
-        [...] int64, without gradient.
-    """
+    """Draw tokens [...] int64 from softmax(logits) [..., V] by the Gumbel-max trick."""
     uniform = paddle.rand(logits.shape).clip(1e-9, 1.0 - 1e-7)
     return paddle.argmax(logits.detach() - paddle.log(-paddle.log(uniform)), axis=-1)
 
@@ -123,10 +102,8 @@ class ConvBertForTotalPretraining(nn.Layer):
         shared = discriminator.convbert.embeddings.word_embeddings
         own = generator.convbert.embeddings.word_embeddings
         if own.weight.shape != shared.weight.shape:
-            raise ValueError(
-                f"generator and discriminator share their word embeddings, which are "
-                f"{own.weight.shape} and {shared.weight.shape}"
-            )
+            shapes = f"{own.weight.shape} and {shared.weight.shape}"
+            raise ValueError(f"word embeddings of {shapes} cannot be shared")
         generator.convbert.embeddings.word_embeddings = shared
 
     def forward(
