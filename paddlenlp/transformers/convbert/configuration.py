@@ -46,25 +46,22 @@ class ConvBertConfig:
     def _problems(self):
         for field in dataclasses.fields(self):
             yield from _wrong_value(field, getattr(self, field.name))
-        hidden, heads, groups = self.hidden_size, self.num_attention_heads, self.num_groups
-        if self.head_ratio != 2:
-            # The reference is correct only for 2 (transformers#21523).
-            yield f"head_ratio must be 2, not {self.head_ratio}: no other value is defined upstream"
-        if heads % 2:
-            yield f"num_attention_heads must be a multiple of head_ratio 2, not {heads}"
-        if hidden % heads:
-            yield f"hidden_size {hidden} is not a multiple of num_attention_heads {heads}"
-        if hidden % groups or self.intermediate_size % groups:
-            yield (
-                f"num_groups {groups} must divide hidden_size {hidden} and intermediate_size "
-                f"{self.intermediate_size}"
-            )
-        if self.conv_kernel_size % 2 == 0:
-            yield f"conv_kernel_size must be odd, not {self.conv_kernel_size}"
-        if self.hidden_act not in ACTIVATIONS:
-            yield f"hidden_act '{self.hidden_act}' is unknown: use one of {', '.join(ACTIVATIONS)}"
-        if self.pad_token_id >= self.vocab_size:
-            yield f"pad_token_id {self.pad_token_id} is outside the {self.vocab_size} words"
+        hidden, inner, heads = self.hidden_size, self.intermediate_size, self.num_attention_heads
+        groups, kernel, ratio = self.num_groups, self.conv_kernel_size, self.head_ratio
+        rules = {  # what is wrong -> whether it is
+            # No other value is defined: the reference is correct only for 2 (transformers#21523).
+            f"head_ratio must be 2, not {ratio}": ratio != 2,
+            f"num_attention_heads must be a multiple of 2, not {heads}": heads % 2,
+            f"num_attention_heads {heads} must divide hidden_size {hidden}": hidden % heads,
+            f"num_groups {groups} must divide hidden_size {hidden}": hidden % groups,
+            f"num_groups {groups} must divide intermediate_size {inner}": inner % groups,
+            f"conv_kernel_size must be odd, not {kernel}": kernel % 2 == 0,
+            f"hidden_act must be one of {ACTIVATIONS}": self.hidden_act not in ACTIVATIONS,
+            f"pad_token_id must be below vocab_size {self.vocab_size}": (
+                self.pad_token_id >= self.vocab_size
+            ),
+        }
+        yield from (problem for problem, is_wrong in rules.items() if is_wrong)
 
     @property
     def num_heads(self) -> int:
