@@ -27,7 +27,14 @@ def read_vocab(path: PathLike, special: Iterable[str] = SPECIAL_TOKENS.values())
         UserError: unreadable, not UTF-8, not a WordPiece vocabulary, or a special token is missing.
     """
     path = Path(path)
-    tokens = _packed_vocab(path) if path.suffix == ".json" else _vocab_lines(path)
+    if path.suffix == ".json":
+        ids = _packed_ids(path)
+        # Brackets are separate words, so no text gives these tokens.
+        tokens = [f"[gap {number}]" for number in range(max(ids.values()) + 1)]
+        for token, number in ids.items():
+            tokens[number] = token
+    else:
+        tokens = _lines(path)
     missing = [token for token in special if token not in set(tokens)]
     if missing:
         words = ", ".join(missing)
@@ -52,8 +59,8 @@ def find_vocab(directory: PathLike) -> Path:
             "vocabulary", f"{directory} has no {VOCAB_FILE}: copy that of the model there"
         )
     if plain.is_file() and packed.is_file():
-        tables = [{t: n for n, t in enumerate(read_vocab(file, ()))} for file in (plain, packed)]
-        different = [t for t, n in tables[1].items() if tables[0].get(t) != n and t[:5] != _GAP[:5]]
+        lines = {token: number for number, token in enumerate(_lines(plain))}
+        different = [t for t, number in _packed_ids(packed).items() if lines.get(t) != number]
         if different:
             raise UserError(
                 "vocabulary",
@@ -62,22 +69,18 @@ def find_vocab(directory: PathLike) -> Path:
     return plain if plain.is_file() else packed
 
 
-_GAP = "[gap {}]"  # brackets are separate words, so no text gives this token
-
-
-def _vocab_lines(path: Path) -> list[str]:
+def _lines(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UserError("file-unreadable", f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise UserError(
-            "encoding", f"vocabulary {path} is not UTF-8 at byte {error.start}"
-        ) from None
+        raise UserError("encoding", f"{path} is not UTF-8 at byte {error.start}") from None
     return text.rstrip("\n").split("\n")  # not splitlines: a token may be another line separator
 
 
-def _packed_vocab(path: Path) -> list[str]:
+def _packed_ids(path: Path) -> dict[str, int]:
+    """The ids by token in ``tokenizer.json``."""
     model = read_json(str(path)).get("model")
     vocab = model.get("vocab") if isinstance(model, dict) else None
     if not isinstance(vocab, dict) or model.get("type") != "WordPiece" or not vocab:
@@ -86,10 +89,5 @@ def _packed_vocab(path: Path) -> list[str]:
     if not all(type(n) is int and n >= 0 for n in ids) or len(set(ids)) < len(ids):
         raise UserError("vocabulary", f"{path} has token ids that are repeated or not numbers")
     if max(ids) > 2 * len(ids) + 1000:
-        raise UserError(
-            "vocabulary", f"{path} has token id {max(ids)} for {len(ids)} tokens: correct the ids"
-        )
-    tokens = [_GAP.format(number) for number in range(max(ids) + 1)]
-    for token, number in vocab.items():
-        tokens[number] = token
-    return tokens
+        raise UserError("vocabulary", f"{path} has token id {max(ids)} for {len(ids)} tokens")
+    return vocab
