@@ -72,21 +72,6 @@ class ConvBertLayer(nn.Layer):
         return self.norm2(x + self.dropout(self.linear2(inner)))
 
 
-class ConvBertEncoder(nn.Layer):
-    """The stack of encoder layers."""
-
-    def __init__(self, config: ConvBertConfig):
-        super().__init__()
-        self.layers = nn.LayerList([ConvBertLayer(config) for _ in range(config.num_hidden_layers)])
-
-    def forward(self, x, shared: Shared, first_token_only: bool = False) -> list:
-        """Return x [B, L, H] and every layer's output; the last may be [B, 1, H]."""
-        states = [x]  # to_static does not trace list.append
-        for layer in self.layers[:-1]:
-            states = [*states, layer(states[-1], shared)]
-        return [*states, self.layers[-1](states[-1], shared, first_token_only)]
-
-
 class ConvBertModel(ConvBertPretrainedModel):
     """The body: ids to one vector per token."""
 
@@ -95,7 +80,8 @@ class ConvBertModel(ConvBertPretrainedModel):
         self.embeddings = ConvBertEmbeddings(config)
         if config.embedding_size != config.hidden_size:
             self.embeddings_project = linear(config, config.embedding_size, config.hidden_size)
-        self.encoder = ConvBertEncoder(config)
+        layers = [ConvBertLayer(config) for _ in range(config.num_hidden_layers)]
+        self.encoder = nn.LayerDict({"layers": nn.LayerList(layers)})
 
     def forward(
         self,
@@ -138,7 +124,11 @@ class ConvBertModel(ConvBertPretrainedModel):
         x = self.embeddings(words, token_type_ids, position_ids)
         if hasattr(self, "embeddings_project"):
             x = self.embeddings_project(x)
-        states = self.encoder(x, self.shared(attention_mask, x.dtype), first_token_only)
+        shared, layers = self.shared(attention_mask, x.dtype), self.encoder.layers
+        states = [x]  # of the embeddings and every layer; to_static does not trace list.append
+        for layer in layers[:-1]:
+            states = [*states, layer(states[-1], shared)]
+        states = [*states, layers[-1](states[-1], shared, first_token_only)]
         hidden = states if output_hidden_states else None
         return result({"last_hidden_state": states[-1], "hidden_states": hidden}, return_dict)
 
