@@ -10,7 +10,9 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
+
+from tokenizers import AddedToken
 
 from paddlenlp.transformers.checkpoint import CONFIG_FILE as MODEL_CONFIG_FILE
 from paddlenlp.transformers.checkpoint import HF_CONFIG_FILE, HF_TOKENIZER_FILE, read_json
@@ -27,32 +29,6 @@ _MOST_IDS = 10**7
 MAX_WORD_CHARS = 100  # a longer word is [UNK], as in BERT's reference tokenizer
 # Classes of transformers and PaddleNLP that behave like this tokenizer, without "Fast".
 SAME_TOKENIZERS = ("ConvBert", "Bert", "Electra", "DistilBert", "MobileBert", "WordPiece")
-
-
-class AddedToken(NamedTuple):
-    """A token that is searched in the text before the text is split into words.
-
-    Attributes:
-        content: its text.
-        id: its id; None: its line in the vocabulary, otherwise the next free id.
-        lstrip, rstrip: whether it includes the spaces before (after) it.
-        single_word: whether it is found only between word boundaries.
-        normalized: whether it is compared with the normalised text (lower-cased, without accents).
-        special: whether ``split_special_tokens`` applies to it.
-    """
-
-    content: str
-    id: int | None = None
-    lstrip: bool = False
-    rstrip: bool = False
-    single_word: bool = False
-    normalized: bool = True
-    special: bool = False
-
-    @property
-    def flags(self) -> dict[str, bool]:
-        """All fields but the text and the id."""
-        return {key: value for key, value in self._asdict().items() if key not in ("content", "id")}
 
 
 @dataclass(frozen=True)
@@ -75,7 +51,9 @@ class TokenizerSettings:
     cls_token: str = "[CLS]"
     sep_token: str = "[SEP]"
     mask_token: str = "[MASK]"
-    added_tokens: tuple = ()  # of AddedToken
+    # Searched in a text before it is split into words: (id, AddedToken) each. An id of None is that
+    # of its line in the vocabulary, otherwise the next free one.
+    added_tokens: tuple = ()
 
     def __post_init__(self):
         if self.label_names is not None:
@@ -246,13 +224,17 @@ def _parts(packed: dict[str, Any], path: Path) -> dict[str, Any]:
     return found
 
 
+# The flags of an added token and their defaults.
+_FLAGS = {"lstrip": False, "rstrip": False, "single_word": False, "normalized": True}
+
+
 def _added_tokens(
     rows: Iterable[tuple[Path, dict[str, Any]]], special: set[str]
-) -> tuple[AddedToken, ...]:
+) -> tuple[tuple[int | None, AddedToken], ...]:
     """The added tokens of all files, by id; special tokens only if they have unusual flags."""
-    found: dict[str, AddedToken] = {}
+    found: dict[str, dict[str, Any]] = {}
     for path, raw in rows:
-        fields = {key: raw[key] for key in AddedToken._fields if key in raw}
+        fields = {key: raw[key] for key in ("content", "id", "special", *_FLAGS) if key in raw}
         content, number = fields.get("content"), fields.get("id")
         if not isinstance(content, str) or not content:
             _refuse(path, "added token", raw, "it has no content")
@@ -263,16 +245,15 @@ def _added_tokens(
         before = found.get(content)
         if before is None:
             is_special = fields.setdefault("special", content in special)
-            found[content] = AddedToken(**{"normalized": not is_special, **fields})
-        elif any(getattr(before, key) not in (None, value) for key, value in fields.items()):
+            found[content] = {"id": None, **_FLAGS, "normalized": not is_special, **fields}
+        elif any(before[key] not in (None, value) for key, value in fields.items()):
             _refuse(path, "added token", raw, f"another file has {before}")
     kept = [
-        token
-        for token in found.values()
-        if token.content not in special
-        or (token.lstrip or token.rstrip or token.single_word or token.normalized)
+        (fields.pop("id"), AddedToken(**fields))
+        for content, fields in found.items()
+        if content not in special or any(fields[flag] for flag in _FLAGS)
     ]
-    return tuple(sorted(kept, key=lambda token: (token.id is None, token.id or 0)))
+    return tuple(sorted(kept, key=lambda pair: (pair[0] is None, pair[0] or 0)))
 
 
 def _token_rows(

@@ -11,8 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import tokenizers
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
@@ -21,7 +20,6 @@ from paddlenlp.transformers.checkpoint import VOCAB_FILE
 from paddlenlp.transformers.tokenizer_settings import (
     CONFIG_FILE,
     MAX_WORD_CHARS,
-    AddedToken,
     TokenizerSettings,
     read_settings,
 )
@@ -85,15 +83,15 @@ class ConvBertTokenizer(TokenizerCalls):
     def _number_added_tokens(self) -> list[str]:
         """Add the added tokens to the vocabulary; return those that are not in its file."""
         new = []
-        for token in self.settings.added_tokens:
+        for given, token in self.settings.added_tokens:
             number = self.vocab.setdefault(token.content, len(self._lines) + len(new))
             if number == len(self._lines) + len(new):
                 new.append(token.content)
-            if token.id not in (None, number):
+            if given not in (None, number):
                 raise UserError(
                     "vocabulary",
-                    f"added token '{token.content}' has the id {token.id}, but by the vocabulary "
-                    f"{self.vocab_file} it has {number}: use the vocabulary that belongs to it",
+                    f"added token '{token.content}' has id {given}, but {self.vocab_file} gives "
+                    f"it {number}: use the vocabulary that belongs to it",
                 )
         return new
 
@@ -111,14 +109,12 @@ class ConvBertTokenizer(TokenizerCalls):
             lowercase=settings.do_lower_case,
         )
         tokenizer.pre_tokenizer = BertPreTokenizer()
-        special = [
-            AddedToken(token, special=True, normalized=False)
-            for token in settings.special_tokens.values()
-        ]
-        tokens = {token.content: token for token in (*special, *settings.added_tokens)}
+        special = settings.special_tokens.values()
+        tokens = {token: AddedToken(token, special=True, normalized=False) for token in special}
+        tokens.update((token.content, token) for _, token in settings.added_tokens)
         for token in sorted(tokens.values(), key=lambda token: self.vocab[token.content]):
             add = tokenizer.add_special_tokens if token.special else tokenizer.add_tokens
-            add([tokenizers.AddedToken(token.content, **token.flags)])
+            add([token])
         tokenizer.encode_special_tokens = settings.split_special_tokens
         return tokenizer
 
@@ -146,8 +142,8 @@ class ConvBertTokenizer(TokenizerCalls):
             del config["label_names"]
         if self.settings.added_tokens:
             config["added_tokens_decoder"] = {
-                self.vocab[token.content]: {"content": token.content, **token.flags}
-                for token in self.settings.added_tokens
+                self.vocab[token.content]: token.__getstate__()
+                for _, token in self.settings.added_tokens
             }
         with atomic_write(Path(directory) / VOCAB_FILE) as file:
             file.writelines(f"{token}\n" for token in self._lines)
