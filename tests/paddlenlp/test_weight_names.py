@@ -131,34 +131,27 @@ def test_left_over_and_missing_tensors_are_named(hf_checkpoint, tmp_path):
         load(str(tmp_path / "shape"))
 
 
-def test_half_precision_becomes_single(hf_checkpoint, tmp_path):
-    bias = {"classifier.dense.bias": np.full(16, 0.5, np.float16)}
-    copy_with(hf_checkpoint, tmp_path / "half", bias)
-    model = transformers.ConvBertForSequenceClassification.from_pretrained(str(tmp_path / "half"))
-    assert model.classifier.dense.bias.numpy().dtype == np.float32
-    assert float(model.classifier.dense.bias[3]) == 0.5
-
-
-def test_brain_floats_become_single(hf_checkpoint, tmp_path):
-    """safetensors' NumPy reader cannot return them."""
-    tensors = load_file(hf_checkpoint / "model.safetensors")
-    names = [name for name in tensors if name.startswith("classifier.")]
-    stored = {
-        name: {"dtype": "float32", "shape": a.shape, "data": a.tobytes()}
-        for name, a in tensors.items()
-    }
-    for name in names:  # the upper halves of the numbers
-        upper = (tensors[name].view(np.uint32) >> 16).astype(np.uint16)
-        stored[name].update(dtype="bfloat16", data=upper.tobytes())
-    copy_with(hf_checkpoint, tmp_path / "brain")
-    (tmp_path / "brain" / "model.safetensors").write_bytes(serialize(stored))
-    found = checkpoint.read_weights(str(tmp_path / "brain" / "model.safetensors"))
-    assert {array.dtype for array in found.values()} == {np.dtype(np.float32)}
-    for name, array in tensors.items():
-        np.testing.assert_allclose(found[name], array, rtol=2**-7 if name in names else 0)
-    transformers.ConvBertForSequenceClassification.from_pretrained(
-        str(tmp_path / "brain"), new_head=False
-    )
+@pytest.mark.parametrize(
+    ("stored", "numpy", "read"),
+    [
+        ("bfloat16", "u2", "f4"),  # the upper half of float32; NumPy has no such type
+        ("float16", "f2", "f4"),
+        ("float32", "f4", "f4"),
+        ("float64", "f8", "f4"),
+        ("int64", "i8", "i8"),
+        ("uint8", "u1", "u1"),
+        ("bool", "?", "?"),
+    ],
+)
+def test_floating_point_numbers_become_single(tmp_path, stored, numpy, read):
+    values = np.array([[1.5, -2.0, 0.0], [0.25, 1.0, 8.0]], np.float32)
+    is_brain = stored == "bfloat16"
+    data = (values.view(np.uint32) >> 16 if is_brain else np.abs(values)).astype(numpy)
+    tensor = {"dtype": stored, "shape": data.shape, "data": data.tobytes()}
+    (tmp_path / "x.safetensors").write_bytes(serialize({"x": tensor}))
+    found = checkpoint.read_weights(str(tmp_path / "x.safetensors"))["x"]
+    assert found.dtype == np.dtype(read)
+    np.testing.assert_array_equal(found, values if is_brain else data)
 
 
 def write_shards(directory, tensors):
@@ -237,11 +230,17 @@ def test_another_summary_of_multiple_choice_is_refused(tiny_config, tmp_path):
         transformers.ConvBertForMultipleChoice.from_pretrained(str(tmp_path / "last"))
 
 
+def words_of(checkpoint):
+    """The vocabulary of a checkpoint, by word."""
+    words = (checkpoint / "vocab.txt").read_text().splitlines()
+    return {word: number for number, word in enumerate(words)}
+
+
 def test_vocabulary_inside_tokenizer_json(hf_checkpoint, tiny_checkpoint, tmp_path):
     """Newer versions of transformers save no vocab.txt."""
     copy_with(hf_checkpoint, tmp_path / "new")
-    words = (tiny_checkpoint / "vocab.txt").read_text().splitlines()
-    vocab = {word: number for number, word in enumerate(words)}
+    vocab = words_of(tiny_checkpoint)
+    words = list(vocab)
     content = {"model": {"type": "WordPiece", "vocab": vocab}}
     (tmp_path / "new" / "tokenizer.json").write_text(json.dumps(content))
     convert(str(tmp_path / "new"), str(tmp_path / "out"), "paddle")
@@ -251,12 +250,6 @@ def test_vocabulary_inside_tokenizer_json(hf_checkpoint, tiny_checkpoint, tmp_pa
     with raises_code("vocabulary", len(words) + 6, len(words)):  # more words than rows
         convert(str(tmp_path / "new"), str(tmp_path / "out2"), "paddle")
     assert not (tmp_path / "out2").exists()
-
-
-def words_of(checkpoint):
-    """The vocabulary of a checkpoint, by word."""
-    words = (checkpoint / "vocab.txt").read_text().splitlines()
-    return {word: number for number, word in enumerate(words)}
 
 
 @pytest.mark.parametrize(
