@@ -81,7 +81,7 @@ class ConvBertModel(ConvBertPretrainedModel):
         if config.embedding_size != config.hidden_size:
             self.embeddings_project = linear(config, config.embedding_size, config.hidden_size)
         layers = [ConvBertLayer(config) for _ in range(config.num_hidden_layers)]
-        self.encoder = nn.LayerDict({"layers": nn.LayerList(layers)})
+        self.encoder = nn.LayerDict({"layers": nn.LayerList(layers)})  # as named in checkpoints
 
     def forward(
         self,
