@@ -42,7 +42,7 @@ def read_bert(folder: str) -> ConvBertModel:
         layer.self_attn = BertAttention(config.hidden_size, config.num_attention_heads)
     weights = checkpoint.read_weights(os.path.join(folder, checkpoint.HF_WEIGHTS_FILE))
     body = {name: array for name, array in weights.items() if not name.startswith("pooler.")}
-    model.load_weights(to_paddle(body, config, "ConvBertModel", raw), folder)
+    model.load_weights(to_paddle(body, model.state_dict(), "ConvBertModel", raw), folder)
     model.eval()
     for parameter in model.parameters():
         parameter.stop_gradient = True
