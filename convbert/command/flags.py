@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 
 from paddlenlp.utils.errors import UserError
 
@@ -26,9 +27,10 @@ HEADINGS = {
         engine_cluster ray_workers device use_amp amp_dtype""",
     "training": "",
 }
-HEADING_OF = {flag: heading for heading, flags in HEADINGS.items() for flag in flags.split()}
+HEADING_OF = {f"--{flag}": name for name, flags in HEADINGS.items() for flag in flags.split()}
 
 DEFAULT_SENTENCE = "the problem , it is with most of these things , is the script ."
+LARGEST = 2**63 - 1  # of int64
 
 
 def bool_flag(value: str) -> bool:
@@ -48,57 +50,39 @@ def add_bool_flag(parser: argparse.ArgumentParser, name: str, default: bool, hel
     )
 
 
-def int_at_least(minimum: int, maximum: int = 2**63 - 1) -> Callable[[str], int]:
+def int_at_least(minimum: int, maximum: int = LARGEST) -> Callable[[str], int]:
     """Return an argparse type for integers from ``minimum`` to ``maximum`` (default: int64)."""
-
-    def parse(value: str) -> int:
-        try:
-            number = int(value)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"'{value}' is not an integer") from None
-        if number < minimum:
-            raise argparse.ArgumentTypeError(f"{number} is too small: give at least {minimum}")
-        if number > maximum:
-            raise argparse.ArgumentTypeError(f"{number} is too large: give at most {maximum}")
-        return number
-
-    return parse
+    return partial(_number, int, minimum, maximum)
 
 
 def float_in(low: float, high: float) -> Callable[[str], float]:
     """Return an argparse type for finite floats in the closed interval ``[low, high]``."""
+    return partial(_number, float, low, high)
 
-    def parse(value: str) -> float:
-        try:
-            number = float(value)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"'{value}' is not a number") from None
-        if not low <= number <= high:  # also refuses nan
-            raise argparse.ArgumentTypeError(f"{value} is not between {low} and {high}")
-        return number
 
-    return parse
+def _number(kind: type, low: float, high: float, value: str) -> float:
+    try:
+        number = kind(value)
+    except ValueError:
+        what = "an integer" if kind is int else "a number"
+        raise argparse.ArgumentTypeError(f"'{value}' is not {what}") from None
+    if not low <= number <= high:  # also refuses nan
+        allowed = f"{low} to {high}" if high < LARGEST else f"at least {low} and less than 2^63"
+        raise argparse.ArgumentTypeError(f"{value} is out of range: give {allowed}")
+    return number
 
 
 class OneLineParser(argparse.ArgumentParser):
     """An argument parser with flags below `HEADINGS` and errors of one line."""
 
-    def __init__(self, heading: str = "options", **options):
-        self._groups: dict[str, argparse._ArgumentGroup] = {}
-        super().__init__(
-            allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options
-        )
-        self._heading = heading
-        self._groups = {name: self.add_argument_group(name) for name in HEADINGS}
-        if heading not in ("options", *HEADINGS):
-            self._groups[heading] = self.add_argument_group(heading)
+    heading = ""
+    groups: dict[str, argparse._ArgumentGroup] = {}
 
     def add_argument(self, *names, **options) -> argparse.Action:
         """Add a positional argument, or a flag below its heading."""
-        if names[0].startswith("--") and self._groups:
-            heading = HEADING_OF.get(names[0].removeprefix("--"), self._heading)
-            if heading in self._groups:
-                return self._groups[heading].add_argument(*names, **options)
+        heading = HEADING_OF.get(names[0], self.heading)
+        if names[0].startswith("--") and heading in self.groups:
+            return self.groups[heading].add_argument(*names, **options)
         return super().add_argument(*names, **options)
 
     def error(self, message: str):
@@ -113,7 +97,13 @@ def make_parser(description: str, heading: str = "options") -> argparse.Argument
         description: what the script does, and an example; shown with its line breaks.
         heading: above the flags that `HEADINGS` does not list.
     """
-    return OneLineParser(heading, description=description)
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = OneLineParser(description=description, allow_abbrev=False, formatter_class=plain)
+    titles = dict.fromkeys([*HEADINGS, heading])
+    titles.pop("options", None)  # argparse has this one
+    parser.groups = {title: parser.add_argument_group(title) for title in titles}
+    parser.heading = heading
+    return parser
 
 
 def add_device_flag(parser: argparse.ArgumentParser) -> None:

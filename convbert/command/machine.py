@@ -8,6 +8,7 @@ import io
 import os
 import sys
 import warnings
+from pathlib import Path
 
 from paddlenlp.utils.errors import UserError
 
@@ -46,12 +47,9 @@ def set_cpu_environment(threads: int | None = None) -> None:
 
 def cpu_fields() -> dict[str, str]:
     """Return the fields of the first processor in /proc/cpuinfo; {} if it does not exist."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            lines = file.read().split("\n\n")[0].splitlines()
-    except OSError:
-        return {}
-    pairs = (line.partition(":") for line in lines)
+    path = Path("/proc/cpuinfo")
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    pairs = (line.partition(":") for line in text.split("\n\n")[0].splitlines())
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
@@ -61,8 +59,12 @@ def _mkl_kernels() -> str | None:
     flags = fields.get("flags", "").split()
     if fields.get("vendor_id") != "AuthenticAMD" or "avx2" not in flags:
         return None
-    skylake = ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
-    return "7" if all(name in flags for name in skylake) else "5"
+    skylake = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+    return "7" if skylake <= set(flags) else "5"
+
+
+# Options of glibc's mallopt (malloc.h).
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -2, -3, -4
 
 
 def keep_freed_memory() -> None:
@@ -70,29 +72,23 @@ def keep_freed_memory() -> None:
 
     Every operator allocates and frees its tensors, and by default each block of more than 128 KB is
     a new mapping whose pages the kernel must clear again. For a small model this takes a third to
-    two thirds of a training step. The cost: used memory is not returned before the process ends. If
-    the user exported a ``MALLOC_...`` variable, nothing is changed.
+    two thirds of a training step. The cost: used memory is not returned before the process ends.
     """
-    _set_malloc(
-        {
-            -4: 0,  # M_MMAP_MAX: no block gets its own mapping
-            -1: -1,  # M_TRIM_THRESHOLD: never shrink the heap
-            -2: 64 << 20,  # M_TOP_PAD: grow it in large steps
-        }
-    )
+    # No block gets its own mapping; the heap never shrinks and grows in large steps.
+    _set_malloc({M_MMAP_MAX: 0, M_TRIM_THRESHOLD: -1, M_TOP_PAD: 64 << 20})
 
 
 def return_freed_memory() -> None:
     """Let glibc return large freed blocks to the system; for inference on a CPU.
 
     By default glibc stops doing so after large blocks were freed, and batches of many different
-    lengths then fragment its heap. If the user exported a ``MALLOC_...`` variable, nothing is
-    changed.
+    lengths then fragment its heap.
     """
-    _set_malloc({-3: 1 << 20})  # M_MMAP_THRESHOLD: blocks from 1 MB on get their own mapping
+    _set_malloc({M_MMAP_THRESHOLD: 1 << 20})  # blocks from 1 MB on get their own mapping
 
 
 def _set_malloc(options: dict[int, int]) -> None:
+    """Set options of glibc's malloc, unless the user exported a ``MALLOC_...`` variable."""
     if not sys.platform.startswith("linux") or any(k.startswith("MALLOC_") for k in os.environ):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
@@ -111,10 +107,10 @@ def use_device(device: str | None) -> str:
 
     usable = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
     if device == "gpu" and not usable:
-        cuda = paddle.is_compiled_with_cuda()
-        reason = "no GPU is visible" if cuda else "this Paddle has no GPU support"
         raise UserError(
-            "device", f"--device gpu: {reason}; use --device cpu or install paddlepaddle-gpu"
+            "device",
+            "--device gpu: no GPU is visible, or this Paddle has no GPU support; use --device cpu "
+            "or install paddlepaddle-gpu",
         )
     paddle.set_device(device or ("gpu" if usable else "cpu"))
     return paddle.get_device()

@@ -11,19 +11,24 @@ from paddlenlp.utils.checkout import git
 
 # Name of a processor feature in our tables -> its names in /proc/cpuinfo (any of them).
 FEATURES = {
-    "AVX2": ("avx2",),
-    "AVX-512": ("avx512f",),
-    "VNNI": ("avx512_vnni", "avx_vnni"),
-    "bf16": ("avx512_bf16",),
-    "AMX": ("amx_tile",),
+    "AVX2": {"avx2"},
+    "AVX-512": {"avx512f"},
+    "VNNI": {"avx512_vnni", "avx_vnni"},
+    "bf16": {"avx512_bf16"},
+    "AMX": {"amx_tile"},
 }
 
 
 def provenance(**versions: str) -> dict[str, Any]:
-    """Return the record that every result file begins with, with the versions of packages."""
+    """Return the record that every result file begins with, with the versions of packages.
+
+    Its commit is "unknown" without git, and says whether tracked files differ from it.
+    """
+    head = git("rev-parse", "--short=7", "HEAD")
+    changed = git("status", "--porcelain", "--untracked-files=no")
     return {
         "date": time.strftime("%Y-%m-%d"),
-        "commit": commit(),
+        "commit": f"{head or 'unknown'}{' with changes' if changed else ''}",
         **processor(),
         "versions": {"python": platform.python_version(), **versions},
     }
@@ -32,13 +37,11 @@ def provenance(**versions: str) -> dict[str, Any]:
 def processor() -> dict[str, Any]:
     """Return the processor's name, the cores this process may use, and which features it has."""
     fields = cpu_fields()
-    flags = fields.get("flags", "").split()
+    flags = set(fields.get("flags", "").split())
     return {
         "processor": fields.get("model name", platform.machine()),
         "cores": default_threads(),
-        "features": {
-            feature: any(name in flags for name in names) for feature, names in FEATURES.items()
-        },
+        "features": {feature: bool(names & flags) for feature, names in FEATURES.items()},
     }
 
 
@@ -49,12 +52,3 @@ def describe(record: dict[str, Any]) -> str:
         f"{record['processor']}, {record['cores']} cores ({has}), {record['date']}, "
         f"commit {record['commit']}"
     )
-
-
-def commit() -> str:
-    """Return the commit, and whether tracked files differ from it; "unknown" without git."""
-    head = git("rev-parse", "--short=7", "HEAD")
-    changed = git("status", "--porcelain", "--untracked-files=no")
-    if head is None or changed is None:
-        return "unknown"
-    return f"{head} with changes" if changed else head

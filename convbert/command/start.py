@@ -91,7 +91,10 @@ def run_main(main: Callable[[Sequence[str] | None], int | None]) -> None:
     """
     program = os.path.basename(sys.argv[0])
     exit_on_sigterm()
-    _print_any_character()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Print characters that the encoding of the terminal or pipe lacks as escape sequences.
+            stream.reconfigure(errors="backslashreplace")
     try:
         status = main(sys.argv[1:])
         sys.stdout.flush()  # so that a full disk still changes the exit status
@@ -103,7 +106,10 @@ def run_main(main: Callable[[Sequence[str] | None], int | None]) -> None:
     except (UserError, MemoryError, OSError) as error:
         print(f"{program}: error: {_line(error)}", file=sys.stderr)
         status = EXIT_USER_ERROR
-    _flush_output()
+    try:
+        sys.stdout.flush()
+    except OSError:  # discard the rest, so that Python's own flush cannot fail
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status or 0)
 
 
@@ -119,18 +125,3 @@ def _line(error: Exception) -> str:
         error = UserError("not-writable", f"{reason}; free space, or write elsewhere")
     # For any other OSError, such as a deleted file, the system's message is enough.
     return f"{error} [{error.code}]" if isinstance(error, UserError) else str(error)
-
-
-def _flush_output() -> None:
-    """Flush stdout; if that fails, discard the rest so that Python's own flush cannot fail."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _print_any_character() -> None:
-    """Print characters that the terminal's or pipe's encoding lacks as escape sequences."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
