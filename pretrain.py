@@ -17,7 +17,8 @@ import math
 import sys
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,15 +31,14 @@ from convbert.command.machine import use_device
 from convbert.command.start import hold_signals, run_main, start_paddle
 from convbert.text.processing import TextProcessor
 from convbert.training.corpus import mask_tokens, read_sequences
-from convbert.training.data import BatchSampler
+from convbert.training.data import BatchSampler, Update
 from convbert.training.run_folder import locked
-from convbert.training.settings import PretrainConfig
+from convbert.training.settings import SIZES, given, identity, pretrain_settings
 from paddlenlp.transformers import ConvBertTokenizer
 from paddlenlp.transformers.tokenizer_utils import Features
 from paddlenlp.utils.errors import UserError
 
 STATE_DIR = "last"  # in the output directory; replaced as a whole
-PARTS = ("discriminator", "generator")  # checkpoint directories in it
 LINE = (
     "global step {step}/{total}, generator loss: {generator:.6f}, discriminator loss: "
     "{discriminator:.6f}, lr: {lr:.10f}, speed: {speed:.4f} step/s"
@@ -47,7 +47,7 @@ LINE = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Read the flags, build or resume, then train."""
-    config = PretrainConfig.parse(argv)
+    config = pretrain_settings(argv)
     start_paddle(config.cpu_threads, training=True)
     run = build(config)
     with locked(config.output_dir) as directory:
@@ -64,31 +64,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @dataclass
 class Run:
-    """All parts of a run.
+    """All parts of a run."""
 
-    Attributes:
-        config: the settings.
-        processor: pads the batches; its tokenizer gives the special tokens.
-        sequences: the text as ``[CLS] ... [SEP]``, int32 arrays.
-        sampler: which sequences form which batch.
-        model: generator and discriminator with shared embeddings.
-        criterion: the two losses and their weights.
-        optimizer, schedule: AdamW and its learning rate.
-        step: optimizer steps done.
-    """
-
-    config: PretrainConfig
-    processor: TextProcessor
-    sequences: list[np.ndarray]
+    config: Namespace
+    processor: TextProcessor  # pads the batches; its tokenizer gives the special tokens
+    sequences: list[np.ndarray]  # the text as ``[CLS] ... [SEP]``, int32
     sampler: BatchSampler
-    model: Any
-    criterion: Any
-    optimizer: Any
+    model: Any  # generator and discriminator with shared embeddings
+    criterion: Any  # the two losses and their weights
     schedule: Any
-    step: int = 0
+    optimizer: Any
+    step: int = 0  # optimizer steps done
 
 
-def build(config: PretrainConfig) -> Run:
+def build(config: Namespace) -> Run:
     """Read the text, make random models and their optimizer; write nothing.
 
     Raises:
@@ -103,11 +92,14 @@ def build(config: PretrainConfig) -> Run:
     device = use_device(config.device)
     tokenizer = ConvBertTokenizer(config.vocab_file)
     processor = TextProcessor(tokenizer, config.max_seq_length)
-    size = config.model_config(tokenizer.vocab_size, tokenizer.pad_token_id)
+    words = {"vocab_size": tokenizer.vocab_size, "pad_token_id": tokenizer.pad_token_id}
+    sizes = given(config, SIZES)
+    size = transformers.ConvBertConfig.preset(config.model_size, **sizes, **words)
     processor.check_fits(size, config.vocab_file)
     sequences = read_sequences(config, tokenizer)
     lengths = [len(ids) for ids in sequences]
     sampler = BatchSampler(len(lengths), config.batch_size, config.seed, lengths)
+
     paddle.seed(config.seed)
     model = transformers.ConvBertForTotalPretraining(
         transformers.ConvBertGenerator(generator_config(size, config.generator_share)),
@@ -118,48 +110,35 @@ def build(config: PretrainConfig) -> Run:
         config.learning_rate, config.max_steps, float(config.warmup_proportion)
     )
     optimizer = make_optimizer(
-        model,
-        schedule,
-        size.num_hidden_layers,
+        *(model, schedule, size.num_hidden_layers),
         layer_lr_decay=1.0,
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
     )
     print(f"{len(sequences)} sequences, device: {device}", flush=True)
-    return Run(config, processor, sequences, sampler, model, criterion, optimizer, schedule)
+    return Run(config, processor, sequences, sampler, model, criterion, schedule, optimizer)
 
 
 def fit(run: Run) -> None:
     """Train to the last step; print and save regularly."""
     config, losses, started = run.config, [], time.perf_counter()
-    for indices in batches(run):
+    for update in run.sampler.updates(run.step, config.max_steps):
         lr = run.optimizer.get_lr()
         with hold_signals():  # until the step is complete
-            losses.append(train_step(run, indices))
+            losses.append(train_step(run, update))
         last = run.step == config.max_steps
         if last or run.step % config.logging_steps == 0:
-            generator, discriminator = (sum(column) / len(losses) for column in zip(*losses))
+            generator, discriminator = np.mean(losses, axis=0)
             speed = len(losses) / (time.perf_counter() - started)
             values = {"step": run.step, "total": config.max_steps, "lr": lr, "speed": speed}
-            print(
-                LINE.format(generator=generator, discriminator=discriminator, **values), flush=True
-            )
+            line = LINE.format(generator=generator, discriminator=discriminator, **values)
+            print(line, flush=True)
             losses, started = [], time.perf_counter()
         if last or run.step % config.save_steps == 0:
             print(f"saved into {save(run)}", flush=True)
 
 
-def batches(run: Run) -> Iterator[list[int]]:
-    """Yield the remaining batches of sequence numbers, epoch after epoch."""
-    while run.step < run.config.max_steps:
-        epoch, first = divmod(run.step, len(run.sampler))
-        for indices in list(run.sampler.epoch(epoch))[first:]:
-            if run.step == run.config.max_steps:
-                return
-            yield indices
-
-
-def train_step(run: Run, indices: list[int]) -> tuple[float, float]:
+def train_step(run: Run, update: Update) -> tuple[float, float]:
     """Do one optimizer step; return the losses of generator and discriminator.
 
     The generator predicts masked words; the discriminator finds the words that the generator
@@ -172,7 +151,8 @@ def train_step(run: Run, indices: list[int]) -> tuple[float, float]:
 
     # Masks, samples, dropout and the order of the data are functions of seed and step.
     random = np.random.default_rng([run.config.seed, run.step])
-    features = [Features(run.sequences[i], np.zeros_like(run.sequences[i])) for i in indices]
+    sequences = [run.sequences[index] for index in update.batches[0]]
+    features = [Features(ids, np.zeros_like(ids)) for ids in sequences]
     ids, token_types = run.processor.collate(features)  # [B, L] int64 each
     masked, labels = mask_tokens(ids, run.processor.tokenizer, run.config.mask_probability, random)
     paddle.seed(int(random.integers(2**31)))
@@ -187,29 +167,23 @@ def train_step(run: Run, indices: list[int]) -> tuple[float, float]:
     if not math.isfinite(float(loss)):
         raise UserError(
             "not-finite",
-            f"the loss became {float(loss)} in step {run.step + 1}: give a lower --learning_rate "
+            f"the loss became {float(loss)} in step {update.step}: give a lower --learning_rate "
             "or a longer warm-up; --resume continues from the last saved state",
         )
     loss.backward()
     run.optimizer.step()
     run.optimizer.clear_grad()
     run.schedule.step()
-    run.step += 1
+    run.step = update.step
     return float(generator), float(discriminator)
 
 
 def save(run: Run) -> Path:
-    """Write the state; return its directory.
-
-    Its folders ``discriminator`` and ``generator`` are complete checkpoints; the first one is for
-    ``--model_name_or_path`` of train.py.
-    """
+    """Write the state; return its directory, in which both models are complete checkpoints."""
     from convbert.training.state import write_state
 
-    directory = Path(run.config.output_dir) / STATE_DIR
-    parts = {name: getattr(run.model, name) for name in PARTS}
-    progress = {"step": run.step, **identity(run)}
-    tokenizer = run.processor.tokenizer
+    directory, parts, same = state_of(run)
+    tokenizer, progress = run.processor.tokenizer, {"step": run.step, **same}
     write_state(directory, parts, run.model, tokenizer, run.optimizer, progress)
     return directory
 
@@ -222,15 +196,17 @@ def resume(run: Run) -> None:
     """
     from convbert.training.state import read_state
 
+    directory, parts, same = state_of(run)
+    progress = read_state(directory, parts, run.model, run.optimizer, run.schedule, same)
+    run.step = progress["step"]
+
+
+def state_of(run: Run) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+    """Where the state is, the models in it, and the settings that a resumed run must share."""
+    parts = {"discriminator": run.model.discriminator, "generator": run.model.generator}
+    text = zlib.crc32(np.concatenate(run.sequences))
     directory = Path(run.config.output_dir) / STATE_DIR
-    parts = {name: getattr(run.model, name) for name in PARTS}
-    progress = read_state(directory, parts, run.model, run.optimizer, run.schedule, identity(run))
-    run.step = int(progress["step"])
-
-
-def identity(run: Run) -> dict[str, Any]:
-    """The settings and the text, which must be the same when a run is resumed."""
-    return {"text": zlib.crc32(np.concatenate(run.sequences)), **run.config.identity()}
+    return directory, parts, {"text": text, **identity(run.config)}
 
 
 if __name__ == "__main__":

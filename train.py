@@ -13,13 +13,15 @@ the functions because the number of threads must be set first.
 from __future__ import annotations
 
 import math
+import os
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -27,30 +29,24 @@ import numpy as np
 
 from convbert.command.machine import use_device
 from convbert.command.start import hold_signals, run_main, start_paddle
-from convbert.text.processing import PAD_MULTIPLE, TextProcessor, length_sorted_batches
+from convbert.text.processing import PAD_MULTIPLE, length_sorted_batches
 from convbert.training import run_folder
-from convbert.training.data import BatchSampler, EncodedSplit, encode_split
-from convbert.training.own_data import open_own_data
+from convbert.training.data import BatchSampler, EncodedSplit, Update, load_data
 from convbert.training.records import Recorder
-from convbert.training.settings import TrainConfig
-from convbert.training.tasks import TASKS, Examples, Task, glue_examples, report_data
-from convbert.training.teacher_logits import teacher_logits_of
+from convbert.training.settings import train_settings
+from convbert.training.tasks import Task
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.log import get_logger
-
-FIRST_LOSS_SCALE = 2.0**15  # of float16 training
 
 Results = dict[str, dict[str, float]]  # dev split -> {"loss": ..., name of a metric: ...}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Read the flags, build everything, then train."""
-    config = TrainConfig.parse(argv)
+    config = train_settings(argv)
     start_paddle(config.cpu_threads, training=True)
     run = build(config)
-    with ExitStack() as stack:
-        if run.ranks.is_main:
-            stack.enter_context(run_folder.locked(config.output_dir))
+    with run_folder.locked(config.output_dir) if run.rank == 0 else nullcontext():
         progress = run_folder.prepare(run)
         fit(run, progress, Recorder(run, progress))
     return 0
@@ -58,181 +54,109 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @dataclass
 class Run:
-    """All parts of a run.
+    """All parts of a run."""
 
-    Attributes:
-        config: the settings.
-        task: the row of the task table.
-        ranks: this process among those of the run.
-        train, dev: the tokenized splits; the first dev split chooses the best checkpoint.
-        sampler: which examples form which batch.
-        model: the classifier or regressor, on the selected device.
-        parallel_model: the same with gradients averaged over the processes.
-        optimizer, schedule, scaler: AdamW, its learning rate, the loss scaling of float16.
-        use_amp: compute in ``config.amp_dtype`` in the operators where that is safe.
-    """
-
-    config: TrainConfig
+    config: Namespace
     task: Task
-    ranks: Any
+    rank: int  # this process, of ``ranks``; rank 0 prints and writes
+    ranks: int
     train: EncodedSplit
-    dev: list[EncodedSplit]
+    dev: list[EncodedSplit]  # the first one chooses the best checkpoint
     sampler: BatchSampler
-    model: Any
-    parallel_model: Any
-    optimizer: Any
-    schedule: Any
-    scaler: Any
-    use_amp: bool
     total_steps: int
+    model: Any  # the classifier or regressor, on the selected device
+    parallel_model: Any  # the same with gradients averaged over the ranks
+    schedule: Any
+    optimizer: Any
+    scaler: Any  # of the loss, for float16
+    autocast: Callable  # the context in which the model computes: --use_amp
 
-    def autocast(self):
-        """A context in which the model computes in ``--amp_dtype``, if ``--use_amp`` is set."""
-        import paddle
 
-        return paddle.amp.auto_cast(self.use_amp, dtype=self.config.amp_dtype, level="O1")
-
-
-def build(config: TrainConfig) -> Run:
+def build(config: Namespace) -> Run:
     """Load data and model and make the optimizer; write nothing, so that errors leave no files.
 
     Raises:
         UserError: the data, model, device or settings cannot be used.
     """
     import paddle
+    from paddle import distributed
 
-    from convbert.training import optimizer as optim
-    from convbert.training.initial import initial_model, open_tokenizer
-    from convbert.training.ranks import join_ranks
+    from convbert.training.initial import initial_model
+    from convbert.training.optimizer import make_optimizer, make_schedule
 
     device = use_device(config.device)
     on_gpu = device.startswith("gpu")
     if config.use_amp and not on_gpu:
         get_logger().warning("--use_amp has no effect on a CPU: training in float32")
-    task, examples = open_data(config)
-    tokenizer = open_tokenizer(config, task.label_names)
-    pad_multiple = PAD_MULTIPLE if on_gpu else 1
-    processor = TextProcessor(tokenizer, config.max_seq_length, task.label_names, pad_multiple)
-    wanted = {"train": teacher_logits_of(config.teacher_logits, examples["train"], task)}
-    train, *dev = (
-        encode_split(name, split, processor, task.regression, wanted.get(name))
-        for name, split in examples.items()
-    )
+    task, train, dev = load_data(config, PAD_MULTIPLE if on_gpu else 1)
 
-    ranks = join_ranks(device)
-    paddle.seed(config.seed)  # the same initial weights in every process
-    model = initial_model(config, task.num_classes, processor)
+    if int(os.environ.get("PADDLE_TRAINERS_NUM") or 1) > 1:  # set by paddle.distributed.launch
+        if not on_gpu:
+            os.environ.setdefault("PADDLE_DISTRI_BACKEND", "gloo")
+        distributed.init_parallel_env()
+    rank, ranks = distributed.get_rank(), distributed.get_world_size()
     lengths = train.lengths if config.group_by_length else None
-    sampler = BatchSampler(
-        len(train), config.batch_size, config.seed, lengths, ranks.rank, ranks.size
-    )
-    steps_per_epoch = math.ceil(len(sampler) / config.gradient_accumulation_steps)
-    total = config.max_steps if config.max_steps > 0 else steps_per_epoch * config.num_train_epochs
-    if config.warmup_steps >= total:
-        warning = "--warmup_steps %d: the run has %d steps, so it never leaves the warm-up"
-        get_logger().warning(warning, config.warmup_steps, total)
-    schedule = optim.SCHEDULERS[config.scheduler_type](config.learning_rate, total, config.warmup)
-    optimizer = optim.make_optimizer(
-        model,
-        schedule,
-        model.config.num_hidden_layers,
-        config.layer_lr_decay,
-        config.weight_decay,
-        config.adam_epsilon,
-        config.max_grad_norm,
-    )
+    order = (config.batch_size, config.seed, lengths, rank, ranks)
+    sampler = BatchSampler(len(train), *order, group=config.gradient_accumulation_steps)
+    steps = sampler.steps_per_epoch * config.num_train_epochs
+    total_steps = config.max_steps if config.max_steps > 0 else steps
+
+    paddle.seed(config.seed)  # the same initial weights in every process
+    model = initial_model(config, task.num_classes, train.processor)
+    parallel_model = paddle.DataParallel(model) if ranks > 1 else model
+    schedule = make_schedule(config, total_steps)
+    adam = (config.layer_lr_decay, config.weight_decay, config.adam_epsilon, config.max_grad_norm)
+    optimizer = make_optimizer(model, schedule, model.config.num_hidden_layers, *adam)
     use_amp = config.use_amp and on_gpu
     scaled = use_amp and config.amp_dtype == "float16"  # bfloat16 has the range of float32
-    scaler = paddle.amp.GradScaler(enable=scaled, init_loss_scaling=FIRST_LOSS_SCALE)
-    if ranks.is_main:
+    scaler = paddle.amp.GradScaler(enable=scaled, init_loss_scaling=2.0**15)
+    autocast = partial(paddle.amp.auto_cast, use_amp, dtype=config.amp_dtype, level="O1")
+
+    if rank == 0:
         count = sum(parameter.size for parameter in model.parameters())
-        facts = (device, ranks.size, count, len(train))
         text = "device: %s, processes: %d, parameters: %d, training examples: %d"
-        get_logger().info(text, *facts)
-    optimization = (model, ranks.wrap(model), optimizer, schedule, scaler, use_amp, total)
-    return Run(config, task, ranks, train, dev, sampler, *optimization)
-
-
-def open_data(config: TrainConfig) -> tuple[Task, dict[str, Examples]]:
-    """Read the task and its splits, "train" first: the user's own files or a GLUE task."""
-    if config.train_file:
-        task, examples = open_own_data(config)
-    else:
-        task = TASKS[config.task_name]
-        splits = ("train", *task.dev_splits)
-        examples = {name: glue_examples(task.name, name, config.data_dir) for name in splits}
-    report_data(task, examples)
-    return task, examples
-
-
-class Update(NamedTuple):
-    """One optimizer step and the examples it trains on."""
-
-    step: int  # from 1
-    epoch: int  # from 0
-    batch: int  # the last batch of this step within its epoch, from 0
-    batches: list[list[int]]  # indices of the examples, for this process
-
-    @property
-    def num_examples(self) -> int:
-        """Examples of this process in the step."""
-        return sum(map(len, self.batches))
-
-
-def updates(run: Run, done: int = 0) -> Iterator[Update]:
-    """Yield the optimizer steps of a run after the first ``done``, epoch after epoch."""
-    group, step, epoch = run.config.gradient_accumulation_steps, 0, 0
-    while True:
-        batches = list(run.sampler.epoch(epoch))
-        for first in range(0, len(batches), group):
-            if step == run.total_steps:
-                return
-            step += 1
-            if step > done:
-                part = batches[first : first + group]
-                yield Update(step, epoch, first + len(part) - 1, part)
-        epoch += 1
+        get_logger().info(text, device, ranks, count, len(train))
+    data = (rank, ranks, train, dev, sampler, total_steps)
+    return Run(config, task, *data, model, parallel_model, schedule, optimizer, scaler, autocast)
 
 
 def fit(run: Run, progress: run_folder.Progress, record: Recorder) -> None:
     """Train to the last step; every ``save_steps`` steps evaluate and keep the best weights."""
-    config = run.config
+    import paddle
+
+    config, total, score = run.config, run.total_steps, run.task.score
     try:
         # A resumed run repeats its last step without training, because its evaluation may be
         # missing.
-        for update in record.bar(updates(run, done=progress.step - 1)):
-            step, last = update.step, update.step == run.total_steps
+        for update in record.bar(run.sampler.updates(max(0, progress.step - 1), total)):
+            step, last = update.step, update.step == total
             if step > progress.step:
                 with hold_signals():  # until the step is complete
                     progress.losses.append(train_step(run, update))
                     progress.step = step
             if (last or step % config.logging_steps == 0) and step > progress.logged:
-                record.training(update, mean_loss(progress.losses), float(run.optimizer.get_lr()))
+                # Checked here and not in every step, because a check waits for the GPU.
+                loss = finite(float(paddle.stack(progress.losses).mean()), "training")
+                record.training(update, loss, float(run.optimizer.get_lr()))
                 progress.losses, progress.logged = [], step
             if (last or step % config.save_steps == 0) and step > progress.evaluated:
                 with record.pause():
-                    evaluate_and_save(run, progress, record, update)
+                    results, logits = evaluate(run)
+                    record.evaluation(update, results)
+                    best = progress.best
+                    if best is None or score(results) >= score(best["dev"]):
+                        run_folder.save_best(run)
+                        progress.best = {"step": step, "epoch": update.epoch, "dev": results}
+                        record.best(logits)
+                    progress.evaluated = step
+                    if not last:
+                        run_folder.save_state(run, progress)
     except (KeyboardInterrupt, SystemExit):
         run_folder.save_state(run, progress)
         raise
     finally:  # also after Ctrl-C, SIGTERM or a loss that is not a number
         record.finish()
     run_folder.remove_states(run)
-
-
-def evaluate_and_save(run: Run, progress: run_folder.Progress, record: Recorder, update) -> None:
-    """Evaluate, save the weights if they are at least as good as the best ones, save a state."""
-    started = time.perf_counter()
-    results, logits = evaluate(run)
-    record.evaluation(update, results, time.perf_counter() - started)
-    best = progress.best
-    if best is None or score(run, results) >= score(run, best["dev"]):
-        run_folder.save_best(run)
-        progress.best = {"step": update.step, "epoch": update.epoch, "dev": results}
-        record.best(logits)
-    progress.evaluated = update.step
-    if update.step < run.total_steps:
-        run_folder.save_state(run, progress)
 
 
 def train_step(run: Run, update: Update):
@@ -242,19 +166,20 @@ def train_step(run: Run, update: Update):
     """
     import paddle
 
-    from convbert.training.distillation import soft_loss
+    from convbert.training.teacher import soft_loss
 
     config = run.config
     # Dropout is a function of seed, step and process, so a resumed run equals an uninterrupted one.
-    random = np.random.default_rng([config.seed, update.step, run.ranks.rank])
+    random = np.random.default_rng([config.seed, update.step, run.rank])
     paddle.seed(int(random.integers(2**31)))
     run.model.train()
     total = paddle.zeros([])
     for number, indices in enumerate(update.batches, start=1):
         # input_ids [B, L], token_type_ids [B, L], labels [B]
         input_ids, token_type_ids, labels = map(paddle.to_tensor, run.train.batch(indices))
-        accumulate = number < len(update.batches)
-        with run.ranks.local_gradients(run.parallel_model, local=accumulate):
+        # The ranks average their gradients in the last batch, for all batches of the step.
+        alone = run.ranks > 1 and number < len(update.batches)
+        with run.parallel_model.no_sync() if alone else nullcontext():
             with run.autocast():
                 logits = run.parallel_model(input_ids, token_type_ids)  # [B, C]
             loss = run.task.loss(logits, labels)
@@ -270,18 +195,6 @@ def train_step(run: Run, update: Update):
     run.schedule.step()
     run.optimizer.clear_grad(set_to_zero=False)  # filling with zeros only costs time
     return total
-
-
-def mean_loss(losses: list) -> float:
-    """The mean of the losses since the last printed line.
-
-    Raises:
-        UserError: it is not a finite number. This is not checked in every step, because the check
-            would wait for the GPU.
-    """
-    import paddle
-
-    return finite(float(paddle.stack(losses).mean()), "training")
 
 
 def finite(loss: float, where: str) -> float:
@@ -305,19 +218,14 @@ def evaluate(run: Run) -> tuple[Results, dict[str, np.ndarray]]:
 
     from paddlenlp import metrics
 
-    results, logits = {}, {split.name: predict(run, split) for split in run.dev}
+    results, logits = {}, {}
     for split in run.dev:
-        outputs = logits[split.name]
+        outputs = logits[split.name] = predict(run, split)
         loss = float(run.task.loss(paddle.to_tensor(outputs), paddle.to_tensor(split.labels)))
         metric = getattr(metrics, run.task.metric)()
         metric.update(metric.compute(outputs, split.labels))
         results[split.name] = {"loss": finite(loss, f"'{split.name}'"), **metric.results()}
     return results, logits
-
-
-def score(run: Run, results: Results) -> float:
-    """The number that chooses the best checkpoint: the task's metric on the first dev split."""
-    return next(iter(results.values()))[run.task.selection]
 
 
 def predict(run: Run, split: EncodedSplit) -> np.ndarray:
@@ -327,16 +235,21 @@ def predict(run: Run, split: EncodedSplit) -> np.ndarray:
     fills its rows of a zero matrix and the matrices are added.
     """
     import paddle
+    from paddle import distributed
 
     run.model.eval()
     logits = np.zeros((len(split), run.model.config.num_classes), np.float32)
     batches = list(length_sorted_batches(split.lengths, run.config.batch_size))
     with paddle.no_grad(), run.autocast():
-        for indices in batches[run.ranks.rank :: run.ranks.size]:
+        for indices in batches[run.rank :: run.ranks]:
             input_ids, token_type_ids, _ = map(paddle.to_tensor, split.batch(indices))
             output = run.model(input_ids, token_type_ids)
             logits[indices] = output.astype("float32").numpy()
-    return run.ranks.sum(logits)
+    if run.ranks > 1:
+        total = paddle.to_tensor(logits)
+        distributed.all_reduce(total)
+        logits = total.numpy()
+    return logits
 
 
 if __name__ == "__main__":

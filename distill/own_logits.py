@@ -22,7 +22,7 @@ from convbert.inference.evaluation import answer
 from convbert.text.reading import Row
 from convbert.text.tables import read_table, row_text
 from convbert.training.own_data import text_columns
-from convbert.training.teacher_logits import write_teacher_logits
+from convbert.training.teacher import write_teacher_logits
 from paddlenlp.transformers.checkpoint import WEIGHTS_FILE
 from paddlenlp.utils.products import sha256
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
+
 import numpy as np
 
-from convbert.training.settings import PretrainConfig
 from paddlenlp.datasets import load_dataset
 from paddlenlp.transformers import ConvBertTokenizer
 from paddlenlp.utils.checkout import REVIEWS
@@ -15,7 +16,7 @@ IGNORED = -100  # label of the positions that the generator does not predict
 MASK_TOKEN_SHARE = 0.85  # of the chosen positions; the others keep their word, as in ELECTRA's code
 
 
-def read_sequences(config: PretrainConfig, tokenizer: ConvBertTokenizer) -> list[np.ndarray]:
+def read_sequences(config: Namespace, tokenizer: ConvBertTokenizer) -> list[np.ndarray]:
     """Read and tokenize the text; each sequence is ``[CLS] ... [SEP]``, int32, cut to length.
 
     Raises:

@@ -1,43 +1,38 @@
-"""A tokenized split, and which of its examples form which batch."""
+"""A tokenized split, and which of its examples form which batch and optimizer step."""
 
 from __future__ import annotations
 
+import math
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from convbert.text.processing import Features, TextProcessor
-from convbert.training.tasks import Examples
+from convbert.training.own_data import open_own_data
+from convbert.training.tasks import TASKS, Examples, Task, glue_examples, report_data
+from convbert.training.teacher import read_teacher_logits
 from paddlenlp.utils.log import get_logger
 
 # Texts are sorted by length only inside pools of this many batches, so that the order of an epoch
 # stays random on a large scale.
 POOL_BATCHES = 128
 ENCODE_AT_ONCE = 8192  # texts; bounds the memory of the tokenizer's Python lists
-Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
 class EncodedSplit:
-    """All texts of a split as token ids.
+    """All texts of a split as token ids."""
 
-    Attributes:
-        name: "train", "dev", ...
-        processor: pads the batches.
-        input_ids, token_type_ids: all texts one after the other, [tokens] int32 and int8.
-        ends: [examples + 1] int64; text i is ``input_ids[ends[i] : ends[i + 1]]``.
-        labels: [examples], int64 class ids, or float32 scores.
-        teacher_logits: [examples, C] float32 if there is a teacher; see `teacher_logits`.
-    """
-
-    name: str
-    processor: TextProcessor
-    input_ids: np.ndarray
-    token_type_ids: np.ndarray
-    ends: np.ndarray
-    labels: np.ndarray
-    teacher_logits: np.ndarray | None = None
+    name: str  # "train", "dev", ...
+    processor: TextProcessor  # pads the batches
+    input_ids: np.ndarray  # [tokens] int32, all texts one after the other
+    token_type_ids: np.ndarray  # [tokens] int8
+    ends: np.ndarray  # [examples + 1] int64; text i is input_ids[ends[i] : ends[i + 1]]
+    labels: np.ndarray  # [examples], int64 class ids or float32 scores
+    teacher_logits: np.ndarray | None = None  # [examples, C] float32
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -47,7 +42,7 @@ class EncodedSplit:
         """Tokens of each text, [examples]."""
         return np.diff(self.ends)
 
-    def batch(self, indices: Sequence[int]) -> Batch:
+    def batch(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return ``input_ids`` and ``token_type_ids`` [B, L] int64, padded, and ``labels`` [B]."""
         features = []
         for index in indices:
@@ -76,44 +71,87 @@ def encode_split(
     if truncated:
         cut = f"{truncated} of {len(texts)} texts are cut to {processor.max_seq_len} tokens"
         get_logger().info("%s: %s (--max_seq_length)", name, cut)
-    return EncodedSplit(
-        name,
-        processor,
-        np.concatenate(ids),
-        np.concatenate(types),
-        np.cumsum(lengths),
-        np.asarray(labels, dtype=np.float32 if regression else np.int64),
-        teacher_logits,
-    )
+    ids, types, ends = np.concatenate(ids), np.concatenate(types), np.cumsum(lengths)
+    labels = np.asarray(labels, dtype=np.float32 if regression else np.int64)
+    return EncodedSplit(name, processor, ids, types, ends, labels, teacher_logits)
+
+
+def load_data(
+    config: Namespace, pad_multiple: int
+) -> tuple[Task, EncodedSplit, list[EncodedSplit]]:
+    """Read, report and tokenize the data: the user's own files or a GLUE task.
+
+    Returns:
+        The task, its training split and its dev splits.
+
+    Raises:
+        UserError: the data, the vocabulary or the teacher's logits cannot be used.
+    """
+    from convbert.training.initial import open_tokenizer
+
+    if config.train_file:
+        task, examples = open_own_data(config)
+    else:
+        task = TASKS[config.task_name]
+        names = ("train", *task.dev_splits)
+        examples = {name: glue_examples(task.name, name, config.data_dir) for name in names}
+    report_data(task, examples)
+    tokenizer = open_tokenizer(config, task.label_names)
+    processor = TextProcessor(tokenizer, config.max_seq_length, task.label_names, pad_multiple)
+    teacher, training = None, examples.pop("train")
+    if config.teacher_logits:
+        teacher = read_teacher_logits(config.teacher_logits, training.texts, task)
+    train = encode_split("train", training, processor, task.regression, teacher)
+    return task, train, [encode_split(*dev, processor, task.regression) for dev in examples.items()]
+
+
+class Update(NamedTuple):
+    """One optimizer step and the examples it trains on."""
+
+    step: int  # from 1
+    epoch: int  # from 0
+    batch: int  # the last batch of this step within its epoch, from 0
+    batches: list[list[int]]  # indices of the examples, for this process
+
+    @property
+    def num_examples(self) -> int:
+        """Examples of this process in the step."""
+        return sum(map(len, self.batches))
 
 
 @dataclass(frozen=True)
 class BatchSampler:
-    """Yields one rank's batches of an epoch.
-
-    Args:
-        num_examples: size of the split.
-        batch_size: examples per batch and rank.
-        seed: determines the order, together with the epoch number.
-        lengths: tokens per example [num_examples] to group batches by; None: random order.
-        rank, world_size: this process among those that share an epoch.
-    """
+    """Chooses the examples of each batch; a function of the seed and the number of the epoch."""
 
     num_examples: int
-    batch_size: int
+    batch_size: int  # examples per batch and rank
     seed: int = 42
-    lengths: Sequence[int] | None = None
-    rank: int = 0
+    lengths: Sequence[int] | None = None  # tokens per example to group by; None: random order
+    rank: int = 0  # this process among the ``world_size`` that share an epoch
     world_size: int = 1
+    group: int = 1  # batches that make up one optimizer step
 
     def __len__(self) -> int:
         """Batches of one rank in an epoch; the last one may be smaller."""
-        return -(-self.num_examples // self.global_batch_size)
+        return math.ceil(self.num_examples / (self.batch_size * self.world_size))
 
     @property
-    def global_batch_size(self) -> int:
-        """Examples of one batch over all ranks."""
-        return self.batch_size * self.world_size
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in an epoch."""
+        return math.ceil(len(self) / self.group)
+
+    def updates(self, done: int, total: int) -> Iterator[Update]:
+        """Yield the optimizer steps from ``done`` + 1 to ``total``, epoch after epoch."""
+        step = done
+        while step < total:
+            epoch, first = divmod(step, self.steps_per_epoch)
+            batches = list(self.epoch(epoch))
+            for start in range(first * self.group, len(batches), self.group):
+                if step == total:
+                    return
+                step += 1
+                part = batches[start : start + self.group]
+                yield Update(step, epoch, start + len(part) - 1, part)
 
     def epoch(self, number: int) -> Iterator[list[int]]:
         """Yield the index lists of epoch ``number`` (from 0) for this rank.
@@ -123,22 +161,17 @@ class BatchSampler:
         mean.
         """
         random = np.random.default_rng([self.seed, number])
-        order = random.permutation(self.num_examples)
-        size = self.global_batch_size
-        if self.lengths is None:
-            batches = [order[start : start + size] for start in range(0, len(order), size)]
-        else:
-            batches = self._grouped(order, random)
+        shuffled = order = random.permutation(self.num_examples)
+        size = self.batch_size * self.world_size
+        if self.lengths is not None:
+            lengths, pool = np.asarray(self.lengths), size * POOL_BATCHES
+            pools = [order[start : start + pool] for start in range(0, len(order), pool)]
+            # A stable sort: texts of the same length keep their random order.
+            pools = [pool[np.argsort(-lengths[pool], kind="stable")] for pool in pools]
+            order = np.concatenate(pools)
+        batches = [order[start : start + size] for start in range(0, len(order), size)]
+        if self.lengths is not None:
+            batches = [batches[i] for i in random.permutation(len(batches))]
         for batch in batches:
-            missing = -len(batch) % self.world_size
-            share = np.concatenate([batch, np.resize(order, missing)])[self.rank :: self.world_size]
-            yield share.tolist()
-
-    def _grouped(self, order: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
-        size, lengths = self.global_batch_size, np.asarray(self.lengths)
-        batches = []
-        for start in range(0, len(order), size * POOL_BATCHES):
-            pool = order[start : start + size * POOL_BATCHES]
-            pool = pool[np.argsort(-lengths[pool], kind="stable")]  # ties keep their random order
-            batches += [pool[at : at + size] for at in range(0, len(pool), size)]
-        return [batches[i] for i in random.permutation(len(batches))]
+            filling = np.resize(shuffled, -len(batch) % self.world_size)
+            yield np.concatenate([batch, filling])[self.rank :: self.world_size].tolist()

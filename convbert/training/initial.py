@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
+
 from convbert.text.processing import TextProcessor
-from convbert.training.settings import TrainConfig
+from convbert.training.settings import DROPOUTS, SIZES, given
 from paddlenlp.transformers import (
     ConvBertConfig,
     ConvBertForSequenceClassification,
@@ -14,7 +16,7 @@ from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.hub import local_model
 
 
-def open_tokenizer(config: TrainConfig, label_names: tuple[str, ...] | None) -> ConvBertTokenizer:
+def open_tokenizer(config: Namespace, label_names: tuple[str, ...] | None) -> ConvBertTokenizer:
     """Open the vocabulary of ``--vocab_file`` or of the named model.
 
     Raises:
@@ -32,7 +34,7 @@ def open_tokenizer(config: TrainConfig, label_names: tuple[str, ...] | None) -> 
 
 
 def initial_model(
-    config: TrainConfig, num_classes: int, processor: TextProcessor
+    config: Namespace, num_classes: int, processor: TextProcessor
 ) -> ConvBertForSequenceClassification:
     """Load the named model, or with ``--from_scratch`` make one of that size with random weights.
 
@@ -41,21 +43,17 @@ def initial_model(
             ``--max_seq_length``.
     """
     tokenizer, source = processor.tokenizer, config.model_name_or_path
-    overrides = {**config.model_overrides, "num_classes": num_classes}
-    if config.from_scratch:
-        overrides.update(vocab_size=tokenizer.vocab_size, pad_token_id=tokenizer.pad_token_id)
-        model = ConvBertForSequenceClassification(_named_size(source, **overrides))
+    values = {**given(config, SIZES, DROPOUTS), "num_classes": num_classes}
+    if not config.from_scratch:
+        model = ConvBertForSequenceClassification.from_pretrained(source, **values)
     else:
-        model = ConvBertForSequenceClassification.from_pretrained(source, **overrides)
+        values.update(vocab_size=tokenizer.vocab_size, pad_token_id=tokenizer.pad_token_id)
+        directory = local_model(source)
+        file = str(directory / CONFIG_FILE) if directory else source
+        if file.endswith(".json"):
+            size = ConvBertConfig.from_dict(read_json(file), **values)
+        else:
+            size = ConvBertConfig.preset(source, **values)
+        model = ConvBertForSequenceClassification(size)
     processor.check_fits(model.config, config.vocab_file or source)
     return model
-
-
-def _named_size(source: str, **overrides) -> ConvBertConfig:
-    """The size of a known model, of a checkpoint directory or of a model_config.json."""
-    directory = local_model(source)
-    if directory is not None:
-        source = str(directory / CONFIG_FILE)
-    if source.endswith(".json"):
-        return ConvBertConfig.from_dict(read_json(source), **overrides)
-    return ConvBertConfig.preset(source, **overrides)

@@ -1,22 +1,24 @@
-"""The optimizer of fine-tuning: AdamW with layer-wise learning rates, chosen by parameter name."""
+"""AdamW with layer-wise learning rates, chosen by parameter name."""
 
 from __future__ import annotations
 
 import re
+from argparse import Namespace
+from collections import defaultdict
 
 import paddle
 from paddle import nn
 
 from paddlenlp.transformers.optimization import CosineDecayWithWarmup, LinearDecayWithWarmup
+from paddlenlp.utils.log import get_logger
 
-SCHEDULERS = {"linear": LinearDecayWithWarmup, "cosine": CosineDecayWithWarmup}
+SCHEDULES = {"linear": LinearDecayWithWarmup, "cosine": CosineDecayWithWarmup}
 
 # The start of a parameter's name gives its depth. The dots matter: "layers.1." must not match
 # "layers.10.".
 EMBEDDINGS = re.compile(r"convbert\.embeddings(_project)?\.")
 LAYER = re.compile(r"convbert\.encoder\.layers\.(\d+)\.")
 HEAD = re.compile(r"((classifier|pooler|\w+_predictions)\.|generator_lm_head_bias$)")
-NO_DECAY = ("bias", "norm")
 
 
 def parameter_depth(name: str, num_layers: int) -> int:
@@ -29,8 +31,7 @@ def parameter_depth(name: str, num_layers: int) -> int:
     """
     if EMBEDDINGS.match(name):
         return 0
-    layer = LAYER.match(name)
-    if layer:
+    if layer := LAYER.match(name):
         return int(layer.group(1)) + 1
     if HEAD.match(name):
         return num_layers + 2
@@ -39,25 +40,18 @@ def parameter_depth(name: str, num_layers: int) -> int:
     )
 
 
-def lr_factor(name: str, num_layers: int, layer_lr_decay: float) -> float:
-    """Factor of the learning rate for this parameter: 1 at the head, smaller below."""
-    if layer_lr_decay == 1:
-        return 1.0  # off; also for models that are not a stack of layers below one head
-    return layer_lr_decay ** (num_layers + 2 - parameter_depth(name, num_layers))
-
-
 def has_weight_decay(name: str) -> bool:
     """Whether weight decay applies: not to biases and normalisation."""
-    return not any(part in name for part in NO_DECAY)
+    return "bias" not in name and "norm" not in name
 
 
-def parameter_groups(model: nn.Layer, num_layers: int, layer_lr_decay: float) -> list[dict]:
-    """Group the trainable parameters by their learning-rate factor, for Paddle's optimizers."""
-    groups: dict[float, list] = {}
-    for name, parameter in model.named_parameters():
-        if not parameter.stop_gradient:
-            groups.setdefault(lr_factor(name, num_layers, layer_lr_decay), []).append(parameter)
-    return [{"params": params, "learning_rate": factor} for factor, params in groups.items()]
+def make_schedule(config: Namespace, total_steps: int) -> paddle.optimizer.lr.LRScheduler:
+    """Return the learning rate of the head, step by step, as the flags of train.py ask for it."""
+    if config.warmup_steps >= total_steps:
+        warning = "--warmup_steps %d: the run has %d steps, so it never leaves the warm-up"
+        get_logger().warning(warning, config.warmup_steps, total_steps)
+    warmup = config.warmup_steps or float(config.warmup_proportion)  # steps, or a share of them
+    return SCHEDULES[config.scheduler_type](config.learning_rate, total_steps, warmup)
 
 
 def make_optimizer(
@@ -69,7 +63,7 @@ def make_optimizer(
     epsilon: float = 1e-6,
     max_grad_norm: float | None = None,
 ) -> paddle.optimizer.AdamW:
-    """Build AdamW over ``model``'s parameters.
+    """Build AdamW over the trainable parameters of ``model``.
 
     Parameter groups carry the layer-wise factors, because AdamW's own ``lr_ratio`` is not
     implemented on the CPU.
@@ -78,15 +72,22 @@ def make_optimizer(
         model: the bare model, not wrapped for data parallelism (names must start at its parts).
         schedule: the learning rate of the head, step by step.
         num_layers: number of encoder layers.
-        layer_lr_decay: factor from one depth to the next lower one, in (0, 1]; 1 is off.
+        layer_lr_decay: factor from one depth to the next lower one, in (0, 1]; 1 is off, also for
+            models that are not a stack of layers below one head.
         weight_decay: decoupled weight decay of the matrices.
         epsilon: Adam's epsilon.
         max_grad_norm: clip the global gradient norm to this; None (upstream's default) is off.
     """
-    decayed = {p.name for name, p in model.named_parameters() if has_weight_decay(name)}
+    groups, decayed = defaultdict(list), set()
+    for name, parameter in model.named_parameters():
+        if has_weight_decay(name):
+            decayed.add(parameter.name)
+        if not parameter.stop_gradient:
+            below = 0 if layer_lr_decay == 1 else num_layers + 2 - parameter_depth(name, num_layers)
+            groups[layer_lr_decay**below].append(parameter)
     return paddle.optimizer.AdamW(
         learning_rate=schedule,
-        parameters=parameter_groups(model, num_layers, layer_lr_decay),
+        parameters=[{"params": found, "learning_rate": rate} for rate, found in groups.items()],
         weight_decay=weight_decay,
         epsilon=epsilon,
         apply_decay_param_fun=lambda name: name in decayed,

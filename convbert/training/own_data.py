@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from argparse import Namespace
 from collections import Counter
 from typing import Any
 
 import numpy as np
 
 from convbert.text.tables import Table, cell_label, read_table, row_text
-from convbert.training.settings import TrainConfig
 from convbert.training.tasks import Examples, Task
 from paddlenlp.utils.errors import UserError
 
@@ -16,7 +17,7 @@ TEXT_COLUMNS = ("text", "sentence")  # the first that exists is used if --text_c
 OWN_DATA = "own data"  # name of the task in the records
 
 
-def open_own_data(config: TrainConfig) -> tuple[Task, dict[str, Examples]]:
+def open_own_data(config: Namespace) -> tuple[Task, dict[str, Examples]]:
     """Read ``--train_file`` and ``--dev_file``, or hold out a part of the training file.
 
     Returns:
@@ -32,10 +33,9 @@ def open_own_data(config: TrainConfig) -> tuple[Task, dict[str, Examples]]:
     if config.regression:
         task = Task(OWN_DATA, None, "PearsonAndSpearman", "spearman")
     else:
-        names = sorted(set(labels), key=_label_order)
-        if len(names) < 2:
-            raise UserError("label", f"{table.path}: all rows have the label '{names[0]}'")
-        task = Task(OWN_DATA, tuple(names))
+        task = Task(OWN_DATA, tuple(sorted(set(labels), key=_label_order)))
+        if task.num_classes < 2:
+            raise UserError("label", f"{table.path}: all rows have the label '{labels[0]}'")
     train = Examples(texts, _label_ids(task, labels, table))
     if config.dev_file:
         dev_table = read_table(config.dev_file)
@@ -46,7 +46,7 @@ def open_own_data(config: TrainConfig) -> tuple[Task, dict[str, Examples]]:
     return task, {"train": train, "dev": dev}
 
 
-def read_columns(table: Table, config: Any) -> tuple[list, list[str]]:
+def read_columns(table: Table, config: Namespace) -> tuple[list, list[str]]:
     """Return the texts (or pairs) and the labels of a table; labels are strings.
 
     Args:
@@ -62,19 +62,18 @@ def read_columns(table: Table, config: Any) -> tuple[list, list[str]]:
     for place, row in zip(table.places, table.rows):
         texts.append(row_text(row, columns, place))
         labels.append(cell_label(row, label_column, place))
-        cells = [texts[-1]] if len(columns) == 1 else texts[-1]
-        if [*cells, labels[-1]] == [*columns, label_column]:  # concatenated files
+        if all(
+            str(row[name]).strip() == name for name in (*columns, label_column)
+        ):  # concatenated files
             raise UserError("row", f"{place} repeats the header: remove it")
     return texts, labels
 
 
-def text_columns(table: Table, config: Any) -> list[str]:
+def text_columns(table: Table, config: Namespace) -> list[str]:
     """Return the column of the texts and, for pairs, of the second texts; see `read_columns`."""
-    first = config.text_column or next(
-        (name for name in TEXT_COLUMNS if name in table.columns), TEXT_COLUMNS[0]
-    )
-    pair = [config.text_pair_column] if config.text_pair_column else []
-    return [table.require(name) for name in (first, *pair)]
+    usual = [name for name in TEXT_COLUMNS if name in table.columns]
+    names = [config.text_column or (usual or TEXT_COLUMNS)[0], config.text_pair_column]
+    return [table.require(name) for name in names if name]
 
 
 def _label_order(name: str) -> tuple[int, Any]:
@@ -89,7 +88,7 @@ def _label_ids(task: Task, labels: list[str], table: Table) -> list:
     ids = {name: number for number, name in enumerate(task.label_names)}
     for label, place in zip(labels, table.places):
         if label not in ids:
-            allowed = ", ".join(f"'{name}'" for name in task.label_names)
+            allowed = ", ".join(f"'{name}'" for name in ids)
             raise UserError(
                 "label", f"{place}: label '{label}' is not one of the training file's: {allowed}"
             )
@@ -100,33 +99,33 @@ def _score(text: str, place: str) -> float:
     try:
         score = float(text)
     except ValueError:
-        score = np.nan
-    if not np.isfinite(score):
+        score = math.nan
+    if not math.isfinite(score):
         raise UserError("label", f"{place}: '{text}' is not a finite number (--regression)")
     return score
 
 
-def _hold_out(examples: Examples, task: Task, config: TrainConfig) -> tuple[Examples, Examples]:
+def _hold_out(examples: Examples, task: Task, config: Namespace) -> list[Examples]:
     """Split off ``--dev_share`` of the rows of each label; the seed decides which."""
     from sklearn.model_selection import train_test_split
 
     texts, labels = examples
-    count = max(round(config.dev_share * len(texts)), 1 if task.regression else task.num_classes)
-    rest = len(texts) - count
-    rare, number = (0, 2) if task.regression else min(Counter(labels).items(), key=lambda n: n[1])
-    if rest < max(1, task.num_classes) or number < 2:
-        found = "" if task.regression else f"; label '{task.label_names[rare]}' has {number}"
+    try:
+        parts = train_test_split(
+            np.arange(len(texts)),
+            test_size=max(round(config.dev_share * len(texts)), task.num_classes),
+            random_state=config.seed % 2**32,
+            stratify=None if task.regression else labels,
+        )
+    except ValueError:  # fewer than two rows of a label, or no rows left for training
+        rarest, rows = Counter(labels).most_common()[-1]
+        label = rarest if task.regression else task.label_names[rarest]
         raise UserError(
             "label",
-            f"{config.train_file} is too small to hold out a dev set (every label needs at least "
-            f"two rows{found}): add rows or give --dev_file",
-        )
-    indices = np.arange(len(texts))
-    strata = None if task.regression else labels
-    kept, held = train_test_split(
-        indices, test_size=count, random_state=config.seed % 2**32, stratify=strata
-    )
-    return tuple(
+            f"{config.train_file} is too small to hold out {config.dev_share:.0%} as a dev set "
+            f"(label '{label}' has {rows} rows): add rows or give --dev_file",
+        ) from None
+    return [
         Examples([texts[i] for i in sorted(part)], [labels[i] for i in sorted(part)])
-        for part in (kept, held)
-    )
+        for part in parts
+    ]

@@ -22,20 +22,13 @@ from convbert.training.run_folder import (
     fingerprint,
     read_records,
 )
-from paddlenlp.utils.files import (
-    atomic_write,
-    ensure_writable_dir,
-    json_text,
-    naming,
-    write_json,
-)
+from paddlenlp.utils.files import atomic_write, ensure_writable_dir, json_text, naming, write_json
 from paddlenlp.utils.logits import predicted_classes
 
 TRAIN_LINE = (
-    "global step {step}/{total_steps}, epoch: {epoch}, batch: {batch}, rank_id: {rank}, "
-    "loss: {loss:.6f}, lr: {lr:.10f}, speed: {speed:.4f} step/s"
+    "global step {step}/{total_steps}, epoch: {epoch}, batch: {batch}, rank_id: 0, "
+    "loss: {loss:.6f}, lr: {lr:.10f}, speed: {steps_per_second:.4f} step/s"
 )
-RULE = "=" * 100
 
 
 class Recorder:
@@ -49,13 +42,17 @@ class Recorder:
     def __init__(self, run, progress: Progress):
         self.run, self.progress = run, progress
         self.directory = Path(run.config.output_dir)
-        self.active = run.ranks.is_main
-        self.records = self._earlier_records() if progress.step else []
+        self.active = run.rank == 0
+        self._records = read_records(self.directory / LOG_FILE) if progress.step else []
         self._examples = 0  # of this process since the start
-        self._first_step, self._first_seconds = progress.step, progress.seconds
-        self._resumed_at = time.perf_counter() - progress.seconds
+        self._start_seconds = progress.seconds
+        self._zero = time.perf_counter() - progress.seconds  # as if trained without a break
         self._line = (progress.step, 0, progress.seconds)  # step, examples, seconds then
-        self._curves = _visualdl(run.config.visualdl_dir) if self.active else None
+        self._curves = None
+        if self.active and run.config.visualdl_dir:
+            from visualdl import LogWriter
+
+            self._curves = LogWriter(logdir=str(ensure_writable_dir(run.config.visualdl_dir)))
         if progress.best:
             self._summarize()
 
@@ -69,54 +66,49 @@ class Recorder:
 
     @contextmanager
     def pause(self) -> Iterator[None]:
-        """Do not count the block as training time."""
+        """Do not count the block, an evaluation, as training time."""
         self._clock()
-        started = time.perf_counter()
+        self._paused_at = time.perf_counter()
         try:
             yield
         finally:
-            self._resumed_at += time.perf_counter() - started
+            self._zero += time.perf_counter() - self._paused_at
 
-    def _clock(self) -> float:
-        self.progress.seconds = time.perf_counter() - self._resumed_at
-        return self.progress.seconds
+    def _clock(self) -> None:
+        self.progress.seconds = time.perf_counter() - self._zero
 
     def training(self, update, loss: float, lr: float) -> None:
         """Print and write the mean loss since the last line, the learning rate and the speed."""
-        now = (update.step, self._examples * self.run.ranks.size, self._clock())
+        self._clock()
+        now = (update.step, self._examples, self.progress.seconds)
         steps, examples, seconds = (new - old for new, old in zip(now, self._line))
         self._line = now
-        line = TRAIN_LINE.format(
-            step=update.step,
-            total_steps=self.run.total_steps,
-            epoch=update.epoch,
-            batch=update.batch,
-            rank=self.run.ranks.rank,
-            loss=loss,
-            lr=lr,
-            speed=steps / seconds,
-        )
-        self._say(line)
-        self._write(
-            kind="train",
-            step=update.step,
-            epoch=update.epoch,
-            loss=loss,
-            lr=lr,
-            steps_per_second=steps / seconds,
-            examples_per_second=examples / seconds,
-            seconds=now[2],
-        )
+        record = {
+            "kind": "train",
+            "step": update.step,
+            "epoch": update.epoch,
+            "loss": loss,
+            "lr": lr,
+            "steps_per_second": steps / seconds,
+            "examples_per_second": examples * self.run.ranks / seconds,
+            "seconds": self.progress.seconds,
+        }
+        total = self.run.total_steps
+        self._say(TRAIN_LINE.format(**record, batch=update.batch, total_steps=total))
+        self._write(record)
 
-    def evaluation(self, update, results: dict[str, dict[str, float]], seconds: float) -> None:
-        """Print and write the results of all dev splits."""
+    def evaluation(self, update, results: dict[str, dict[str, float]]) -> None:
+        """Print and write the results of all dev splits, and the seconds since the `pause`."""
+        seconds = time.perf_counter() - self._paused_at
+        place = {"kind": "eval", "step": update.step, "epoch": update.epoch}
         for split, values in results.items():
             named = f"{split} " if len(results) > 1 else ""
-            shown = "".join(f"{key.replace('_', ' ')}: {values[key]}, " for key in _metrics(values))
+            metrics = [(name, value) for name, value in values.items() if name != "loss"]
+            shown = "".join(f"{name.replace('_', ' ')}: {value}, " for name, value in metrics)
             self._say(f"{named}eval loss: {values['loss']:.6f}, {shown}")
-            self._write(kind="eval", step=update.step, epoch=update.epoch, split=split, **values)
+            self._write({**place, "split": split, **values})
         self._say(f"eval done total : {seconds} s")
-        self._say(RULE)
+        self._say("=" * 100)
 
     def best(self, logits: dict[str, np.ndarray]) -> None:
         """Write metrics.json and confusion.json after a new best checkpoint.
@@ -127,10 +119,9 @@ class Recorder:
         self._summarize()
         names = self.run.task.label_names
         if self.active and names:
-            splits = {split.name: split.labels for split in self.run.dev}
             content = {
-                name: confusion(labels, predicted_classes(logits[name]), names)
-                for name, labels in splits.items()
+                split.name: confusion(split.labels, predicted_classes(logits[split.name]), names)
+                for split in self.run.dev
             }
             write_json(self.directory / CONFUSION_FILE, content)
 
@@ -141,51 +132,45 @@ class Recorder:
             self._curves.close()
         if not self.active or not self.progress.step:
             return
-        self._summarize()
-        selection, best = self.run.task.selection, self.progress.best
-        if self.records:
+        task, best = self.run.task, self.progress.best
+        finished = self._summarize()["finished"]
+        if self._records:
             with atomic_write(self.directory / CURVE_FILE, "wb") as file:
-                file.write(draw_curve(self.records, selection))
+                file.write(draw_curve(self._records, task.selection))
         if best is not None:
             stopped = f"stopped at step {self.progress.step} of {self.run.total_steps}"
-            value = next(iter(best["dev"].values()))[selection]
+            done = "finished" if finished else stopped
             origin = " of an earlier run" if best.get("earlier_run") else ""
-            done = "finished" if self._finished else stopped
-            self._say(f"{done}; best {selection}: {value} at step {best['step']}{origin}")
+            value = task.score(best["dev"])
+            self._say(f"{done}; best {task.selection}: {value} at step {best['step']}{origin}")
 
-    @property
-    def _finished(self) -> bool:
-        return self.progress.evaluated == self.run.total_steps
-
-    def _summarize(self) -> None:
-        run, seconds = self.run, self.progress.seconds - self._first_seconds
+    def _summarize(self) -> dict[str, Any]:
+        run, progress = self.run, self.progress
+        seconds = progress.seconds - self._start_seconds
         summary = {
             "task_name": run.task.name,
             "selection": run.task.selection,
-            "best": self.progress.best,
-            "steps": self.progress.step,
+            "best": progress.best,
+            "steps": progress.step,
             "total_steps": run.total_steps,
-            "finished": self._finished,
-            "training_seconds": self.progress.seconds,
-            "examples_per_second": self._examples * run.ranks.size / seconds if seconds else None,
+            "finished": progress.evaluated == run.total_steps,
+            "training_seconds": progress.seconds,
+            "examples_per_second": self._examples * run.ranks / seconds if seconds else None,
             "device": str(run.model.parameters()[0].place)[len("Place(") : -1],
-            "processes": run.ranks.size,
+            "processes": run.ranks,
             "dev_data": fingerprint(*run.dev),
         }
         if self.active:
             write_json(self.directory / SUMMARY_FILE, summary)
-
-    def _earlier_records(self) -> list[dict[str, Any]]:
-        path = self.directory / LOG_FILE
-        return read_records(path) if path.is_file() else []
+        return summary
 
     def _say(self, line: str) -> None:
         if self.active:
             tqdm.write(line, file=sys.stdout)  # above a progress bar, if there is one
             sys.stdout.flush()
 
-    def _write(self, **record: Any) -> None:
-        self.records.append(record)
+    def _write(self, record: dict[str, Any]) -> None:
+        self._records.append(record)
         if self.active:
             path = self.directory / LOG_FILE
             with naming(path), open(path, "a", encoding="utf-8") as file:
@@ -195,19 +180,6 @@ class Recorder:
             for name, value in record.items():
                 if isinstance(value, float) and name != "seconds":
                     self._curves.add_scalar(f"{place}/{name}", value, record["step"])
-
-
-def _visualdl(directory: str | None):
-    """Return a VisualDL writer for the folder; None without a folder."""
-    if directory is None:
-        return None
-    from visualdl import LogWriter
-
-    return LogWriter(logdir=str(ensure_writable_dir(directory)))
-
-
-def _metrics(values: dict[str, float]) -> list[str]:
-    return [key for key in values if key != "loss"]
 
 
 def confusion(labels: np.ndarray, answers: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
@@ -226,12 +198,11 @@ def confusion(labels: np.ndarray, answers: np.ndarray, names: Sequence[str]) -> 
     ids = range(len(names))
     columns = precision_recall_fscore_support(labels, answers, labels=ids, zero_division=0)
     keys = ("precision", "recall", "f1", "support")
+    rows = [dict(zip(keys, map(float, row))) for row in zip(*columns)]
     return {
         "labels": list(names),
         "confusion": confusion_matrix(labels, answers, labels=ids).tolist(),
-        "per_class": {
-            name: dict(zip(keys, map(float, row))) for name, row in zip(names, zip(*columns))
-        },
+        "per_class": dict(zip(names, rows)),
     }
 
 

@@ -25,6 +25,7 @@ from typing import Any
 
 import filelock
 
+from convbert.training.settings import identity
 from paddlenlp.transformers.checkpoint import read_json
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import (
@@ -43,32 +44,21 @@ SUMMARY_FILE = "metrics.json"
 CURVE_FILE = "curve.png"
 CONFUSION_FILE = "confusion.json"
 REPORT_FILE = "report.html"
-BEST_DIR = "best.pdparams"  # a directory, under upstream's name
-STATES_DIR = "states"
-MODEL_PART = "model"  # the checkpoint inside a state
-PREVIOUS_DIR = "previous"
-LOCK_FILE = ".lock"
 RECORDS = (ARGS_FILE, LOG_FILE, SUMMARY_FILE, CURVE_FILE, CONFUSION_FILE, REPORT_FILE)
+BEST_DIR = "best.pdparams"  # a directory, under upstream's name
+MODEL_PART = "model"  # the checkpoint inside a state
 
 
 @dataclass
 class Progress:
-    """The progress of a run; with weights and optimizer it is the full state.
+    """The progress of a run; with weights and optimizer it is the full state."""
 
-    Attributes:
-        step: optimizer steps done.
-        logged, evaluated: the last step with a printed line, and the last with an evaluation.
-        best: ``{"step", "epoch", "dev": results}`` of the best evaluation; None before the first.
-        losses: training losses since the last printed line.
-        seconds: training time so far, without evaluations and saving.
-    """
-
-    step: int = 0
-    logged: int = 0
-    evaluated: int = 0
-    best: dict[str, Any] | None = None
-    losses: list[float] = field(default_factory=list)
-    seconds: float = 0.0
+    step: int = 0  # optimizer steps done
+    logged: int = 0  # the last step with a printed line
+    evaluated: int = 0  # the last step with an evaluation
+    best: dict[str, Any] | None = None  # "step", "epoch" and "dev" of the best evaluation
+    losses: list[Any] = field(default_factory=list)  # scalars, since the last printed line
+    seconds: float = 0.0  # of training, without evaluations and saving
 
 
 @contextmanager
@@ -79,20 +69,16 @@ def locked(path: str) -> Iterator[Path]:
         UserError: not writable, or another run is writing there.
     """
     directory = ensure_writable_dir(path)
-    lock = filelock.FileLock(str(directory / LOCK_FILE))
     try:
-        lock.acquire(timeout=0)
+        with filelock.FileLock(str(directory / ".lock"), timeout=0):
+            for name in (*RECORDS, BEST_DIR):
+                remove_unfinished(directory / name)
+            yield directory
     except filelock.Timeout:
         raise UserError(
             "busy",
             f"another run is writing to {directory}: wait for it or give another --output_dir",
         ) from None
-    try:
-        for name in (*RECORDS, BEST_DIR):
-            remove_unfinished(directory / name)
-        yield directory
-    finally:
-        lock.release()
 
 
 def prepare(run) -> Progress:
@@ -105,28 +91,33 @@ def prepare(run) -> Progress:
         UserError: the directory has an unfinished run, or the best model of another task or data
             set; with ``--resume``: there is nothing to continue, or the settings differ.
     """
-    config, directory = run.config, Path(run.config.output_dir)
+    config, directory, states = run.config, Path(run.config.output_dir), _states(run)
     if config.resume:
-        return _resume(run, directory)
-    if not run.ranks.is_main:
+        return _resume(run, states)
+    if run.rank > 0:
         return Progress()
     check_replaceable(directory / BEST_DIR, "checkpoint", [config.model_name_or_path])
     best = None
     if config.overwrite:
         remove_states(run)
-    else:
-        _refuse_unfinished(directory)
+    elif states:
+        raise UserError(
+            "resume",
+            f"{directory} has an unfinished run ({states[-1].name}): continue it with --resume, "
+            "replace it with --overwrite, or give another --output_dir",
+        )
+    elif (directory / BEST_DIR).exists():
         best = _earlier_best(run, directory)
     _archive(directory)
-    write_json(directory / ARGS_FILE, config.to_dict())
+    write_json(directory / ARGS_FILE, vars(config))
     return Progress(best=best)
 
 
 def save_best(run) -> None:
     """Write weights, configuration, vocabulary and label names as the best checkpoint."""
-    if run.ranks.is_main:
-        best, settings = Path(run.config.output_dir) / BEST_DIR, _identity(run)
-        with product_directory(best, "checkpoint", settings=settings) as work:
+    if run.rank == 0:
+        best = Path(run.config.output_dir) / BEST_DIR
+        with product_directory(best, "checkpoint", settings=_identity(run)) as work:
             run.model.save_pretrained(work)
             run.train.processor.tokenizer.save_pretrained(work)
 
@@ -136,7 +127,7 @@ def save_state(run, progress: Progress) -> None:
     from convbert.training.state import write_state
 
     keep = run.config.keep_states
-    if not (run.ranks.is_main and keep and progress.step):
+    if run.rank > 0 or not keep or not progress.step:
         return
     scaler = run.scaler.state_dict()  # empty unless --use_amp with float16
     values = {
@@ -145,52 +136,44 @@ def save_state(run, progress: Progress) -> None:
         "scaler": {k: v.tolist() if k == "scale" else v for k, v in scaler.items()},
         **_identity(run),
     }
-    states = Path(run.config.output_dir) / STATES_DIR
-    tokenizer = run.train.processor.tokenizer
-    parts = {MODEL_PART: run.model}
-    directory = states / f"step-{progress.step:08d}"
+    directory = Path(run.config.output_dir) / "states" / f"step-{progress.step:08d}"
+    tokenizer, parts = run.train.processor.tokenizer, {MODEL_PART: run.model}
     write_state(directory, parts, run.model, tokenizer, run.optimizer, values)
-    for old in _states(states.parent)[:-keep]:
+    for old in _states(run)[:-keep]:
         shutil.rmtree(old)
 
 
 def remove_states(run) -> None:
     """Remove the states of this directory's run, which has finished or is overwritten."""
-    if run.ranks.is_main:
-        shutil.rmtree(Path(run.config.output_dir) / STATES_DIR, ignore_errors=True)
+    if run.rank == 0:
+        shutil.rmtree(Path(run.config.output_dir) / "states", ignore_errors=True)
 
 
-def _states(directory: Path) -> list[Path]:
+def _states(run) -> list[Path]:
     """The states in a run's directory, the oldest first."""
-    return sorted((directory / STATES_DIR).glob("step-*"))
+    return sorted(Path(run.config.output_dir, "states").glob("step-*"))
 
 
-def _resume(run, directory: Path) -> Progress:
+def _resume(run, states: list[Path]) -> Progress:
     import paddle
 
     from convbert.training.state import read_state
 
-    states = _states(directory)
+    directory = Path(run.config.output_dir)
     if not states:
-        summary = directory / SUMMARY_FILE
-        if summary.is_file() and read_json(str(summary)).get("finished"):
-            raise UserError("resume", f"the run in {directory} has finished: nothing to resume")
         raise UserError(
-            "resume", f"{directory} has no saved state to resume from: start without --resume"
+            "resume",
+            f"{directory} has no saved state to resume from (a finished run has none): start "
+            "without --resume",
         )
-    values = read_state(
-        states[-1],
-        {MODEL_PART: run.model},
-        run.model,
-        run.optimizer,
-        run.schedule,
-        _identity(run),
-    )
+    parts = {MODEL_PART: run.model}
+    expected = _identity(run)
+    values = read_state(states[-1], parts, run.model, run.optimizer, run.schedule, expected)
     if values["scaler"]:
         run.scaler.load_state_dict(values["scaler"])
-    progress = Progress(**{name: values[name] for name in Progress.__dataclass_fields__})
+    progress = Progress(**{name: values[name] for name in asdict(Progress())})
     progress.losses = [paddle.to_tensor(loss, "float32") for loss in progress.losses]
-    if run.ranks.is_main:
+    if run.rank == 0:
         _cut_log(directory / LOG_FILE, progress.step)
         get_logger().info("continuing at step %d of %d", progress.step, run.total_steps)
     return progress
@@ -198,11 +181,8 @@ def _resume(run, directory: Path) -> Progress:
 
 def _identity(run) -> dict[str, Any]:
     """The settings and data that must be the same when a run is resumed."""
-    return {
-        **run.config.identity(),
-        "processes": run.ranks.size,
-        "data": fingerprint(run.train, *run.dev),
-    }
+    data = fingerprint(run.train, *run.dev)
+    return {**identity(run.config), "processes": run.ranks, "data": data}
 
 
 def fingerprint(*splits) -> int:
@@ -215,13 +195,14 @@ def fingerprint(*splits) -> int:
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """Read the records of a run.
+    """Read the records of a run; [] if there is no such file.
 
     Raises:
         UserError: a line is not a record (named).
     """
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         try:
             records.append(json.loads(line))
             step = records[-1]["step"]
@@ -234,24 +215,13 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 def _cut_log(path: Path, step: int) -> None:
     """Drop the records after ``step``: the resumed run writes them again."""
-    records = read_records(path) if path.is_file() else []
+    records = read_records(path)
     with atomic_write(path) as file:
         file.writelines(json_text(record) + "\n" for record in records if record["step"] <= step)
 
 
-def _refuse_unfinished(directory: Path) -> None:
-    if _states(directory):
-        raise UserError(
-            "resume",
-            f"{directory} has an unfinished run ({_states(directory)[-1].name}): continue it with "
-            "--resume, replace it with --overwrite, or give another --output_dir",
-        )
-
-
-def _earlier_best(run, directory: Path) -> dict[str, Any] | None:
+def _earlier_best(run, directory: Path) -> dict[str, Any]:
     """The best evaluation of an earlier run; this run must reach it to replace that model."""
-    if not (directory / BEST_DIR).exists():
-        return None
     summary = directory / SUMMARY_FILE
     values = read_json(str(summary)) if summary.is_file() else {}
     best = values.get("best")
@@ -262,25 +232,22 @@ def _earlier_best(run, directory: Path) -> dict[str, Any] | None:
             f"{directory / BEST_DIR} is not the best model of this task and dev set: give another "
             "--output_dir, or --overwrite to replace it",
         )
-    value = next(iter(best["dev"].values()))[run.task.selection]
     get_logger().info(
         "%s of an earlier run has %s %s; an equal or better result of this run replaces it "
         "(--overwrite: the first result)",
-        directory / BEST_DIR,
-        run.task.selection,
-        value,
+        *(directory / BEST_DIR, run.task.selection, run.task.score(best["dev"])),
     )
     return {**best, "earlier_run": True}
 
 
 def _archive(directory: Path) -> None:
+    """Move the records of an earlier run into the next free folder below previous/."""
     records = [directory / name for name in RECORDS if (directory / name).exists()]
     if not records:
         return
     number = 1
-    while (directory / PREVIOUS_DIR / str(number)).exists():
+    while (target := directory / "previous" / str(number)).exists():
         number += 1
-    target = directory / PREVIOUS_DIR / str(number)
     target.mkdir(parents=True)
     for record in records:
         os.replace(record, target / record.name)

@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 import paddle
 
-from paddlenlp.transformers.checkpoint import read_json, read_weights, require_files
+from paddlenlp.transformers.checkpoint import WEIGHTS_FILE, read_json, read_weights, require_files
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.products import product_directory, verify
 
-WEIGHTS_FILE = "model_state.pdparams"
 OPTIMIZER_FILE = "optimizer.pdparams"
 PROGRESS_FILE = "progress.json"
 
@@ -71,41 +70,37 @@ def read_state(
             )
     for name, part in parts.items():
         part.load_weights(read_weights(str(directory / name / WEIGHTS_FILE)), str(directory / name))
-    arrays = read_weights(str(directory / OPTIMIZER_FILE))
     schedule.step(progress["step"])
-    set_optimizer_arrays(optimizer, schedule, model, arrays)
+    moments = _moments(read_weights(str(directory / OPTIMIZER_FILE)), model)
+    optimizer.set_state_dict({**moments, "LR_Scheduler": schedule.state_dict()})
     return progress
 
 
 def optimizer_arrays(optimizer, model) -> dict[str, np.ndarray]:
     """Return the optimizer's moments as ``{parameter name}@{moment}``.
 
-    Paddle names them after internal counters, which differ from process to process.
+    Paddle names them ``{p}_{moment}``, where p contains a counter that differs from process to
+    process.
     """
-    names = {parameter.name: name for name, parameter in model.named_parameters()}
-    arrays = {}
-    for key, value in optimizer.state_dict().items():
-        owner = max((n for n in names if key.startswith(n + "_")), key=len, default=None)
-        if owner is not None:
-            arrays[f"{names[owner]}@{key[len(owner) + 1 :]}"] = np.asarray(value)
+    state, arrays = optimizer.state_dict(), {}
+    for name, parameter in model.named_parameters():
+        start = f"{parameter.name}_"
+        for key in state:
+            if key.startswith(start):
+                arrays[f"{name}@{key.removeprefix(start)}"] = np.asarray(state[key])
     return arrays
 
 
-def set_optimizer_arrays(optimizer, schedule, model, arrays: dict[str, np.ndarray]) -> None:
-    """Restore what `optimizer_arrays` returned; ``schedule`` is already at the right step.
-
-    Raises:
-        UserError: moments are missing or left over.
-    """
+def _moments(arrays: dict[str, np.ndarray], model) -> dict[str, paddle.Tensor]:
+    """Give the moments that `optimizer_arrays` returned their names in this process."""
     names = {name: parameter.name for name, parameter in model.named_parameters()}
-    owners = {key: key.split("@")[0] for key in arrays}
-    unmatched = sorted(set(owners.values()) ^ set(names))
+    unmatched = sorted({key.partition("@")[0] for key in arrays} ^ set(names))
     if unmatched:
         raise UserError(
             "resume", f"the saved optimizer does not fit the model at parameter {unmatched[0]}"
         )
-    state = {
-        f"{names[owners[key]]}_{key.split('@')[1]}": paddle.to_tensor(value)
-        for key, value in arrays.items()
-    }
-    optimizer.set_state_dict({**state, "LR_Scheduler": schedule.state_dict()})
+    state = {}
+    for key, array in arrays.items():
+        name, _, moment = key.partition("@")
+        state[f"{names[name]}_{moment}"] = paddle.to_tensor(array)
+    return state

@@ -26,22 +26,16 @@ class Examples(NamedTuple):
 class Task:
     """A task: the outputs of the model and how they are evaluated.
 
-    Attributes:
-        name: the name in the records; for GLUE the key in ``GLUE_TASKS``.
-        label_names: by class id; None for regression, which has one output.
-        metric: class name in ``paddlenlp.metrics``.
-        selection: the result of that metric by which the best checkpoint is chosen; for GLUE the
-            one that the ELECTRA and ConvBERT papers report (arXiv 2003.10555, section 3.1).
-        dev_splits: the splits to evaluate; the first one chooses the checkpoint.
-        defaults: values of `TrainConfig` that suit this task better than the general ones.
+    The best checkpoint is chosen by ``selection``; for GLUE that is what the ELECTRA and ConvBERT
+    papers report (arXiv 2003.10555, section 3.1).
     """
 
-    name: str
-    label_names: tuple[str, ...] | None
-    metric: str = "Accuracy"
-    selection: str = "acc"
-    dev_splits: tuple[str, ...] = ("dev",)
-    defaults: dict[str, Any] = field(default_factory=dict)
+    name: str  # in the records; for GLUE the key in GLUE_TASKS
+    label_names: tuple[str, ...] | None  # by class id; None for regression, which has one output
+    metric: str = "Accuracy"  # class name in paddlenlp.metrics
+    selection: str = "acc"  # one of the results of that metric
+    dev_splits: tuple[str, ...] = ("dev",)  # the first one chooses the checkpoint
+    defaults: dict[str, Any] = field(default_factory=dict)  # flags that suit this task better
 
     @property
     def regression(self) -> bool:
@@ -62,12 +56,15 @@ class Task:
             return F.mse_loss(logits.squeeze(-1), labels)
         return F.cross_entropy(logits, labels)
 
+    def score(self, results: dict[str, dict[str, float]]) -> float:
+        """The number that chooses the best checkpoint, from the results by dev split."""
+        return next(iter(results.values()))[self.selection]
+
 
 def _glue(name: str, metric: str = "Accuracy", selection: str = "acc", **defaults: Any) -> Task:
     facts = GLUE_TASKS[name]
-    labels = facts.label_names or facts.labels
     dev_splits = tuple(split for split in facts.splits if split.startswith("dev"))
-    return Task(name, labels, metric, selection, dev_splits, defaults)
+    return Task(name, facts.label_names or facts.labels, metric, selection, dev_splits, defaults)
 
 
 # Ten epochs instead of three for the two small tasks, as ELECTRA (arXiv 2003.10555, appendix B).
@@ -93,11 +90,12 @@ def glue_examples(name: str, split: str, data_dir: str | None = None) -> Example
     Raises:
         UserError: the files are missing, damaged, or contain no examples.
     """
-    keys = ("sentence1", "sentence2") if GLUE_TASKS[name].pair else ("sentence",)
-    examples = load_dataset("glue", name, splits=split, data_dir=data_dir)
-    rows = [tuple(example[key] for key in keys) for example in examples]
-    texts = [row if len(row) == 2 else row[0] for row in rows]
-    return Examples(texts, [example["labels"] for example in examples])
+    rows = load_dataset("glue", name, splits=split, data_dir=data_dir)
+    if GLUE_TASKS[name].pair:
+        texts = [(row["sentence1"], row["sentence2"]) for row in rows]
+    else:
+        texts = [row["sentence"] for row in rows]
+    return Examples(texts, [row["labels"] for row in rows])
 
 
 def report_data(task: Task, splits: dict[str, Examples]) -> None:
@@ -107,23 +105,19 @@ def report_data(task: Task, splits: dict[str, Examples]) -> None:
         task: what the labels mean.
         splits: the examples by split, "train" first.
     """
-    log, (train, *_) = get_logger(), splits.values()
+    log, known = get_logger(), set(splits["train"].texts)
     for name, (texts, labels) in splits.items():
         if task.regression:
             shown = f"scores from {min(labels):g} to {max(labels):g}"
         else:
             counts = Counter(labels)
-            shown = ", ".join(
-                f"'{label}' {counts[number]}" for number, label in enumerate(task.label_names)
-            )
+            shown = ", ".join(f"'{n}' {counts[i]}" for i, n in enumerate(task.label_names))
         log.info("%s: %d rows; %s", name, len(texts), shown)
-    known = set(train.texts)
-    if len(known) < len(train.texts):
-        repeated = len(train.texts) - len(known)
-        log.warning("train: %d rows repeat the text of an earlier row", repeated)
-    for name, examples in list(splits.items())[1:]:
-        shared = len(known & set(examples.texts))
-        if shared:
+        if name == "train":
+            repeated = len(texts) - len(known)
+            if repeated:
+                log.warning("train: %d rows repeat the text of an earlier row", repeated)
+        elif shared := len(known & set(texts)):
             log.warning(
                 "%d texts of %s are also in train: its result is too optimistic", shared, name
             )

@@ -4,7 +4,7 @@ import numpy as np
 import paddle
 import pytest
 
-from convbert.training.optimizer import has_weight_decay, lr_factor, make_optimizer, parameter_depth
+from convbert.training.optimizer import has_weight_decay, make_optimizer, parameter_depth
 from paddlenlp.transformers import ConvBertConfig, ConvBertForSequenceClassification
 
 TINY = {"vocab_size": 20, "max_position_embeddings": 16}
@@ -62,14 +62,6 @@ def test_layer_1_is_not_layer_10():
 def test_an_unknown_parameter_is_an_error(name):
     with pytest.raises(ValueError, match=name):
         parameter_depth(name, 12)
-
-
-def test_factors_fall_from_the_head_down():
-    assert lr_factor("classifier.dense.weight", 12, 0.8) == 1.0
-    assert lr_factor("convbert.encoder.layers.11.norm1.bias", 12, 0.8) == pytest.approx(0.8**2)
-    assert lr_factor("convbert.embeddings.word_embeddings.weight", 12, 0.8) == pytest.approx(
-        0.8**14
-    )
 
 
 def step_sizes(config, gradient, **settings):

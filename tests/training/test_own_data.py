@@ -7,8 +7,9 @@ import pytest
 
 import train
 from convbert.inference.dygraph import load_classifier
+from convbert.training.data import load_data
 from convbert.training.own_data import open_own_data
-from convbert.training.settings import TrainConfig
+from convbert.training.settings import train_settings
 from tests.helpers.errors import raises_code
 from tests.helpers.training import BAD, GOOD, read_summary, tiny_flags
 
@@ -29,7 +30,7 @@ def _reviews(tmp_path):
 
 def read(path, *flags):
     """The task and the examples that the flags name."""
-    return open_own_data(TrainConfig.parse(["--train_file", str(path), *map(str, flags)]))
+    return open_own_data(train_settings(["--train_file", str(path), *map(str, flags)]))
 
 
 def test_a_run_on_own_data(reviews, tiny_checkpoint, tmp_path):
@@ -76,9 +77,10 @@ def test_regression(tmp_path):
     assert all(isinstance(score, float) for score in splits["train"].labels)
 
 
-def test_what_is_reported_before_training(tmp_path, caplog, capfd):
+def test_what_is_reported_before_training(tiny_checkpoint, tmp_path, caplog, capfd):
     path = write_csv(tmp_path / "twice.csv", [("good film", "y"), ("bad film", "n")] * 4)
-    train.open_data(TrainConfig.parse(["--train_file", str(path), "--dev_file", str(path)]))
+    flags = tiny_flags(tiny_checkpoint, None, tmp_path, train_file=path, dev_file=path)
+    load_data(train_settings(flags), 1)
     shown = capfd.readouterr().err + caplog.text
     assert "'n' 4, 'y' 4" in shown
     assert "6 rows" in shown
@@ -126,4 +128,4 @@ def test_a_label_that_occurs_only_in_dev(reviews, tmp_path):
 )
 def test_flags_that_contradict_each_other(flags):
     with raises_code("command-line", flags[0]):
-        TrainConfig.parse(flags)
+        train_settings(flags)

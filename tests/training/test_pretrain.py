@@ -14,7 +14,7 @@ import pytest
 import pretrain
 from convbert.command.start import exit_on_sigterm
 from convbert.training.corpus import mask_tokens, read_sequences
-from convbert.training.settings import PretrainConfig
+from convbert.training.settings import pretrain_settings
 from convbert.training.state import OPTIMIZER_FILE, optimizer_arrays
 from paddlenlp.transformers import ConvBertForSequenceClassification, ConvBertTokenizer
 from paddlenlp.transformers.convbert.pretraining import IGNORED
@@ -46,17 +46,22 @@ def corpus(tmp_path, tiny_vocab):
     return {"input_file": str(path), "vocab_file": str(tiny_vocab)}
 
 
+def read_settings(corpus, **settings):
+    """The settings of a tiny run."""
+    values = {**TINY, **corpus, **settings}
+    return pretrain_settings([str(word) for k, v in values.items() for word in (f"--{k}", v)])
+
+
 def new_run(corpus, output_dir, **settings):
     """A tiny run."""
-    settings = {**TINY, **corpus, "output_dir": str(output_dir), **settings}
-    return pretrain.build(PretrainConfig(**settings))
+    return pretrain.build(read_settings(corpus, output_dir=output_dir, **settings))
 
 
 def train(run, stop=None):
     """Train to ``stop`` or the end; the losses of each step."""
     losses = []
-    for indices in pretrain.batches(run):
-        losses.append(pretrain.train_step(run, indices))
+    for update in run.sampler.updates(run.step, run.config.max_steps):
+        losses.append(pretrain.train_step(run, update))
         if run.step == stop:
             break
     return losses
@@ -104,8 +109,9 @@ def test_every_step_hides_other_words(corpus, tmp_path, monkeypatch):
 
     monkeypatch.setattr(pretrain, "mask_tokens", recorded)
     trainer = new_run(corpus, tmp_path)
+    (update,) = trainer.sampler.updates(0, 1)
     for _ in range(2):
-        pretrain.train_step(trainer, list(range(8)))
+        pretrain.train_step(trainer, update)
     assert not np.array_equal(*(labels for _, labels in seen))
 
 
@@ -189,7 +195,7 @@ def test_a_short_row_has_one_mask_and_an_empty_one_none(tokenizer):
 
 
 def test_long_lines_are_cut_and_nothing_is_lost(corpus, tokenizer):
-    config = PretrainConfig(**{**TINY, **corpus, "max_seq_length": 6})
+    config = read_settings(corpus, max_seq_length=6)
     sequences = read_sequences(config, tokenizer)
     assert max(map(len, sequences)) == 6
     assert all(ids[0] == tokenizer.cls_token_id for ids in sequences)
@@ -254,9 +260,9 @@ def test_a_signal_waits_for_the_end_of_the_step(corpus, tmp_path, monkeypatch, n
     exit_on_sigterm()  # pytest has Python's own handler of Ctrl-C
     trainer, whole_step = new_run(corpus, tmp_path / "out"), pretrain.train_step
 
-    def interrupted(run, indices):
+    def interrupted(run, update):
         signal.raise_signal(number)
-        return whole_step(run, indices)
+        return whole_step(run, update)
 
     monkeypatch.setattr(pretrain, "train_step", interrupted)
     try:
@@ -282,5 +288,5 @@ def test_user_mistakes_are_one_line(tmp_path, mistake):
     flags, code, fact = MISTAKES[mistake]
     argv = [str(part) for part in (*FLAGS, "--output_dir", tmp_path / "out", *flags)]
     with raises_code(code, fact):
-        pretrain.resume(pretrain.build(PretrainConfig.parse(argv)))
+        pretrain.resume(pretrain.build(pretrain_settings(argv)))
     assert not (tmp_path / "out").exists()

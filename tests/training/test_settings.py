@@ -1,10 +1,8 @@
 """Flags of train.py: defaults, precedence, and one clear line per mistake."""
 
-import dataclasses
-
 import pytest
 
-from convbert.training.settings import TrainConfig, build_parser
+from convbert.training.settings import TRAIN_FLAGS, train_settings
 from tests.helpers.errors import raises_code
 
 # What upstream's users rely on (DESIGN.md, section 1).
@@ -31,37 +29,28 @@ UPSTREAM = {
 
 
 def test_defaults_are_upstreams():
-    config = TrainConfig.parse([])
+    config = train_settings([])
     assert {name: getattr(config, name) for name in UPSTREAM} == UPSTREAM
     assert config.device is None
     assert config.max_grad_norm == 0.0
 
 
 def test_defaults_then_task_then_user():
-    assert TrainConfig.parse(["--task_name", "sst-2"]).num_train_epochs == 3
-    assert TrainConfig.parse(["--task_name", "rte"]).num_train_epochs == 10
-    assert TrainConfig.parse(["--task_name", "sts-b"]).num_train_epochs == 10
+    assert train_settings(["--task_name", "sst-2"]).num_train_epochs == 3
+    assert train_settings(["--task_name", "rte"]).num_train_epochs == 10
+    assert train_settings(["--task_name", "sts-b"]).num_train_epochs == 10
     given = ["--num_train_epochs", "3"]  # the general default, but the user said it
-    assert TrainConfig.parse(["--task_name", "rte", *given]).num_train_epochs == 3
+    assert train_settings(["--task_name", "rte", *given]).num_train_epochs == 3
 
 
-def test_every_field_has_a_flag_with_help():
-    help_text = build_parser(TrainConfig, "").format_help()
-    for field in dataclasses.fields(TrainConfig):
-        assert f"--{field.name} " in help_text
-        assert field.metadata["help"]
+def test_every_flag_has_a_help():
+    assert all(row[3] for row in TRAIN_FLAGS)
 
 
 def test_booleans_take_a_word_or_none():
-    assert TrainConfig.parse(["--group_by_length"]).group_by_length is True
-    assert TrainConfig.parse(["--group_by_length", "False"]).group_by_length is False
-    assert TrainConfig.parse([]).group_by_length is False
-
-
-def test_warm_up_steps_win_over_the_share():
-    assert TrainConfig.parse([]).warmup == 0.1
-    assert TrainConfig.parse(["--warmup_steps", "7"]).warmup == 7
-    assert isinstance(TrainConfig.parse(["--warmup_proportion", "1"]).warmup, float)
+    assert train_settings(["--group_by_length"]).group_by_length is True
+    assert train_settings(["--group_by_length", "False"]).group_by_length is False
+    assert train_settings([]).group_by_length is False
 
 
 @pytest.mark.parametrize(
@@ -86,4 +75,4 @@ def test_warm_up_steps_win_over_the_share():
 )
 def test_mistakes_are_one_line(argv, fact):
     with raises_code("command-line", fact):
-        TrainConfig.parse(argv)
+        train_settings(argv)

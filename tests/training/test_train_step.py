@@ -6,11 +6,11 @@ import numpy as np
 import paddle
 import pytest
 
-from convbert.training.settings import TrainConfig
-from convbert.training.teacher_logits import write_teacher_logits
+from convbert.training.settings import train_settings
+from convbert.training.teacher import write_teacher_logits
 from tests.helpers.errors import raises_code
-from tests.helpers.training import tiny_flags, write_sst2
-from train import build, evaluate, mean_loss, predict, train_step, updates
+from tests.helpers.training import read_log, tiny_flags, write_sst2
+from train import build, evaluate, main, predict, train_step
 
 QUIET = {"hidden_dropout_prob": 0, "attention_probs_dropout_prob": 0}
 
@@ -26,9 +26,14 @@ def _new_run(tiny_checkpoint, data, tmp_path):
 
     def make(**changes):
         flags = tiny_flags(tiny_checkpoint, data, tmp_path, **changes)
-        return build(TrainConfig.parse(flags))
+        return build(train_settings(flags))
 
     return make
+
+
+def updates(run):
+    """All steps of a run."""
+    return run.sampler.updates(0, run.total_steps)
 
 
 def finish(run):
@@ -93,8 +98,15 @@ def test_a_teacher_of_other_classes_is_refused(new_run, data, tmp_path):
         new_run(teacher_logits=tmp_path / "three.npz")
 
 
-def test_epochs_without_max_steps(new_run):
+def test_max_steps_win_over_epochs(new_run):
     assert new_run(max_steps=-1, num_train_epochs=2, batch_size=8).total_steps == 10
+    assert new_run(max_steps=7, num_train_epochs=2, batch_size=8).total_steps == 7
+
+
+def test_amp_has_no_effect_on_a_cpu(new_run, caplog, capfd):
+    plain, amp = new_run(), new_run(use_amp=True)
+    assert (capfd.readouterr().err + caplog.text).count("--use_amp has no effect") == 1
+    assert finish(plain)[0] == finish(amp)[0]
 
 
 def test_grouped_batches_train_on_every_example(new_run):
@@ -124,11 +136,11 @@ def test_evaluation_is_without_dropout_and_keeps_the_order(new_run):
         np.testing.assert_allclose(alone.numpy()[0], logits[index], atol=1e-5)
 
 
-def test_the_printed_loss_is_the_mean_of_the_steps(new_run):
+def test_the_printed_loss_is_the_mean_of_the_steps(new_run, tiny_checkpoint, data, tmp_path):
     losses, _ = finish(new_run(max_steps=4, **QUIET))
-    assert mean_loss(list(map(paddle.to_tensor, losses))) == pytest.approx(np.mean(losses))
-    with raises_code("not-finite"):
-        mean_loss([paddle.to_tensor(float("nan"))])
+    main(tiny_flags(tiny_checkpoint, data, tmp_path, max_steps=4, logging_steps=4, **QUIET))
+    (record,) = read_log(tmp_path, "train")
+    assert record["loss"] == pytest.approx(np.mean(losses))
 
 
 def test_dropout_depends_on_seed_and_step_alone(new_run):

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from convbert.training.settings import TrainConfig
+from convbert.training.settings import train_settings
 from tests.helpers.errors import raises_code
 from tests.helpers.training import read_log, tiny_flags, write_sst2
 
@@ -31,4 +31,4 @@ def test_the_curves_are_those_of_the_log(run_script, tiny_checkpoint, tmp_path):
 def test_without_the_package_nothing_starts(monkeypatch):
     monkeypatch.setattr("convbert.training.settings.find_spec", lambda name: None)
     with raises_code("package-missing", "--visualdl_dir", "requirements-visualdl.txt"):
-        TrainConfig.parse(["--visualdl_dir", "curves"])
+        train_settings(["--visualdl_dir", "curves"])

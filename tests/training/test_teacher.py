@@ -6,11 +6,17 @@ import numpy as np
 import paddle
 import pytest
 
-from convbert.training.distillation import hidden_loss, soft_loss
-from convbert.training.teacher_logits import TeacherLogits, write_teacher_logits
+from convbert.training.tasks import TASKS
+from convbert.training.teacher import (
+    hidden_loss,
+    read_teacher_logits,
+    soft_loss,
+    write_teacher_logits,
+)
 from tests.helpers.errors import raises_code
 
 TEXTS = ["a good film", "dull", "a good film", "not good"]
+TASK = TASKS["sst-2"]
 LOGITS = np.array([[-1, 2], [3, -3], [9, 9], [0.5, 0.25]], np.float32)
 
 
@@ -23,19 +29,19 @@ def logits_file(tmp_path):
 
 
 def test_rows_are_found_by_text(logits_file):
-    found = TeacherLogits(logits_file).of(["not good", " a good film ", "dull", "dull"])
+    found = read_teacher_logits(logits_file, ["not good", " a good film ", "dull", "dull"], TASK)
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, LOGITS[[3, 0, 1, 1]])
 
 
 def test_the_manifest_says_what_the_file_is(logits_file):
-    manifest = TeacherLogits(logits_file).manifest
+    manifest = json.loads(logits_file.with_name("logits.npz.json").read_text())
     assert (manifest["texts"], manifest["classes"], manifest["accuracy"]) == (3, 2, 0.75)
 
 
 def test_a_text_without_logits_is_named(logits_file):
     with raises_code("data-set", "row 2", "'new'"):
-        TeacherLogits(logits_file).of(["dull", "new"])
+        read_teacher_logits(logits_file, ["dull", "new"], TASK)
 
 
 @pytest.mark.parametrize("damage", ["weights", "manifest", "both"])
@@ -46,12 +52,12 @@ def test_damaged_files_are_refused(logits_file, damage):
         manifest = logits_file.with_name("logits.npz.json")
         manifest.write_text(json.dumps({"sha256": "0"}), encoding="utf-8")
     with raises_code("file-damaged", logits_file):
-        TeacherLogits(logits_file)
+        read_teacher_logits(logits_file, TEXTS, TASK)
 
 
 def test_a_missing_file_is_one_line(tmp_path):
     with raises_code("file-missing", "absent.npz"):
-        TeacherLogits(tmp_path / "absent.npz")
+        read_teacher_logits(tmp_path / "absent.npz", TEXTS, TASK)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0, 5.0])
@@ -93,5 +99,5 @@ def test_hidden_loss_leaves_padding_out():
     real = mask.numpy().astype(bool)
     expected = sum(np.mean((a.numpy() - b.numpy())[real] ** 2) for a, b in zip(ours, theirs))
     assert float(hidden_loss(ours, theirs, mask)) == pytest.approx(expected, rel=1e-5)
-    with pytest.raises(ValueError, match=r"\b1\b.*\b2\b"):
+    with pytest.raises(ValueError, match="shorter|longer"):
         hidden_loss(ours[:1], theirs, mask)
