@@ -52,13 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = build(config)
     with locked(config.output_dir) as directory:
         if config.resume:
-            resume(run)
+            run.step = run.state.read(directory / STATE_DIR)["step"]
         elif (directory / STATE_DIR).exists():
             raise UserError(
                 "resume",
                 f"{directory} has a run: continue it with --resume or give another --output_dir",
             )
-        fit(run)
+        fit(run, directory / STATE_DIR)
     return 0
 
 
@@ -74,18 +74,16 @@ class Run:
     criterion: Any  # the two losses and their weights
     schedule: Any
     optimizer: Any
+    state: Any  # saves and restores the run; its models are complete checkpoints
     step: int = 0  # optimizer steps done
 
 
 def build(config: Namespace) -> Run:
-    """Read the text, make random models and their optimizer; write nothing.
-
-    Raises:
-        UserError: the text, vocabulary, sizes or device cannot be used.
-    """
+    """Read the text, make random models and their optimizer; write nothing."""
     import paddle
 
     from convbert.training.optimizer import make_optimizer
+    from convbert.training.state import State
     from paddlenlp import transformers
     from paddlenlp.transformers.convbert.pretraining import generator_config
 
@@ -115,12 +113,15 @@ def build(config: Namespace) -> Run:
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
     )
+    parts = {"discriminator": model.discriminator, "generator": model.generator}
+    same = {"text": zlib.crc32(np.concatenate(sequences)), **identity(config)}
+    state = State(parts, model, tokenizer, optimizer, schedule, same)
     print(f"{len(sequences)} sequences, device: {device}", flush=True)
-    return Run(config, processor, sequences, sampler, model, criterion, schedule, optimizer)
+    return Run(config, processor, sequences, sampler, model, criterion, schedule, optimizer, state)
 
 
-def fit(run: Run) -> None:
-    """Train to the last step; print and save regularly."""
+def fit(run: Run, directory: Path) -> None:
+    """Train to the last step; print, and save into ``directory``, regularly."""
     config, losses, started = run.config, [], time.perf_counter()
     for update in run.sampler.updates(run.step, config.max_steps):
         lr = run.optimizer.get_lr()
@@ -135,7 +136,8 @@ def fit(run: Run) -> None:
             print(line, flush=True)
             losses, started = [], time.perf_counter()
         if last or run.step % config.save_steps == 0:
-            print(f"saved into {save(run)}", flush=True)
+            run.state.write(directory, {"step": run.step})
+            print(f"saved into {directory}", flush=True)
 
 
 def train_step(run: Run, update: Update) -> tuple[float, float]:
@@ -143,9 +145,6 @@ def train_step(run: Run, update: Update) -> tuple[float, float]:
 
     The generator predicts masked words; the discriminator finds the words that the generator
     replaced (arXiv 2003.10555, section 2).
-
-    Raises:
-        UserError: the loss is not a finite number.
     """
     import paddle
 
@@ -176,37 +175,6 @@ def train_step(run: Run, update: Update) -> tuple[float, float]:
     run.schedule.step()
     run.step = update.step
     return float(generator), float(discriminator)
-
-
-def save(run: Run) -> Path:
-    """Write the state; return its directory, in which both models are complete checkpoints."""
-    from convbert.training.state import write_state
-
-    directory, parts, same = state_of(run)
-    tokenizer, progress = run.processor.tokenizer, {"step": run.step, **same}
-    write_state(directory, parts, run.model, tokenizer, run.optimizer, progress)
-    return directory
-
-
-def resume(run: Run) -> None:
-    """Continue from the state in the output directory.
-
-    Raises:
-        UserError: there is none, it is damaged, or a setting differs (named).
-    """
-    from convbert.training.state import read_state
-
-    directory, parts, same = state_of(run)
-    progress = read_state(directory, parts, run.model, run.optimizer, run.schedule, same)
-    run.step = progress["step"]
-
-
-def state_of(run: Run) -> tuple[Path, dict[str, Any], dict[str, Any]]:
-    """Where the state is, the models in it, and the settings that a resumed run must share."""
-    parts = {"discriminator": run.model.discriminator, "generator": run.model.generator}
-    text = zlib.crc32(np.concatenate(run.sequences))
-    directory = Path(run.config.output_dir) / STATE_DIR
-    return directory, parts, {"text": text, **identity(run.config)}
 
 
 if __name__ == "__main__":

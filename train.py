@@ -38,8 +38,6 @@ from convbert.training.tasks import Task
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.log import get_logger
 
-Results = dict[str, dict[str, float]]  # dev split -> {"loss": ..., name of a metric: ...}
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Read the flags, build everything, then train."""
@@ -73,11 +71,7 @@ class Run:
 
 
 def build(config: Namespace) -> Run:
-    """Load data and model and make the optimizer; write nothing, so that errors leave no files.
-
-    Raises:
-        UserError: the data, model, device or settings cannot be used.
-    """
+    """Load data and model and make the optimizer; write nothing, so that errors leave no files."""
     import paddle
     from paddle import distributed
 
@@ -208,12 +202,8 @@ def finite(loss: float, where: str) -> float:
     return loss
 
 
-def evaluate(run: Run) -> tuple[Results, dict[str, np.ndarray]]:
-    """Evaluate all dev splits; return the results and the logits of each split.
-
-    Raises:
-        UserError: a loss is not a finite number.
-    """
+def evaluate(run: Run) -> tuple[dict[str, dict[str, float]], dict[str, np.ndarray]]:
+    """Evaluate all dev splits; return the results and the logits of each split."""
     import paddle
 
     from paddlenlp import metrics

@@ -14,6 +14,8 @@ from convbert.text.processing import Features, TextProcessor
 from convbert.training.own_data import open_own_data
 from convbert.training.tasks import TASKS, Examples, Task, glue_examples, report_data
 from convbert.training.teacher import read_teacher_logits
+from paddlenlp.transformers import ConvBertTokenizer
+from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.log import get_logger
 
 # Texts are sorted by length only inside pools of this many batches, so that the order of an epoch
@@ -87,8 +89,6 @@ def load_data(
     Raises:
         UserError: the data, the vocabulary or the teacher's logits cannot be used.
     """
-    from convbert.training.initial import open_tokenizer
-
     if config.train_file:
         task, examples = open_own_data(config)
     else:
@@ -96,8 +96,17 @@ def load_data(
         names = ("train", *task.dev_splits)
         examples = {name: glue_examples(task.name, name, config.data_dir) for name in names}
     report_data(task, examples)
-    tokenizer = open_tokenizer(config, task.label_names)
-    processor = TextProcessor(tokenizer, config.max_seq_length, task.label_names, pad_multiple)
+    source, label_names = config.model_name_or_path, list(task.label_names or ()) or None
+    if config.vocab_file:
+        tokenizer = ConvBertTokenizer(config.vocab_file, label_names=label_names)
+    elif source.endswith(".json"):
+        raise UserError(
+            "command-line",
+            f"--model_name_or_path {source} contains no vocabulary: give --vocab_file too",
+        )
+    else:
+        tokenizer = ConvBertTokenizer.from_pretrained(source, label_names=label_names)
+    processor = TextProcessor(tokenizer, config.max_seq_length, label_names, pad_multiple)
     teacher, training = None, examples.pop("train")
     if config.teacher_logits:
         teacher = read_teacher_logits(config.teacher_logits, training.texts, task)

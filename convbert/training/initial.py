@@ -1,4 +1,4 @@
-"""Load what fine-tuning starts from: the vocabulary and the model that the flags name."""
+"""The model that fine-tuning starts from."""
 
 from __future__ import annotations
 
@@ -6,31 +6,9 @@ from argparse import Namespace
 
 from convbert.text.processing import TextProcessor
 from convbert.training.settings import DROPOUTS, SIZES, given
-from paddlenlp.transformers import (
-    ConvBertConfig,
-    ConvBertForSequenceClassification,
-    ConvBertTokenizer,
-)
+from paddlenlp.transformers import ConvBertConfig, ConvBertForSequenceClassification
 from paddlenlp.transformers.checkpoint import CONFIG_FILE, read_json
-from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.hub import local_model
-
-
-def open_tokenizer(config: Namespace, label_names: tuple[str, ...] | None) -> ConvBertTokenizer:
-    """Open the vocabulary of ``--vocab_file`` or of the named model.
-
-    Raises:
-        UserError: it is missing, damaged, or cannot be downloaded.
-    """
-    source, names = config.model_name_or_path, list(label_names) if label_names else None
-    if config.vocab_file:
-        return ConvBertTokenizer(config.vocab_file, label_names=names)
-    if source.endswith(".json"):
-        raise UserError(
-            "command-line",
-            f"--model_name_or_path {source} contains no vocabulary: give --vocab_file too",
-        )
-    return ConvBertTokenizer.from_pretrained(source, label_names=names)
 
 
 def initial_model(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from argparse import Namespace
 from collections import defaultdict
 
@@ -14,11 +13,7 @@ from paddlenlp.utils.log import get_logger
 
 SCHEDULES = {"linear": LinearDecayWithWarmup, "cosine": CosineDecayWithWarmup}
 
-# The start of a parameter's name gives its depth. The dots matter: "layers.1." must not match
-# "layers.10.".
-EMBEDDINGS = re.compile(r"convbert\.embeddings(_project)?\.")
-LAYER = re.compile(r"convbert\.encoder\.layers\.(\d+)\.")
-HEAD = re.compile(r"((classifier|pooler|\w+_predictions)\.|generator_lm_head_bias$)")
+HEADS = ("classifier", "pooler", "generator_lm_head_bias")
 
 
 def parameter_depth(name: str, num_layers: int) -> int:
@@ -29,11 +24,12 @@ def parameter_depth(name: str, num_layers: int) -> int:
     Raises:
         ValueError: a name that belongs to no known part of the model.
     """
-    if EMBEDDINGS.match(name):
+    parts = name.split(".")
+    if name.startswith(("convbert.embeddings.", "convbert.embeddings_project.")):
         return 0
-    if layer := LAYER.match(name):
-        return int(layer.group(1)) + 1
-    if HEAD.match(name):
+    if name.startswith("convbert.encoder.layers."):
+        return int(parts[3]) + 1
+    if parts[0] in HEADS or parts[0].endswith("_predictions"):
         return num_layers + 2
     raise ValueError(
         f"parameter '{name}' has no depth: add its part to convbert/training/optimizer.py"

@@ -13,15 +13,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from convbert.training.run_folder import (
-    CONFUSION_FILE,
-    CURVE_FILE,
-    LOG_FILE,
-    SUMMARY_FILE,
-    Progress,
-    fingerprint,
-    read_records,
-)
+from convbert.training import run_folder
 from paddlenlp.utils.files import atomic_write, ensure_writable_dir, json_text, naming, write_json
 from paddlenlp.utils.logits import predicted_classes
 
@@ -39,11 +31,13 @@ class Recorder:
         progress: the state it starts from; its ``seconds`` are updated.
     """
 
-    def __init__(self, run, progress: Progress):
+    def __init__(self, run, progress: run_folder.Progress):
         self.run, self.progress = run, progress
         self.directory = Path(run.config.output_dir)
         self.active = run.rank == 0
-        self._records = read_records(self.directory / LOG_FILE) if progress.step else []
+        self._records = (
+            run_folder.read_records(self.directory / run_folder.LOG_FILE) if progress.step else []
+        )
         self._examples = 0  # of this process since the start
         self._start_seconds = progress.seconds
         self._zero = time.perf_counter() - progress.seconds  # as if trained without a break
@@ -123,7 +117,7 @@ class Recorder:
                 split.name: confusion(split.labels, predicted_classes(logits[split.name]), names)
                 for split in self.run.dev
             }
-            write_json(self.directory / CONFUSION_FILE, content)
+            write_json(self.directory / run_folder.CONFUSION_FILE, content)
 
     def finish(self) -> None:
         """Write totals and curve and print the last line."""
@@ -135,7 +129,7 @@ class Recorder:
         task, best = self.run.task, self.progress.best
         finished = self._summarize()["finished"]
         if self._records:
-            with atomic_write(self.directory / CURVE_FILE, "wb") as file:
+            with atomic_write(self.directory / run_folder.CURVE_FILE, "wb") as file:
                 file.write(draw_curve(self._records, task.selection))
         if best is not None:
             stopped = f"stopped at step {self.progress.step} of {self.run.total_steps}"
@@ -158,10 +152,10 @@ class Recorder:
             "examples_per_second": self._examples * run.ranks / seconds if seconds else None,
             "device": str(run.model.parameters()[0].place)[len("Place(") : -1],
             "processes": run.ranks,
-            "dev_data": fingerprint(*run.dev),
+            "dev_data": run_folder.fingerprint(*run.dev),
         }
         if self.active:
-            write_json(self.directory / SUMMARY_FILE, summary)
+            write_json(self.directory / run_folder.SUMMARY_FILE, summary)
         return summary
 
     def _say(self, line: str) -> None:
@@ -172,7 +166,7 @@ class Recorder:
     def _write(self, record: dict[str, Any]) -> None:
         self._records.append(record)
         if self.active:
-            path = self.directory / LOG_FILE
+            path = self.directory / run_folder.LOG_FILE
             with naming(path), open(path, "a", encoding="utf-8") as file:
                 file.write(json_text(record) + "\n")
         if self._curves:

@@ -27,14 +27,8 @@ import filelock
 
 from convbert.training.settings import identity
 from paddlenlp.transformers.checkpoint import read_json
+from paddlenlp.utils import files
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import (
-    atomic_write,
-    ensure_writable_dir,
-    json_text,
-    remove_unfinished,
-    write_json,
-)
 from paddlenlp.utils.log import get_logger
 from paddlenlp.utils.products import check_replaceable, product_directory
 
@@ -46,7 +40,6 @@ CONFUSION_FILE = "confusion.json"
 REPORT_FILE = "report.html"
 RECORDS = (ARGS_FILE, LOG_FILE, SUMMARY_FILE, CURVE_FILE, CONFUSION_FILE, REPORT_FILE)
 BEST_DIR = "best.pdparams"  # a directory, under upstream's name
-MODEL_PART = "model"  # the checkpoint inside a state
 
 
 @dataclass
@@ -68,11 +61,11 @@ def locked(path: str) -> Iterator[Path]:
     Raises:
         UserError: not writable, or another run is writing there.
     """
-    directory = ensure_writable_dir(path)
+    directory = files.ensure_writable_dir(path)
     try:
         with filelock.FileLock(str(directory / ".lock"), timeout=0):
             for name in (*RECORDS, BEST_DIR):
-                remove_unfinished(directory / name)
+                files.remove_unfinished(directory / name)
             yield directory
     except filelock.Timeout:
         raise UserError(
@@ -91,25 +84,25 @@ def prepare(run) -> Progress:
         UserError: the directory has an unfinished run, or the best model of another task or data
             set; with ``--resume``: there is nothing to continue, or the settings differ.
     """
-    config, directory, states = run.config, Path(run.config.output_dir), _states(run)
+    config, directory = run.config, Path(run.config.output_dir)
     if config.resume:
-        return _resume(run, states)
+        return _resume(run)
     if run.rank > 0:
         return Progress()
     check_replaceable(directory / BEST_DIR, "checkpoint", [config.model_name_or_path])
     best = None
     if config.overwrite:
         remove_states(run)
-    elif states:
+    elif saved := _saved(run):
         raise UserError(
             "resume",
-            f"{directory} has an unfinished run ({states[-1].name}): continue it with --resume, "
+            f"{directory} has an unfinished run ({saved[-1].name}): continue it with --resume, "
             "replace it with --overwrite, or give another --output_dir",
         )
     elif (directory / BEST_DIR).exists():
         best = _earlier_best(run, directory)
     _archive(directory)
-    write_json(directory / ARGS_FILE, vars(config))
+    files.write_json(directory / ARGS_FILE, vars(config))
     return Progress(best=best)
 
 
@@ -117,15 +110,13 @@ def save_best(run) -> None:
     """Write weights, configuration, vocabulary and label names as the best checkpoint."""
     if run.rank == 0:
         best = Path(run.config.output_dir) / BEST_DIR
-        with product_directory(best, "checkpoint", settings=_identity(run)) as work:
+        with product_directory(best, "checkpoint", settings=_state(run).identity) as work:
             run.model.save_pretrained(work)
             run.train.processor.tokenizer.save_pretrained(work)
 
 
 def save_state(run, progress: Progress) -> None:
     """Write a state to resume from; only the last ``--keep_states`` are kept."""
-    from convbert.training.state import write_state
-
     keep = run.config.keep_states
     if run.rank > 0 or not keep or not progress.step:
         return
@@ -134,12 +125,10 @@ def save_state(run, progress: Progress) -> None:
         **asdict(progress),
         "losses": [float(loss) for loss in progress.losses],
         "scaler": {k: v.tolist() if k == "scale" else v for k, v in scaler.items()},
-        **_identity(run),
     }
-    directory = Path(run.config.output_dir) / "states" / f"step-{progress.step:08d}"
-    tokenizer, parts = run.train.processor.tokenizer, {MODEL_PART: run.model}
-    write_state(directory, parts, run.model, tokenizer, run.optimizer, values)
-    for old in _states(run)[:-keep]:
+    name = f"step-{progress.step:08d}"
+    _state(run).write(Path(run.config.output_dir) / "states" / name, values)
+    for old in _saved(run)[:-keep]:
         shutil.rmtree(old)
 
 
@@ -149,40 +138,43 @@ def remove_states(run) -> None:
         shutil.rmtree(Path(run.config.output_dir) / "states", ignore_errors=True)
 
 
-def _states(run) -> list[Path]:
+def _saved(run) -> list[Path]:
     """The states in a run's directory, the oldest first."""
     return sorted(Path(run.config.output_dir, "states").glob("step-*"))
 
 
-def _resume(run, states: list[Path]) -> Progress:
+def _state(run):
+    from convbert.training.state import State
+
+    data = fingerprint(run.train, *run.dev)
+    same = {**identity(run.config), "processes": run.ranks, "data": data}
+    parts, tokenizer = {"model": run.model}, run.train.processor.tokenizer
+    return State(parts, run.model, tokenizer, run.optimizer, run.schedule, same)
+
+
+def _resume(run) -> Progress:
     import paddle
 
-    from convbert.training.state import read_state
-
-    directory = Path(run.config.output_dir)
-    if not states:
+    directory, saved = Path(run.config.output_dir), _saved(run)
+    if not saved:
         raise UserError(
             "resume",
             f"{directory} has no saved state to resume from (a finished run has none): start "
             "without --resume",
         )
-    parts = {MODEL_PART: run.model}
-    expected = _identity(run)
-    values = read_state(states[-1], parts, run.model, run.optimizer, run.schedule, expected)
+    values = _state(run).read(saved[-1])
     if values["scaler"]:
         run.scaler.load_state_dict(values["scaler"])
     progress = Progress(**{name: values[name] for name in asdict(Progress())})
     progress.losses = [paddle.to_tensor(loss, "float32") for loss in progress.losses]
     if run.rank == 0:
-        _cut_log(directory / LOG_FILE, progress.step)
+        # The records after this step are written again.
+        log = directory / LOG_FILE
+        kept = [record for record in read_records(log) if record["step"] <= progress.step]
+        with files.atomic_write(log) as file:
+            file.writelines(files.json_text(record) + "\n" for record in kept)
         get_logger().info("continuing at step %d of %d", progress.step, run.total_steps)
     return progress
-
-
-def _identity(run) -> dict[str, Any]:
-    """The settings and data that must be the same when a run is resumed."""
-    data = fingerprint(run.train, *run.dev)
-    return {**identity(run.config), "processes": run.ranks, "data": data}
 
 
 def fingerprint(*splits) -> int:
@@ -211,13 +203,6 @@ def read_records(path: Path) -> list[dict[str, Any]]:
         if type(step) is not int:
             raise UserError("file-damaged", f"{path}, line {number} is not a record: remove it")
     return records
-
-
-def _cut_log(path: Path, step: int) -> None:
-    """Drop the records after ``step``: the resumed run writes them again."""
-    records = read_records(path)
-    with atomic_write(path) as file:
-        file.writelines(json_text(record) + "\n" for record in records if record["step"] <= step)
 
 
 def _earlier_best(run, directory: Path) -> dict[str, Any]:

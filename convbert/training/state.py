@@ -8,6 +8,7 @@ too.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,58 +23,53 @@ OPTIMIZER_FILE = "optimizer.pdparams"
 PROGRESS_FILE = "progress.json"
 
 
-def write_state(
-    directory: Path, parts: dict[str, Any], model, tokenizer, optimizer, progress: dict[str, Any]
-) -> None:
-    """Write a state atomically.
+@dataclass(frozen=True)
+class State:
+    """What is saved and restored together."""
 
-    Args:
-        directory: replaced as a whole.
-        parts: folder name to model; each is written as a separate checkpoint.
-        model: the model whose parameters the optimizer changes.
-        tokenizer: saved beside each part.
-        optimizer: its moments are saved.
-        progress: JSON values, including the number of optimizer steps as "step".
-    """
-    with product_directory(directory, "training state") as work:
-        for name, part in parts.items():
-            part.save_pretrained(str(work / name))
-            tokenizer.save_pretrained(work / name)
-        paddle.save(optimizer_arrays(optimizer, model), str(work / OPTIMIZER_FILE))
-        (work / PROGRESS_FILE).write_text(json.dumps(progress, indent=2) + "\n")
+    parts: dict[str, Any]  # folder name to model; each is written as a separate checkpoint
+    model: Any  # the model whose parameters the optimizer changes
+    tokenizer: Any  # saved beside each part
+    optimizer: Any
+    schedule: Any  # the optimizer's learning rate
+    identity: dict[str, Any]  # settings and data that must be the same when a run is resumed
 
+    def write(self, directory: Path, progress: dict[str, Any]) -> None:
+        """Replace ``directory`` atomically; ``progress``: JSON values, the steps done as "step"."""
+        with product_directory(directory, "training state") as work:
+            for name, part in self.parts.items():
+                part.save_pretrained(str(work / name))
+                self.tokenizer.save_pretrained(work / name)
+            paddle.save(optimizer_arrays(self.optimizer, self.model), str(work / OPTIMIZER_FILE))
+            content = json.dumps({**progress, **self.identity}, indent=2)
+            (work / PROGRESS_FILE).write_text(content + "\n")
 
-def read_state(
-    directory: Path, parts: dict[str, Any], model, optimizer, schedule, expected: dict[str, Any]
-) -> dict[str, Any]:
-    """Restore models, optimizer and schedule from a state; return its progress.
+    def read(self, directory: Path) -> dict[str, Any]:
+        """Restore models, optimizer and schedule from a directory; return its progress.
 
-    Args:
-        directory, parts, model, optimizer: as in `write_state`.
-        schedule: the optimizer's learning-rate schedule.
-        expected: values that the saved progress must equal.
-
-    Raises:
-        UserError: the state is missing or damaged, or a setting differs (named).
-    """
-    verify(directory)
-    require_files(str(directory), [PROGRESS_FILE, OPTIMIZER_FILE], "saved state")
-    progress = read_json(str(directory / PROGRESS_FILE))
-    if type(progress.get("step")) is not int:
-        raise UserError("resume", f"{directory / PROGRESS_FILE} has no step: delete this state")
-    for name, value in expected.items():
-        if progress.get(name) != value:
-            raise UserError(
-                "resume",
-                f"the run in {directory} had {name} {progress.get(name)!r}, not {value!r}: resume "
-                "it with the settings it started with, or give another --output_dir",
+        Raises:
+            UserError: the state is missing or damaged, or a setting differs (named).
+        """
+        verify(directory)
+        require_files(str(directory), [PROGRESS_FILE, OPTIMIZER_FILE], "saved state")
+        progress = read_json(str(directory / PROGRESS_FILE))
+        if type(progress.get("step")) is not int:
+            raise UserError("resume", f"{directory / PROGRESS_FILE} has no step: delete this state")
+        for name, value in self.identity.items():
+            if progress.get(name) != value:
+                raise UserError(
+                    "resume",
+                    f"the run in {directory} had {name} {progress.get(name)!r}, not {value!r}: "
+                    "resume it with the settings it started with, or give another --output_dir",
+                )
+        for name, part in self.parts.items():
+            part.load_weights(
+                read_weights(str(directory / name / WEIGHTS_FILE)), str(directory / name)
             )
-    for name, part in parts.items():
-        part.load_weights(read_weights(str(directory / name / WEIGHTS_FILE)), str(directory / name))
-    schedule.step(progress["step"])
-    moments = _moments(read_weights(str(directory / OPTIMIZER_FILE)), model)
-    optimizer.set_state_dict({**moments, "LR_Scheduler": schedule.state_dict()})
-    return progress
+        self.schedule.step(progress["step"])
+        moments = paddle_names(read_weights(str(directory / OPTIMIZER_FILE)), self.model)
+        self.optimizer.set_state_dict({**moments, "LR_Scheduler": self.schedule.state_dict()})
+        return progress
 
 
 def optimizer_arrays(optimizer, model) -> dict[str, np.ndarray]:
@@ -91,7 +87,7 @@ def optimizer_arrays(optimizer, model) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _moments(arrays: dict[str, np.ndarray], model) -> dict[str, paddle.Tensor]:
+def paddle_names(arrays: dict[str, np.ndarray], model) -> dict[str, paddle.Tensor]:
     """Give the moments that `optimizer_arrays` returned their names in this process."""
     names = {name: parameter.name for name, parameter in model.named_parameters()}
     unmatched = sorted({key.partition("@")[0] for key in arrays} ^ set(names))

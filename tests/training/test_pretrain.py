@@ -57,6 +57,18 @@ def new_run(corpus, output_dir, **settings):
     return pretrain.build(read_settings(corpus, output_dir=output_dir, **settings))
 
 
+def save(run):
+    """Write the state of a run; its directory."""
+    directory = Path(run.config.output_dir) / "last"
+    run.state.write(directory, {"step": run.step})
+    return directory
+
+
+def resume(run):
+    """Continue from what `save` wrote."""
+    run.step = run.state.read(Path(run.config.output_dir) / "last")["step"]
+
+
 def train(run, stop=None):
     """Train to ``stop`` or the end; the losses of each step."""
     losses = []
@@ -79,9 +91,9 @@ def test_a_resumed_run_equals_an_unbroken_one(corpus, tmp_path, stop):
     expected = train(whole)
     broken = new_run(corpus, tmp_path / "broken")
     losses = train(broken, stop)
-    pretrain.save(broken)
+    save(broken)
     resumed = new_run(corpus, tmp_path / "broken", resume=True)
-    pretrain.resume(resumed)
+    resume(resumed)
     assert resumed.step == stop
     losses += train(resumed)
     assert losses == expected
@@ -147,7 +159,7 @@ def test_both_losses_fall(corpus, tmp_path):
 def test_the_discriminator_starts_fine_tuning(corpus, tmp_path):
     trainer = new_run(corpus, tmp_path)
     train(trainer, 1)
-    directory = pretrain.save(trainer) / "discriminator"
+    directory = save(trainer) / "discriminator"
     model = ConvBertForSequenceClassification.from_pretrained(str(directory))
     words = model.convbert.embeddings.word_embeddings.weight.numpy()
     trained = trainer.model.discriminator.convbert.embeddings.word_embeddings.weight.numpy()
@@ -208,26 +220,26 @@ def test_long_lines_are_cut_and_nothing_is_lost(corpus, tokenizer):
 def test_other_settings_or_text_are_refused(corpus, tmp_path):
     first = new_run(corpus, tmp_path)
     train(first, 1)
-    pretrain.save(first)
+    save(first)
     with raises_code("resume", "batch_size"):
-        pretrain.resume(new_run(corpus, tmp_path, batch_size=4))
+        resume(new_run(corpus, tmp_path, batch_size=4))
     with open(corpus["input_file"], "a", encoding="utf-8") as file:
         file.write("one more good film\n")
     with raises_code("resume", "text"):
-        pretrain.resume(new_run(corpus, tmp_path))
+        resume(new_run(corpus, tmp_path))
 
 
 def test_a_damaged_state_is_refused(corpus, tmp_path):
     trainer = new_run(corpus, tmp_path)
     train(trainer, 1)
-    path = pretrain.save(trainer) / OPTIMIZER_FILE
+    path = save(trainer) / OPTIMIZER_FILE
     path.write_bytes(path.read_bytes()[:-1])
     with raises_code("file-damaged", OPTIMIZER_FILE):
-        pretrain.resume(new_run(corpus, tmp_path))
+        resume(new_run(corpus, tmp_path))
     (path.parent / MANIFEST_FILE).unlink()
     paddle.save({"other@moment1_0": paddle.zeros([1])}, str(path))
     with raises_code("resume"):
-        pretrain.resume(new_run(corpus, tmp_path))
+        resume(new_run(corpus, tmp_path))
 
 
 def test_a_loss_that_is_not_a_number_stops(corpus, tmp_path):
@@ -267,7 +279,7 @@ def test_a_signal_waits_for_the_end_of_the_step(corpus, tmp_path, monkeypatch, n
     monkeypatch.setattr(pretrain, "train_step", interrupted)
     try:
         with pytest.raises((KeyboardInterrupt, SystemExit)):
-            pretrain.fit(trainer)
+            pretrain.fit(trainer, tmp_path / "out" / "last")
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     assert trainer.step == 1
@@ -288,5 +300,5 @@ def test_user_mistakes_are_one_line(tmp_path, mistake):
     flags, code, fact = MISTAKES[mistake]
     argv = [str(part) for part in (*FLAGS, "--output_dir", tmp_path / "out", *flags)]
     with raises_code(code, fact):
-        pretrain.resume(pretrain.build(pretrain_settings(argv)))
+        resume(pretrain.build(pretrain_settings(argv)))
     assert not (tmp_path / "out").exists()
