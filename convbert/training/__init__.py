@@ -3,7 +3,6 @@
 ``settings``    the flags of both scripts as tables
 ``tasks``       the GLUE tasks as one table; ``own_data``: a task made from the user's files
 ``data``        tokenized splits, and which of their examples form which batch and step
-``corpus``      sequences and masks of pretraining
 ``teacher``     a teacher's logits in a file, and losses that follow them
 ``initial``     the vocabulary and the model that fine-tuning starts from
 ``optimizer``   AdamW with layer-wise learning rates, and the schedules

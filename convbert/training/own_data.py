@@ -58,13 +58,12 @@ def read_columns(table: Table, config: Namespace) -> tuple[list, list[str]]:
     """
     columns = text_columns(table, config)
     label_column = table.require(config.label_column)
+    header = [*columns, label_column]
     texts, labels = [], []
     for place, row in zip(table.places, table.rows):
         texts.append(row_text(row, columns, place))
         labels.append(cell_label(row, label_column, place))
-        if all(
-            str(row[name]).strip() == name for name in (*columns, label_column)
-        ):  # concatenated files
+        if [str(row[name]).strip() for name in header] == header:  # concatenated files
             raise UserError("row", f"{place} repeats the header: remove it")
     return texts, labels
 

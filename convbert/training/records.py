@@ -35,13 +35,12 @@ class Recorder:
         self.run, self.progress = run, progress
         self.directory = Path(run.config.output_dir)
         self.active = run.rank == 0
-        self._records = (
-            run_folder.read_records(self.directory / run_folder.LOG_FILE) if progress.step else []
-        )
+        self.log = self.directory / run_folder.LOG_FILE
+        self._records = run_folder.read_records(self.log) if progress.step else []
         self._examples = 0  # of this process since the start
         self._start_seconds = progress.seconds
-        self._zero = time.perf_counter() - progress.seconds  # as if trained without a break
         self._line = (progress.step, 0, progress.seconds)  # step, examples, seconds then
+        self._last_clock = time.perf_counter()
         self._curves = None
         if self.active and run.config.visualdl_dir:
             from visualdl import LogWriter
@@ -62,14 +61,16 @@ class Recorder:
     def pause(self) -> Iterator[None]:
         """Do not count the block, an evaluation, as training time."""
         self._clock()
-        self._paused_at = time.perf_counter()
         try:
             yield
         finally:
-            self._zero += time.perf_counter() - self._paused_at
+            self._last_clock = time.perf_counter()
 
     def _clock(self) -> None:
-        self.progress.seconds = time.perf_counter() - self._zero
+        """Add the time since the last call to the training time."""
+        now = time.perf_counter()
+        self.progress.seconds += now - self._last_clock
+        self._last_clock = now
 
     def training(self, update, loss: float, lr: float) -> None:
         """Print and write the mean loss since the last line, the learning rate and the speed."""
@@ -93,7 +94,7 @@ class Recorder:
 
     def evaluation(self, update, results: dict[str, dict[str, float]]) -> None:
         """Print and write the results of all dev splits, and the seconds since the `pause`."""
-        seconds = time.perf_counter() - self._paused_at
+        seconds = time.perf_counter() - self._last_clock
         place = {"kind": "eval", "step": update.step, "epoch": update.epoch}
         for split, values in results.items():
             named = f"{split} " if len(results) > 1 else ""
@@ -105,11 +106,7 @@ class Recorder:
         self._say("=" * 100)
 
     def best(self, logits: dict[str, np.ndarray]) -> None:
-        """Write metrics.json and confusion.json after a new best checkpoint.
-
-        Args:
-            logits: [examples, C] float32 of each dev split.
-        """
+        """Write metrics.json and confusion.json; ``logits`` [examples, C] of each dev split."""
         self._summarize()
         names = self.run.task.label_names
         if self.active and names:
@@ -166,8 +163,7 @@ class Recorder:
     def _write(self, record: dict[str, Any]) -> None:
         self._records.append(record)
         if self.active:
-            path = self.directory / run_folder.LOG_FILE
-            with naming(path), open(path, "a", encoding="utf-8") as file:
+            with naming(self.log), open(self.log, "a", encoding="utf-8") as file:
                 file.write(json_text(record) + "\n")
         if self._curves:
             place = "/".join(record[key] for key in ("kind", "split") if key in record)

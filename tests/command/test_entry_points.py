@@ -37,13 +37,6 @@ def test_the_scripts_are_found():
     assert {"train.py", "tools/predict.py", "deploy/inference_python/infer.py"} <= set(SCRIPTS)
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_every_script_starts_and_ends_the_same_way(script):
-    """Signals, exit statuses and one-line errors come from `run_main`."""
-    text = (REPO_ROOT / script).read_text(encoding="utf-8")
-    assert re.search(r"^ *run_main\(", text[text.index("__main__") :], re.M)
-
-
 @pytest.fixture
 def rival(tmp_path):
     """A directory like site-packages with another paddlenlp, and a hook that reports which won."""

@@ -13,7 +13,6 @@ import pytest
 
 import pretrain
 from convbert.command.start import exit_on_sigterm
-from convbert.training.corpus import mask_tokens, read_sequences
 from convbert.training.settings import pretrain_settings
 from convbert.training.state import OPTIMIZER_FILE, optimizer_arrays
 from paddlenlp.transformers import ConvBertForSequenceClassification, ConvBertTokenizer
@@ -187,7 +186,7 @@ def test_masks(tokenizer):
     ids = random.integers(5, tokenizer.vocab_size, (400, 42))
     ids[:, 0], ids[:, 31] = tokenizer.cls_token_id, tokenizer.sep_token_id
     ids[:, 32:] = tokenizer.pad_token_id
-    masked, labels = mask_tokens(ids, tokenizer, 0.15, random)
+    masked, labels = pretrain.mask_tokens(ids, tokenizer, 0.15, random)
     chosen = labels != IGNORED
     assert (chosen.sum(axis=1) == round(0.15 * 30)).all()
     assert not chosen[:, [0, *range(31, 42)]].any()
@@ -202,13 +201,13 @@ def test_masks(tokenizer):
 def test_a_short_row_has_one_mask_and_an_empty_one_none(tokenizer):
     cls, sep, pad = tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id
     rows = np.array([[cls, 9, sep, pad], [cls, sep, pad, pad]])
-    _, labels = mask_tokens(rows, tokenizer, 0.15, np.random.default_rng(0))
+    _, labels = pretrain.mask_tokens(rows, tokenizer, 0.15, np.random.default_rng(0))
     assert labels.tolist() == [[IGNORED, 9, IGNORED, IGNORED], [IGNORED] * 4]
 
 
 def test_long_lines_are_cut_and_nothing_is_lost(corpus, tokenizer):
     config = read_settings(corpus, max_seq_length=6)
-    sequences = read_sequences(config, tokenizer)
+    sequences = pretrain.read_sequences(config, tokenizer)
     assert max(map(len, sequences)) == 6
     assert all(ids[0] == tokenizer.cls_token_id for ids in sequences)
     assert all(ids[-1] == tokenizer.sep_token_id for ids in sequences)

@@ -42,6 +42,12 @@ def finish(run):
     return losses, {name: p.numpy() for name, p in run.model.named_parameters()}
 
 
+def test_the_seed_decides(new_run):
+    first = finish(new_run())[0]
+    assert finish(new_run())[0] == first
+    assert finish(new_run(seed=1))[0] != first
+
+
 def test_accumulation_equals_a_large_batch(new_run):
     # 37 examples: the last large batch holds 5, two small ones of 4 and 1
     large = finish(new_run(batch_size=8, max_steps=10, **QUIET))
