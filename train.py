@@ -73,7 +73,6 @@ class Run:
 def build(config: Namespace) -> Run:
     """Load data and model and make the optimizer; write nothing, so that errors leave no files."""
     import paddle
-    from paddle import distributed
 
     from convbert.training.initial import initial_model
     from convbert.training.optimizer import make_optimizer, make_schedule
@@ -84,11 +83,7 @@ def build(config: Namespace) -> Run:
         get_logger().warning("--use_amp has no effect on a CPU: training in float32")
     task, train, dev = load_data(config, PAD_MULTIPLE if on_gpu else 1)
 
-    if int(os.environ.get("PADDLE_TRAINERS_NUM") or 1) > 1:  # set by paddle.distributed.launch
-        if not on_gpu:
-            os.environ.setdefault("PADDLE_DISTRI_BACKEND", "gloo")
-        distributed.init_parallel_env()
-    rank, ranks = distributed.get_rank(), distributed.get_world_size()
+    rank, ranks = join_ranks(on_gpu)
     lengths = train.lengths if config.group_by_length else None
     order = (config.batch_size, config.seed, lengths, rank, ranks)
     sampler = BatchSampler(len(train), *order, group=config.gradient_accumulation_steps)
@@ -112,6 +107,17 @@ def build(config: Namespace) -> Run:
         get_logger().info(text, device, ranks, count, len(train))
     data = (rank, ranks, train, dev, sampler, total_steps)
     return Run(config, task, *data, model, parallel_model, schedule, optimizer, scaler, autocast)
+
+
+def join_ranks(on_gpu: bool) -> tuple[int, int]:
+    """Connect the processes of `paddle.distributed.launch`; return this rank and their number."""
+    from paddle import distributed
+
+    if int(os.environ.get("PADDLE_TRAINERS_NUM") or 1) > 1:
+        if not on_gpu:
+            os.environ.setdefault("PADDLE_DISTRI_BACKEND", "gloo")
+        distributed.init_parallel_env()
+    return distributed.get_rank(), distributed.get_world_size()
 
 
 def fit(run: Run, progress: run_folder.Progress, record: Recorder) -> None:
