@@ -1,4 +1,4 @@
-"""Tables and plot of a result of bench_inference.py; the speed table of both READMEs.
+"""Tables and plot of a result of `run.sh inference`; the speed table of both READMEs.
 
     python benchmarks/report_inference.py benchmarks/results/inference-convbert-base.json
 
@@ -6,7 +6,6 @@ writes the Markdown page and the plot beside the result. The table of convbert-b
 to README.md and README_cn.md, between two markers.
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.tables import RESULTS, shape_name, table, write_result
+from convbert.command.flags import make_parser
 from convbert.command.provenance import describe
+from convbert.command.start import run_main
+from paddlenlp.transformers.checkpoint import read_json
 from paddlenlp.utils.files import atomic_write
 
 # side -> its name in tables, colour and style in the plot
@@ -42,7 +44,7 @@ Rows = list[dict[str, Any]]
 
 def write_report(path: str) -> None:
     """Write page and plot beside a result, and the table in both READMEs; print the page."""
-    result = json.loads(Path(path).read_text(encoding="utf-8"))
+    result = read_json(path)
     title = f"{result['model']}, float32, median ms of {result['rounds']} rounds"
     write_result(path, result, title, times(result["rows"]), ratios(result["rows"]))
     plot(result, str(Path(path).with_suffix(".png")))
@@ -146,5 +148,12 @@ def draw(panel, rows: Rows, axis: int) -> None:
     panel.grid(True, which="both", alpha=0.3)
 
 
+def main(argv=None) -> None:
+    """Write the page and the plot of one result again."""
+    parser = make_parser(__doc__)
+    parser.add_argument("result", help="JSON file of the result")
+    write_report(parser.parse_args(argv).result)
+
+
 if __name__ == "__main__":
-    write_report(sys.argv[1])
+    run_main(main)

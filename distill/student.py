@@ -12,7 +12,6 @@ import random
 import sys
 import time
 from collections.abc import Sequence
-from itertools import chain, count, islice
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -73,7 +72,6 @@ def train(student, teacher, split: EncodedSplit, steps: int) -> None:
     """Do the optimizer steps, and print the mean loss now and then."""
     import paddle
 
-    from convbert.training.distillation import hidden_loss
     from convbert.training.optimizer import make_optimizer
     from paddlenlp.transformers import LinearDecayWithWarmup
 
@@ -90,8 +88,8 @@ def train(student, teacher, split: EncodedSplit, steps: int) -> None:
     print(f"{len(split)} texts, {len(sampler)} steps an epoch", flush=True)
     student.eval()  # it only imitates and cannot overfit, so dropout would just add noise
     losses, started = [], time.perf_counter()
-    batches = chain.from_iterable(map(sampler.epoch, count()))
-    for step, indices in enumerate(islice(batches, steps), start=1):
+    for update in sampler.updates(0, steps):
+        step, (indices,) = update.step, update.batches
         ids, types, _ = map(paddle.to_tensor, split.batch(indices))  # [B, L]
         with hold_signals():
             wanted = teacher(ids, types, output_hidden_states=True)[1]
@@ -108,6 +106,23 @@ def train(student, teacher, split: EncodedSplit, steps: int) -> None:
             mean = sum(losses) / len(losses)
             print(f"step {step}/{steps} loss {mean:.4f} seconds {seconds:.0f}", flush=True)
             losses.clear()
+
+
+def hidden_loss(states: Sequence, teacher_states: Sequence, mask):
+    """Sum over the layers of the mean squared difference at real tokens.
+
+    Args:
+        states, teacher_states: as many tensors [B, L, H] each (batch, length, hidden size).
+        mask: [B, L] float, 1 at real tokens and 0 at padding.
+    """
+    import paddle
+
+    share = mask / mask.sum()
+    errors = [
+        (((ours - theirs) ** 2).mean(axis=-1) * share).sum()
+        for ours, theirs in zip(states, teacher_states, strict=True)
+    ]
+    return paddle.add_n(errors)
 
 
 if __name__ == "__main__":

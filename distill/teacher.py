@@ -14,7 +14,6 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from itertools import chain, count, islice
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -29,7 +28,7 @@ from convbert.command.start import run_main
 from convbert.text.processing import length_sorted_batches
 from convbert.training.data import BatchSampler
 from convbert.training.tasks import Examples
-from convbert.training.teacher_logits import write_teacher_logits
+from convbert.training.teacher import write_teacher_logits
 from distill.data import read_sst2
 from paddlenlp.utils.files import atomic_write, ensure_writable_dir
 from paddlenlp.utils.products import sha256
@@ -99,10 +98,10 @@ def fine_tune(teacher: Teacher, args: argparse.Namespace) -> None:
     ids = teacher.encode(texts)
     # The order depends only on the seed, so a resumed run agrees with an uninterrupted one.
     sampler = BatchSampler(len(ids), BATCH_SIZE, SEED, [len(row) for row in ids])
-    batches = chain.from_iterable(map(sampler.epoch, count()))
     model.train()
     losses, started = [], time.perf_counter()
-    for step, rows in islice(enumerate(batches, start=1), done, args.steps):
+    for update in sampler.updates(done, args.steps):
+        step, (rows,) = update.step, update.batches
         for group in optimizer.param_groups:
             group["lr"] = args.learning_rate * learning_rate_factor(step, args.steps)
         logits = teacher.logits([ids[row] for row in rows], args.bf16)

@@ -123,5 +123,9 @@ def _line(error: Exception) -> str:
         where = error.filename or "standard output"  # `naming` adds a missing one
         reason = f"cannot write {where}: {error.strerror}"
         error = UserError("not-writable", f"{reason}; free space, or write elsewhere")
-    # For any other OSError, such as a deleted file, the system's message is enough.
+    elif isinstance(error, FileNotFoundError) and error.filename:
+        error = UserError("file-missing", f"{error.filename} does not exist: correct the path")
+    elif isinstance(error, OSError) and error.filename:
+        reason = f"cannot use {error.filename}: {error.strerror}"
+        error = UserError("file-unreadable", f"{reason}; correct its permissions, or its path")
     return f"{error} [{error.code}]" if isinstance(error, UserError) else str(error)

@@ -1,4 +1,4 @@
-"""What a student learns from a teacher: its logits in a file, and losses that follow it.
+"""What a student learns from a teacher: its logits in a file, and the loss that follows them.
 
 The file has the logits in half precision, looked up by text. Because the key of a row is its text
 and not its number, one file works for the whole training data, for a part of it and for several
@@ -7,7 +7,7 @@ files together. It is an ``.npz`` with
     keys    [T] uint64: the start of the SHA-256 of each text, sorted
     logits  [T, C] float16
 
-and ``FILE.json`` beside it describes its origin. Only the losses import Paddle.
+and ``FILE.json`` beside it describes its origin. Only the loss imports Paddle.
 """
 
 from __future__ import annotations
@@ -105,20 +105,3 @@ def soft_loss(logits, teacher_logits, temperature: float):
     wanted = F.softmax(teacher_logits / temperature)
     given = F.log_softmax(logits / temperature)
     return F.kl_div(given, wanted, "batchmean") * temperature**2
-
-
-def hidden_loss(states: Sequence, teacher_states: Sequence, mask):
-    """Sum over the layers of the mean squared difference at real tokens.
-
-    Args:
-        states, teacher_states: as many tensors [B, L, H] each (batch, length, hidden size).
-        mask: [B, L] float, 1 at real tokens and 0 at padding.
-    """
-    import paddle
-
-    share = mask / mask.sum()
-    errors = [
-        (((ours - theirs) ** 2).mean(axis=-1) * share).sum()
-        for ours, theirs in zip(states, teacher_states, strict=True)
-    ]
-    return paddle.add_n(errors)

@@ -12,8 +12,8 @@ import pytest
 from tests.conftest import REPO_ROOT
 from tests.helpers.errors import assert_refused
 
-# Started by alignment/run.py in the environment of the reference.
-WORKERS = {"alignment/reference.py"}
+# Started by other scripts, in the environment of the reference.
+WORKERS = {"alignment/reference.py", "benchmarks/peers.py"}
 # Every script that a user starts with Python.
 SCRIPTS = sorted(
     str(path.relative_to(REPO_ROOT))
@@ -62,6 +62,15 @@ def test_unknown_flag_is_one_line(run_script, script):
     assert run.returncode == 2
     assert len(run.stderr.strip().splitlines()) == 1
     assert "no_such_flag" in run.stderr or "required" in run.stderr
+
+
+def test_every_script_has_the_common_start(repo_root):
+    """`run_main` handles errors and signals in all of them."""
+    others = [*repo_root.glob("benchmarks/**/*.py"), *repo_root.glob("distill/*.py")]
+    scripts = {str(path.relative_to(repo_root)) for path in others} | set(SCRIPTS)
+    texts = {script: (repo_root / script).read_text(encoding="utf-8") for script in scripts}
+    entries = [script for script in scripts - WORKERS if "__main__" in texts[script]]
+    assert [script for script in entries if "    run_main(main)\n" not in texts[script]] == []
 
 
 def test_every_flag_of_serving_is_documented_in_both_languages(run_script, repo_root):

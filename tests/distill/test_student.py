@@ -174,3 +174,17 @@ def test_from_a_teacher_to_a_student(folder, repo_root, tiny_vocab, tmp_path, mo
     assert len(losses) == 40
     assert np.mean(losses[-10:]) < np.mean(losses[:10])
     assert ConvBertModel.from_pretrained(str(tmp_path / "student")).config.embedding_size == 5
+
+
+def test_hidden_loss_leaves_padding_out():
+    random = np.random.default_rng(4)
+    ours, theirs = (
+        [paddle.to_tensor(random.normal(size=[2, 3, 4]).astype("float32")) for _ in range(2)]
+        for _ in range(2)
+    )
+    mask = paddle.to_tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    real = mask.numpy().astype(bool)
+    expected = sum(np.mean((a.numpy() - b.numpy())[real] ** 2) for a, b in zip(ours, theirs))
+    assert float(student.hidden_loss(ours, theirs, mask)) == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ValueError, match="shorter|longer"):
+        student.hidden_loss(ours[:1], theirs, mask)

@@ -7,12 +7,7 @@ import paddle
 import pytest
 
 from convbert.training.tasks import TASKS
-from convbert.training.teacher import (
-    hidden_loss,
-    read_teacher_logits,
-    soft_loss,
-    write_teacher_logits,
-)
+from convbert.training.teacher import read_teacher_logits, soft_loss, write_teacher_logits
 from tests.helpers.errors import raises_code
 
 TEXTS = ["a good film", "dull", "a good film", "not good"]
@@ -87,17 +82,3 @@ def test_soft_loss_can_be_computed_for_certain_teachers():
     certain = paddle.to_tensor([[80.0, -80.0]])
     loss = soft_loss(paddle.to_tensor([[0.0, 0.0]]), certain, 1.0)
     assert float(loss) == pytest.approx(np.log(2), rel=1e-5)
-
-
-def test_hidden_loss_leaves_padding_out():
-    random = np.random.default_rng(4)
-    ours, theirs = (
-        [paddle.to_tensor(random.normal(size=[2, 3, 4]).astype("float32")) for _ in range(2)]
-        for _ in range(2)
-    )
-    mask = paddle.to_tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
-    real = mask.numpy().astype(bool)
-    expected = sum(np.mean((a.numpy() - b.numpy())[real] ** 2) for a, b in zip(ours, theirs))
-    assert float(hidden_loss(ours, theirs, mask)) == pytest.approx(expected, rel=1e-5)
-    with pytest.raises(ValueError, match="shorter|longer"):
-        hidden_loss(ours[:1], theirs, mask)
