@@ -1,11 +1,9 @@
 """The model that the commands use if none is given: the one bundled with this repository."""
 
-from __future__ import annotations
-
 import hashlib
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 
 from convbert.command.start import run_step
 from paddlenlp.utils.checkout import ROOT
@@ -23,7 +21,6 @@ _PRODUCT_CODE = (
     "convbert/serving/served_model.py",
     "paddlenlp/transformers/convbert/*.py",
 )
-_PADDLE_PACKAGES = ("paddlepaddle", "paddlepaddle-gpu")
 
 
 def default_checkpoint() -> str:
@@ -46,9 +43,6 @@ def default_checkpoint() -> str:
 def default_export() -> str:
     """Return the directory of the exported bundled classifier; the first call exports it.
 
-    It is cached below ``$PPNLP_HOME``; its name depends on the checkpoint, on the code that makes
-    it, and on Paddle's version.
-
     Raises:
         UserError: there is no bundled model, the cache cannot be written, or the export failed.
     """
@@ -60,47 +54,34 @@ def default_export() -> str:
 def cached_product(kind: str, source: str, script: str, *flags: str) -> str:
     """Return the cached output of a script for a directory; run the script if there is none.
 
-    The script runs in a separate process, because not every caller may import Paddle.
+    It is cached below ``$PPNLP_HOME``; its name depends on the manifest of the source, on the code
+    that makes it, and on Paddle's version. The script runs in a separate process, because not every
+    caller may import Paddle.
 
     Args:
         kind: first part of the name in the cache.
         source: the directory that the script reads; it has a manifest.
-        script: a script of this repository.
+        script: a script of this repository, which compares the source with its manifest.
         flags: its flags; the last one names the output directory, whose path is appended.
 
     Raises:
         UserError: as `default_export`, or another process holds the lock for too long.
     """
-    cache = ppnlp_home() / "default_model"
-    target = cache / f"{kind}-{_digest(source)}"
-    if target.is_dir():
-        return str(target)
-    ensure_writable_dir(cache)
-    with file_lock(target):
-        if not target.is_dir():
-            get_logger().info("preparing %s (only once)", target)
-            command = [sys.executable, ROOT / script, *flags, target]
-            run_step(command, stdout=subprocess.DEVNULL)
-    return str(target)
-
-
-def _digest(directory: str) -> str:
-    """Hash the manifest, the code and Paddle's version.
-
-    The script compares the files with the manifest.
-    """
-    manifest = read_manifest(directory)
+    manifest = read_manifest(source)
     if manifest is None:
-        raise UserError("file-missing", f"{directory} has no {MANIFEST_FILE}: write it again")
+        raise UserError("file-missing", f"{source} has no {MANIFEST_FILE}: write it again")
     code = [sha256(path) for pattern in _PRODUCT_CODE for path in sorted(ROOT.glob(pattern))]
-    facts = (_paddle_version(), code, sorted(manifest["files"].items()))
-    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
-
-
-def _paddle_version() -> str:
-    for package in _PADDLE_PACKAGES:
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            continue
-    return "unknown"
+    paddle = [*distributions(name="paddlepaddle"), *distributions(name="paddlepaddle-gpu")]
+    version = paddle[0].version if paddle else "unknown"
+    facts = (version, code, sorted(manifest["files"].items()))
+    digest = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+    cache = ppnlp_home() / "default_model"
+    target = cache / f"{kind}-{digest}"
+    if not target.is_dir():
+        ensure_writable_dir(cache)
+        with file_lock(target):
+            if not target.is_dir():
+                get_logger().info("preparing %s (only once)", target)
+                command = [sys.executable, ROOT / script, *flags, target]
+                run_step(command, stdout=subprocess.DEVNULL)
+    return str(target)

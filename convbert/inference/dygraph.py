@@ -1,7 +1,5 @@
 """Opening a trained classifier: the model and its text processor, checked against each other."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,16 +1,14 @@
 """Export of a trained classifier to a static program, which is compared with the model first."""
 
-from __future__ import annotations
-
 import os
-from collections.abc import Callable
 
 import numpy as np
 import paddle
 from paddle import nn
 
 from convbert.inference.dygraph import dygraph_runner, load_classifier
-from convbert.inference.engines.paddle_inference import EngineOptions, Predictor
+from convbert.inference.engines import INPUTS, EngineOptions
+from convbert.inference.engines.paddle_inference import Predictor
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.products import product_directory
 
@@ -32,10 +30,7 @@ class _Program(nn.Layer):
 
 def save_program(model, prefix: str) -> None:
     """Trace ``model`` with dynamic batch and length; write ``prefix``.pdmodel (.json on 3.x)."""
-    spec = [
-        paddle.static.InputSpec([None, None], "int64", name)
-        for name in ("input_ids", "token_type_ids")
-    ]
+    spec = [paddle.static.InputSpec([None, None], "int64", name) for name in INPUTS]
     program = paddle.jit.to_static(_Program(model), input_spec=spec, full_graph=True)
     program.eval()
     paddle.jit.save(program, prefix)
@@ -67,41 +62,32 @@ def compare_with_model(model, export_dir: str) -> list[tuple[str, str, float]]:
     Raises:
         UserError: a difference is above 1e-5.
     """
-    expected = _expected_logits(model)
+    batches = _batches(model.config)
+    expected = [dygraph_runner(model)(*batch) for batch in batches]
     rows = []
     for name, use_mkldnn in (("plain", False), ("oneDNN", True)):
         engine = Predictor(export_dir, EngineOptions(use_mkldnn=use_mkldnn))
-        rows += [
-            (name, f"{ids.shape[0]} x {ids.shape[1]}", _difference(engine.run, ids, logits))
-            for ids, logits in expected.values()
-        ]
-    worst = max(rows, key=lambda row: row[2])
-    if not worst[2] <= TOLERANCE:  # also catches nan
+        for batch, logits in zip(batches, expected):
+            difference = np.abs(engine.run(*batch) - logits).max()
+            rows.append((name, "{} x {}".format(*batch[0].shape), float(difference)))
+    name, shape, worst = max(rows, key=lambda row: row[2])
+    if not worst <= TOLERANCE:  # also catches nan
         raise UserError(
             "outputs-differ",
-            f"the exported program ({worst[0]}, {worst[1]}) differs from the model by "
-            f"{worst[2]:.1e}, more than {TOLERANCE:.0e}: nothing was written",
+            f"the exported program ({name}, {shape}) differs from the model by {worst:.1e}, more "
+            f"than {TOLERANCE:.0e}: nothing was written",
         )
     return rows
 
 
-def _expected_logits(model) -> dict[tuple[int, int], tuple[np.ndarray, np.ndarray]]:
-    rng = np.random.RandomState(0)
-    config, run = model.config, dygraph_runner(model)
-    expected = {}
-    for batch, length in CHECK_SHAPES:
-        length = min(length, config.max_position_embeddings)
+def _batches(config) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Random ids, half of the last row padded, and types of `CHECK_SHAPES`; [B, L] int64."""
+    rng, longest = np.random.RandomState(0), config.max_position_embeddings
+    batches = []
+    for batch, length in dict.fromkeys((b, min(length, longest)) for b, length in CHECK_SHAPES):
         ids = rng.randint(1, config.vocab_size, (batch, length)).astype(np.int64)
         ids[-1, length // 2 + 1 :] = config.pad_token_id
-        expected[batch, length] = (ids, run(ids, _second_half(ids)))
-    return expected
-
-
-def _second_half(ids: np.ndarray) -> np.ndarray:
-    types = np.zeros_like(ids)
-    types[:, ids.shape[1] // 2 :] = 1
-    return types
-
-
-def _difference(run: Callable, ids: np.ndarray, logits: np.ndarray) -> float:
-    return float(np.abs(run(ids, _second_half(ids)) - logits).max())
+        types = np.zeros_like(ids)
+        types[:, length // 2 :] = 1
+        batches.append((ids, types))
+    return batches

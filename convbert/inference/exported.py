@@ -1,15 +1,19 @@
 """Opening an exported model: the engine that runs it and its text processor, checked together."""
 
-from __future__ import annotations
-
 import os
 
 import numpy as np
 
-from convbert.inference.engines import Engine, EngineOptions, open_engine
-from convbert.inference.engines.openvino import MODEL_FILES
-from convbert.inference.finite import check_finite
-from convbert.inference.program import ProgramInfo, find_programs, read_program
+from convbert.inference.engines import (
+    Engine,
+    EngineOptions,
+    find_files,
+    not_exported,
+    open_engine,
+)
+from convbert.inference.engines.paddle_inference import PADDLE_FILES
+from convbert.inference.finite import check_finite, onnx_weights
+from convbert.inference.program import read_program
 from convbert.text.processing import PAD_MULTIPLE, TextProcessor
 from paddlenlp.transformers.checkpoint import CONFIG_FILE
 from paddlenlp.transformers.tokenizer_settings import CONFIG_FILE as TOKENIZER_CONFIG_FILE
@@ -33,9 +37,14 @@ def open_exported(
         UserError: files are missing, damaged or do not fit together, weights are not finite, or the
             engine cannot run the model.
     """
-    digests = check_files(model_dir)
-    if options and options.onnx_file and os.path.isfile(options.onnx_file):
-        check_finite(options.onnx_file, ".onnx")
+    options = options or EngineOptions()
+    digests = verify(model_dir) if os.path.isdir(model_dir) else {}
+    # OpenVINO checks the weights when it compiles the model.
+    weights = os.path.join(model_dir, PADDLE_FILES[0][1])
+    if options.engine == "paddle" and os.path.isfile(weights):
+        check_finite(weights)
+    if options.onnx_file and os.path.isfile(options.onnx_file):
+        check_finite(options.onnx_file, onnx_weights(options.onnx_file))
     engine = open_engine(model_dir, options, digests)
     processor = open_processor(model_dir, max_seq_len)
     ids = np.array([[processor.tokenizer.unk_token_id] * 3], dtype=np.int64)
@@ -44,23 +53,6 @@ def open_exported(
             "not-finite", f"the model in '{model_dir}' returns NaN or infinity: export it again"
         )
     return engine, processor
-
-
-def check_files(model_dir: str) -> dict[str, str]:
-    """Check the files of an exported directory before an engine reads them.
-
-    Returns:
-        The SHA-256 of each file by its name; nothing without a manifest.
-
-    Raises:
-        UserError: a file differs from the manifest, or weights are not finite.
-    """
-    digests = verify(model_dir) if os.path.isdir(model_dir) else {}
-    for _, weights in MODEL_FILES:
-        path = os.path.join(model_dir, weights)
-        if os.path.isfile(path):
-            check_finite(path)
-    return digests
 
 
 def open_processor(model_dir: str, max_seq_len: int | None = None) -> TextProcessor:
@@ -75,23 +67,13 @@ def open_processor(model_dir: str, max_seq_len: int | None = None) -> TextProces
     """
     # It contains the label names.
     if not os.path.isfile(os.path.join(model_dir, TOKENIZER_CONFIG_FILE)):
-        raise UserError(
-            "export",
-            f"{TOKENIZER_CONFIG_FILE} is missing in exported model '{model_dir}': export it again",
-        )
+        raise not_exported(model_dir, TOKENIZER_CONFIG_FILE)
     processor = TextProcessor.from_dir(model_dir, max_seq_len, PAD_MULTIPLE)
-    if os.path.isfile(os.path.join(model_dir, CONFIG_FILE)):
-        return processor
-    program = _read_program(model_dir)  # written by another tool
-    processor.check_vocabulary(program.vocab_size, model_dir)
-    processor.num_classes = max(program.fetches[0].shape[-1:], default=0) or None
+    if not os.path.isfile(os.path.join(model_dir, CONFIG_FILE)):  # written by another tool
+        files = find_files(model_dir, PADDLE_FILES)
+        if files is None:
+            raise not_exported(model_dir, CONFIG_FILE)
+        program = read_program(files[0])
+        processor.check_vocabulary(program.vocab_size, model_dir)
+        processor.num_classes = max(program.fetches[0].shape[-1:], default=0) or None
     return processor
-
-
-def _read_program(model_dir: str) -> ProgramInfo:
-    programs = find_programs(model_dir)
-    if not programs:
-        raise UserError(
-            "export", f"{CONFIG_FILE} is missing in exported model '{model_dir}': export it again"
-        )
-    return read_program(programs[0])

@@ -1,167 +1,113 @@
-"""Check an exported model of any engine for weights that are NaN or infinity.
+"""Check the weights of an exported model for NaN and infinity.
 
-Running the model would not show a bad word embedding until a text uses that word, so the files
-themselves are read. They are mapped and read in pieces: the weights are not in memory twice.
+Running the model would not show a bad word embedding until a text uses that word.
 """
 
-from __future__ import annotations
-
 import math
-import mmap
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import cache
 
 import numpy as np
 
-from convbert.inference.program import PROTO_DTYPES
+from convbert.inference.program import DTYPES, messages
 from paddlenlp.utils.errors import UserError
 
-_PIECE = 1 << 18  # numbers: few enough for a processor's cache
-_BRAIN_FLOAT = "bfloat16"  # the upper half of a float32; NumPy does not have it
-_FLOATS = {"float16": "<f2", "float32": "<f4", "float64": "<f8", _BRAIN_FLOAT: "<u2"}
-_OPENVINO_DTYPES = {"f16": "float16", "f32": "float32", "f64": "float64", "bf16": _BRAIN_FLOAT}
-_ONNX_DTYPES = {1: "float32", 10: "float16", 11: "float64", 16: _BRAIN_FLOAT}
-# Places in an ONNX file, as field numbers (onnx.proto): the initializers of the graph, and the
-# values of its constants. In a tensor: data_type, the three fields of numbers, the key-value pairs
-# that name another file.
-_ONNX_TENSORS = ((7, 5), (7, 1, 5, 5))
-_ONNX_TYPE, _ONNX_NUMBERS, _ONNX_OUTSIDE = 2, (4, 9, 10), 13
-_FIXED = {1: 8, 5: 4}  # bytes of a value by its wire type
-_LONGEST_DESC = 1 << 16  # bytes
-
-Tensor = tuple[str | None, memoryview]  # the name of its NumPy type, and its bytes in the file
+_ONNX_DTYPES = {1: "float32", 10: "float16", 11: "float64", 16: "bfloat16"}
 
 
-def check_finite(path: str, form: str | None = None) -> None:
-    """Raise `UserError` if a weight file contains NaN or infinity.
+def check_finite(path: str, arrays: Iterable[np.ndarray] | None = None) -> None:
+    """Raise `UserError` if weights contain NaN or infinity.
 
     Args:
-        path: of the weights; those of OpenVINO have their .xml beside them.
-        form: ".pdiparams", ".bin" (OpenVINO) or ".onnx"; None: taken from the name of the file.
+        path: the file of the weights.
+        arrays: the weights; None: those of an ``inference.pdiparams``. If the file is damaged, only
+            those before the damage are checked: the engine refuses it later.
     """
-    bad = non_finite_tensors(path, form)
+    bad = 0
+    with suppress(Exception):  # NumPy, struct and protobuf raise several types
+        for array in paddle_weights(path) if arrays is None else arrays:
+            bad += not _is_finite(array)
     if bad:
         raise UserError(
             "not-finite", f"{path} has NaN or infinity in {bad} tensors: export the model again"
         )
 
 
-def non_finite_tensors(path: str, form: str | None = None) -> int:
-    """Count the tensors of a weight file that contain NaN or infinity; see `check_finite`.
-
-    A file in another format counts as 0: the engine refuses it later.
-    """
-    tensors = {".bin": _openvino_tensors, ".onnx": _onnx_tensors}
-    read, found = tensors.get(form or os.path.splitext(path)[1], _paddle_tensors), 0
-    with suppress(Exception):  # NumPy, struct and the XML parser raise several types
-        for dtype, data in read(path):
-            found += not _is_finite(dtype, data)
-    return found
-
-
-def _is_finite(dtype: str | None, data: memoryview) -> bool:
-    if dtype not in _FLOATS:
+def _is_finite(array: np.ndarray) -> bool:
+    if array.dtype.kind != "f" or not array.size:
         return True
-    numbers = np.frombuffer(data, _FLOATS[dtype])
-    for start in range(0, len(numbers), _PIECE):
-        piece = numbers[start : start + _PIECE]
-        if dtype == _BRAIN_FLOAT:
-            piece = (piece.astype("<u4") << 16).view("<f4")
-        if not np.isfinite(piece).all():
-            return False
-    return True
+    return bool(np.isfinite([array.min(), array.max()]).all())  # both are NaN if a number is
 
 
-def _map(path: str) -> memoryview:
-    with open(path, "rb") as file:
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+def paddle_weights(path: str) -> Iterator[np.ndarray]:
+    """Yield the tensors of an inference.pdiparams, flat and mapped into memory.
 
-
-def _paddle_tensors(path: str) -> Iterator[Tensor]:
-    """Read an inference.pdiparams.
-
-    Each tensor is a version, its levels, a version, a TensorDesc and the numbers, as
-    ``save_combine`` writes them (paddle/fluid/framework/lod_tensor.cc).
+    The format is that of ``save_combine`` (paddle/fluid/framework/lod_tensor.cc): for each tensor a
+    version, the number of its levels (0 for weights), a version, the size of a TensorDesc, this
+    TensorDesc, and the numbers.
     """
-    data, at = _map(path), 0
+    header = struct.Struct("<IQII")
+    data, at = np.memmap(path, np.uint8, "r"), 0
     while at < len(data):
-        (levels,) = struct.unpack_from("<Q", data, at + 4)
-        at += 12
-        for _ in range(levels):
-            at += 8 + struct.unpack_from("<Q", data, at)[0]
-        (size,) = struct.unpack_from("<I", data, at + 4)
-        at += 8
-        desc = list(_fields(data[at : at + min(size, _LONGEST_DESC)]))
-        dtype = PROTO_DTYPES[next(value for number, value in desc if number == 1)]
-        count = math.prod(value for number, value in desc if number == 2)
-        at += size
-        size = count * (2 if dtype == _BRAIN_FLOAT else np.dtype(dtype).itemsize)
-        yield dtype, data[at : at + size]
-        at += size
+        _, levels, _, size = header.unpack_from(data, at)
+        start = at + header.size + size
+        desc = messages()["TensorDesc"].FromString(data[at + header.size : start].tobytes())
+        if levels or min(desc.dims, default=0) < 0:
+            raise ValueError("not the weights of a model")
+        dtype = DTYPES[desc.data_type]
+        bytes_each = 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
+        at = start + math.prod(desc.dims) * bytes_each
+        yield _numbers(data[start:at], dtype)
 
 
-def _openvino_tensors(path: str) -> Iterator[Tensor]:
-    """Read an inference.bin; the constants in the .xml give the place of each tensor."""
-    from xml.etree import ElementTree  # for the models that need it only
-
-    data = _map(path)
-    for _, element in ElementTree.iterparse(os.path.splitext(path)[0] + ".xml"):
-        place = element.attrib
-        if element.tag == "data" and {"element_type", "offset", "size"} <= place.keys():
-            start = int(place["offset"])
-            numbers = data[start : start + int(place["size"])]
-            yield _OPENVINO_DTYPES.get(place["element_type"]), numbers
+def _numbers(data: bytes | np.ndarray, dtype: str) -> np.ndarray:
+    """Read numbers; a bfloat16, which NumPy does not have, is the upper half of a float32."""
+    if dtype == "bfloat16":
+        return (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4")
+    return np.frombuffer(data, dtype)
 
 
-def _onnx_tensors(path: str) -> Iterator[Tensor]:
-    """Read an ONNX file, and the files beside it that contain some of its weights."""
-    data = _map(path)
-    for tensor in (found for place in _ONNX_TENSORS for found in _nested(data, place)):
-        kind = next((value for number, value in _fields(tensor) if number == _ONNX_TYPE), 0)
-        numbers = (value for number, value in _fields(tensor) if number in _ONNX_NUMBERS)
-        pairs = (dict(_fields(pair)) for pair in _nested(tensor, (_ONNX_OUTSIDE,)))
-        outside = {bytes(pair[1]): bytes(pair[2]) for pair in pairs}
+def onnx_weights(path: str) -> Iterator[np.ndarray]:
+    """Yield the floating-point tensors of an ONNX file, and of the files beside it, flat."""
+    with open(path, "rb") as file:
+        graph = _onnx_message().FromString(file.read()).graph
+    attributes = (attribute for node in graph.node for attribute in node.attribute)
+    for tensor in (*graph.initializer, *(attribute.t for attribute in attributes)):
+        dtype = _ONNX_DTYPES.get(tensor.data_type)
+        outside = {pair.key: pair.value for pair in tensor.external_data}
+        if dtype is None:
+            continue
         if outside:
-            other = _map(os.path.join(os.path.dirname(path), outside[b"location"].decode()))
-            start = int(outside.get(b"offset", 0))
-            size = int(outside.get(b"length", len(other)))
-            numbers = [other[start : start + size]]
-        for part in numbers:
-            yield _ONNX_DTYPES.get(kind), part
+            beside = np.memmap(
+                os.path.join(os.path.dirname(path), outside["location"]), np.uint8, "r"
+            )
+            start = int(outside.get("offset", 0))
+            yield _numbers(beside[start:][: int(outside.get("length", len(beside)))], dtype)
+        yield _numbers(tensor.raw_data, dtype)
+        yield np.array(tensor.float_data)
+        yield np.array(tensor.double_data)
 
 
-def _nested(message: memoryview, place: tuple[int, ...]) -> Iterator[memoryview]:
-    """Yield the messages at a place: field numbers from the outermost to the innermost."""
-    for number, value in _fields(message):
-        if number == place[0]:
-            yield from _nested(value, place[1:]) if place[1:] else (value,)
+@cache
+def _onnx_message() -> type:
+    """The fields of onnx.proto that are read here."""
+    from convbert.inference.protobuf import Field, build_messages
 
-
-def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Yield the fields of a protobuf message: its number, and its integer or its bytes.
-
-    Written here because a protobuf library would copy the whole message, with the weights.
-    """
-    at = 0
-    while at < len(message):
-        key, at = _varint(message, at)
-        if key & 7 == 0:
-            value, at = _varint(message, at)
-        else:
-            size, at = (_FIXED[key & 7], at) if key & 7 in _FIXED else _varint(message, at)
-            value = message[at : at + size]
-            at += size
-        yield key >> 3, value
-
-
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """Return the integer at a place, and the place after it."""
-    value = 0
-    for shift in range(0, 70, 7):
-        byte, at = message[at], at + 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, at
-    raise ValueError("an integer of more than 64 bits")
+    tables = {
+        "Model": {"graph": Field(7, "Graph")},
+        "Graph": {"node": Field(1, "Node", True), "initializer": Field(5, "Tensor", True)},
+        "Node": {"attribute": Field(5, "Attribute", True)},
+        "Attribute": {"t": Field(5, "Tensor")},
+        "Tensor": {
+            "data_type": Field(2, "int32"),
+            "float_data": Field(4, "float", True),
+            "raw_data": Field(9, "bytes"),
+            "double_data": Field(10, "double", True),
+            "external_data": Field(13, "Pair", True),
+        },
+        "Pair": {"key": Field(1, "string"), "value": Field(2, "string")},
+    }
+    return build_messages("onnx", "proto2", tables)["Model"]

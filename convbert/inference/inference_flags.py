@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 
 from convbert.command.flags import DEFAULT_SENTENCE, add_bool_flag, int_at_least
-from convbert.inference.engines.options import ENGINES, PRECISIONS, EngineOptions
+from convbert.inference.engines import ENGINES, PRECISIONS, EngineOptions
 from convbert.text.reading import Row, read_rows
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.text import argument_text

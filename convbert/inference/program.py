@@ -1,18 +1,13 @@
 """Inputs, outputs and sizes of an exported program, read from its file without running it."""
 
-from __future__ import annotations
-
 import json
-import os
 from dataclasses import dataclass
 from functools import cache
 
 from paddlenlp.utils.errors import UserError
 
-PARAMS_FILE = "inference.pdiparams"
-PROGRAM_FILES = ("inference.pdmodel", "inference.json")  # written by Paddle 2.x, by 3.x
-# Protobuf type number (framework.proto) and type name of a json program -> NumPy name.
-PROTO_DTYPES = {
+# The number of a type in framework.proto, and its name in NumPy.
+DTYPES = {
     0: "bool",
     1: "int16",
     2: "int32",
@@ -24,17 +19,9 @@ PROTO_DTYPES = {
     21: "int8",
     22: "bfloat16",
 }
+# The same names in a json program: t_f32, t_i64, t_ui8 and so on.
 _PIR_DTYPES = {
-    "t_bool": "bool",
-    "t_i8": "int8",
-    "t_ui8": "uint8",
-    "t_i16": "int16",
-    "t_i32": "int32",
-    "t_i64": "int64",
-    "t_f16": "float16",
-    "t_bf16": "bfloat16",
-    "t_f32": "float32",
-    "t_f64": "float64",
+    "t_" + name.replace("float", "f").replace("int", "i"): name for name in DTYPES.values()
 }
 
 
@@ -57,25 +44,14 @@ class ProgramInfo:
     vocab_size: int | None = None
 
 
-def find_programs(directory: str) -> list[str]:
-    """Return the program files in a directory; [] if there are none."""
-    paths = [os.path.join(directory, name) for name in PROGRAM_FILES]
-    return [path for path in paths if os.path.isfile(path)]
-
-
 def read_program(path: str) -> ProgramInfo:
     """Read a program file of Paddle 2.x (.pdmodel, protobuf) or 3.x (.json).
 
     Raises:
-        UserError: the file cannot be read or is not a program.
+        UserError: the file is not a program.
     """
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        raise UserError(
-            "file-unreadable", f"cannot read program {path}: {error.strerror}"
-        ) from None
+    with open(path, "rb") as file:
+        data = file.read()
     try:
         info = _read_json(data) if path.endswith(".json") else _read_protobuf(data)
     except Exception as error:  # protobuf and json raise several types for a damaged file
@@ -88,7 +64,7 @@ def read_program(path: str) -> ProgramInfo:
 
 
 @cache
-def _messages() -> dict[str, type]:
+def messages() -> dict[str, type]:
     """Make message classes with the fields of framework.proto that are read here.
 
     Enumerations are integers. Made at first use, because importing protobuf is slow.
@@ -118,17 +94,18 @@ def _messages() -> dict[str, type]:
 
 
 def _read_protobuf(data: bytes) -> ProgramInfo:
-    block = _messages()["ProgramDesc"].FromString(data).blocks[0]
+    block = messages()["ProgramDesc"].FromString(data).blocks[0]
     variables = {variable.name: _proto_variable(variable) for variable in block.vars}
     feeds: dict[int, Variable] = {}
     fetches: dict[int, Variable] = {}
     vocab_size = None
     for op in block.ops:
         slots = {slot.parameter: slot.arguments for slot in [*op.inputs, *op.outputs]}
-        if op.type in ("feed", "fetch"):
-            column = next(attr.i for attr in op.attrs if attr.name == "col")
-            side, slot = (feeds, "Out") if op.type == "feed" else (fetches, "X")
-            side[column] = variables[slots[slot][0]]
+        column = next((attr.i for attr in op.attrs if attr.name == "col"), None)
+        if op.type == "feed":
+            feeds[column] = variables[slots["Out"][0]]
+        elif op.type == "fetch":
+            fetches[column] = variables[slots["X"][0]]
         elif op.type == "lookup_table_v2" and slots["Ids"][0] == "input_ids":
             vocab_size = variables[slots["W"][0]].shape[0]
     return ProgramInfo(_in_order(feeds), _in_order(fetches), vocab_size)
@@ -136,7 +113,7 @@ def _read_protobuf(data: bytes) -> ProgramInfo:
 
 def _proto_variable(variable) -> Variable:
     lod_tensor = variable.type.lod_tensor
-    dtype = PROTO_DTYPES.get(lod_tensor.tensor.data_type, "")
+    dtype = DTYPES.get(lod_tensor.tensor.data_type, "")
     return Variable(variable.name, dtype, tuple(lod_tensor.tensor.dims), lod_tensor.lod_level)
 
 
@@ -150,12 +127,14 @@ def _read_json(data: bytes) -> ProgramInfo:
         for result in results:
             shapes[result["%"]] = _pir_type(result)
         kind = op["#"].split(".")[-1]
+        if kind in ("data", "fetch"):
+            attributes = {attribute["N"]: attribute["AT"]["D"] for attribute in op["A"]}
+            variable = Variable(attributes["name"], *_pir_type(results[0]))
         if kind == "data":
-            feeds.append(Variable(_pir_attribute(op, "name"), *_pir_type(results[0])))
-            ids = results[0]["%"] if feeds[-1].name == "input_ids" else ids
+            feeds.append(variable)
+            ids = results[0]["%"] if variable.name == "input_ids" else ids
         elif kind == "fetch":
-            name, column = _pir_attribute(op, "name"), _pir_attribute(op, "col")
-            fetches[column] = Variable(name, *_pir_type(results[0]))
+            fetches[attributes["col"]] = variable
         elif kind == "embedding" and op["I"][0]["%"] == ids:
             vocab_size = shapes[op["I"][1]["%"]][1][0]
     return ProgramInfo(feeds, _in_order(fetches), vocab_size)
@@ -167,10 +146,6 @@ def _pir_type(result: dict) -> tuple[str, tuple[int, ...]]:
         return "", ()
     element, dims = kind["D"][0], kind["D"][1]
     return _PIR_DTYPES.get(element["#"].split(".")[-1], ""), tuple(dims)
-
-
-def _pir_attribute(op: dict, name: str):
-    return next(attr["AT"]["D"] for attr in op["A"] if attr["N"] == name)
 
 
 def _in_order(columns: dict[int, Variable]) -> list[Variable]:

@@ -4,8 +4,6 @@ For Paddle's programs and Paddle Serving's messages. The generated modules of th
 of Paddle, or most of a server and an old protobuf; the format needs only the field numbers.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -25,15 +23,16 @@ class Field(NamedTuple):
 def build_messages(
     package: str, syntax: str, tables: dict[str, dict[str, Field]]
 ) -> dict[str, type]:
-    """Return message classes by name, in a separate pool; for protobuf from 3.20 on.
+    """Return message classes by name, in a separate pool.
 
     Args:
         package: the protobuf package.
         syntax: "proto2" or "proto3".
         tables: message name to field name to `Field`.
     """
-    file = descriptor_pb2.FileDescriptorProto(name=f"{package}.proto", package=package)
-    file.syntax = syntax
+    file = descriptor_pb2.FileDescriptorProto(
+        name=f"{package}.proto", package=package, syntax=syntax
+    )
     for message_name, fields in tables.items():
         message = file.message_type.add(name=message_name)
         for name, field in fields.items():
@@ -47,11 +46,5 @@ def build_messages(
                 entry.default_value = field.default
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())
-    return {name: _message_class(pool, f"{package}.{name}") for name in tables}
-
-
-def _message_class(pool: descriptor_pool.DescriptorPool, name: str) -> type:
-    descriptor = pool.FindMessageTypeByName(name)
-    if hasattr(message_factory, "GetMessageClass"):
-        return message_factory.GetMessageClass(descriptor)
-    return message_factory.MessageFactory(pool).GetPrototype(descriptor)  # protobuf 3.20
+    found = {name: pool.FindMessageTypeByName(f"{package}.{name}") for name in tables}
+    return {name: message_factory.GetMessageClass(found[name]) for name in tables}

@@ -4,22 +4,21 @@ The quantized model is written only if it is about as accurate as the float one.
 2211.10438), which moves outliers from the activations to the weights, is tried first.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from convbert.inference.classify import Timings, classify
+from convbert.inference.engines import INPUTS, EngineOptions, not_exported
 from convbert.inference.engines.openvino import (
     MODEL_FILES,
     OpenvinoEngine,
@@ -28,33 +27,16 @@ from convbert.inference.engines.openvino import (
     read_model,
     require_openvino,
 )
-from convbert.inference.engines.options import INPUTS, EngineOptions
-from convbert.inference.exported import check_files, open_processor
+from convbert.inference.exported import open_processor
 from convbert.text.processing import TextProcessor
 from convbert.text.reading import Row
 from paddlenlp.transformers.checkpoint import CONFIG_FILE
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.products import MANIFEST_FILE, product_directory
+from paddlenlp.utils.products import MANIFEST_FILE, product_directory, verify
 
-IR_FILES = MODEL_FILES[0]
 # The depthwise convolution stays in float: the quantized one fails at run time for some shapes.
 FLOAT_TYPES = ["GroupConvolution"]
 LATENCY_TEXTS = 200
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Results of a model on the dev texts: label ids, accuracy, bytes of its weights, and median ms
-    of a run by batch size."""
-
-    label_ids: list[int]
-    accuracy: float
-    weight_bytes: int
-    ms: dict[int, float]
-
-    def as_dict(self) -> dict[str, Any]:
-        """The values for the report."""
-        return {"accuracy": self.accuracy, "weight_bytes": self.weight_bytes, "ms": self.ms}
 
 
 def quantize_export(
@@ -84,64 +66,55 @@ def quantize_export(
     """
     if not texts:
         raise UserError("calibration", "there are no sentences to calibrate with")
-    find_model(model_dir)  # no package helps where this fails
-    nncf, model, processor = _require_nncf(), _float_model(model_dir), open_processor(model_dir)
+    files = find_model(model_dir)  # no package helps where this fails
+    nncf, model, processor = _require_nncf(), _float_model(files), open_processor(model_dir)
     items = calibration_items(processor, texts)
     options = EngineOptions(engine="openvino", cpu_threads=threads)
     with product_directory(save_dir, "quantized model", [model_dir]) as work:
         _copy_companions(model_dir, str(work))
-        before = measure(model_dir, processor, dev, options)
+        float_ids, before = measure(model_dir, processor, dev, options)
         for smooth in (True, False):
             inputs = _write(_quantize(nncf, model, items, smooth), str(work))
-            after = measure(str(work), processor, dev, replace(options, precision="int8"))
-            drop = 100 * (before.accuracy - after.accuracy)
+            options = replace(options, precision="int8")
+            int8_ids, after = measure(str(work), processor, dev, options)
+            drop = 100 * (before["accuracy"] - after["accuracy"])
             if drop <= max_drop:
                 break
         else:
-            raise _too_rough(drop, before.accuracy, max_drop)
-    done = {"engine": "openvino", "texts": len(texts), "padded_length": _length(items)}
-    done |= {"smooth_quant": smooth, "quantized_inputs": inputs, "max_drop": max_drop}
-    return {**done, **_compare(before, after)}
-
-
-def _too_rough(drop: float, accuracy: float, max_drop: float) -> UserError:
-    return UserError(
-        "accuracy",
-        f"int8 loses {drop:.2f} points of the accuracy {accuracy:.4f}, more than --max_drop "
-        f"{max_drop}: nothing was written; calibrate with more or other sentences, or allow a "
-        "larger drop",
-    )
-
-
-def _compare(before: Measured, after: Measured) -> dict[str, Any]:
-    same = sum(a == b for a, b in zip(before.label_ids, after.label_ids))
+            raise UserError(
+                "accuracy",
+                f"int8 loses {drop:.2f} points of the accuracy {before['accuracy']:.4f}, more than "
+                f"--max_drop {max_drop}: nothing was written; calibrate with more or other "
+                "sentences, or allow a larger drop",
+            )
     return {
-        "dev_texts": len(before.label_ids),
-        "float": before.as_dict(),
-        "int8": after.as_dict(),
-        "drop": 100 * (before.accuracy - after.accuracy),
-        "agreement": same / len(before.label_ids),
+        "engine": "openvino",
+        "texts": len(texts),
+        "padded_length": items[0][INPUTS[0]].shape[1],
+        "smooth_quant": smooth,
+        "quantized_inputs": inputs,
+        "max_drop": max_drop,
+        "dev_texts": len(dev),
+        "float": before,
+        "int8": after,
+        "drop": drop,
+        "agreement": sum(a == b for a, b in zip(float_ids, int8_ids)) / len(dev),
     }
 
 
-def _length(items: list[dict[str, np.ndarray]]) -> int:
-    return int(items[0][INPUTS[0]].shape[1])
-
-
-def _float_model(model_dir: str):
+def _float_model(files: tuple[str, str]):
     """Read the exported model.
 
     Raises:
         UserError: files are missing or damaged, or it is quantized already.
     """
-    check_files(model_dir)  # the quantized model gets its own manifest
-    model = read_model(require_openvino().Core(), find_model(model_dir)[0])
+    model_dir = os.path.dirname(files[0])
+    verify(model_dir)  # the quantized model gets its own manifest
+    model = read_model(require_openvino().Core(), *files)
     if is_quantized(model):
         raise UserError("precision", f"'{model_dir}' is quantized already: give the float model")
     if not os.path.isfile(os.path.join(model_dir, CONFIG_FILE)):
-        raise UserError(
-            "export", f"{CONFIG_FILE} is missing in exported model '{model_dir}': export it again"
-        )
+        raise not_exported(model_dir, CONFIG_FILE)
     return model
 
 
@@ -160,23 +133,29 @@ def calibration_items(
 
 def measure(
     model_dir: str, processor: TextProcessor, dev: Sequence[Row], options: EngineOptions
-) -> Measured:
-    """Classify some dev texts one by one, for the latency, and all in batches."""
+) -> tuple[list[int], dict[str, Any]]:
+    """Classify some dev texts one by one, for the latency, and all in batches.
+
+    Returns:
+        The label ids; accuracy, bytes of the weights, and median ms of a run by batch size.
+    """
     engine, ms = OpenvinoEngine(model_dir, options), {}
     for size, rows in ((1, islice(dev, LATENCY_TEXTS)), (8, dev)):
         timings = Timings()
         answers = list(classify(rows, processor, engine.run, size, timings))
         ms[size] = float(np.median(timings.batches) * 1000)
-    label_ids = [prediction.label_id for _, prediction in answers]
     correct = sum(row.label_id == prediction.label_id for row, prediction in answers)
-    return Measured(label_ids, correct / len(answers), os.path.getsize(engine.files[1]), ms)
+    weight_bytes = os.path.getsize(engine.files[1])
+    numbers = {"accuracy": correct / len(answers), "weight_bytes": weight_bytes, "ms": ms}
+    return [prediction.label_id for _, prediction in answers], numbers
 
 
 def _quantize(nncf, model, items: list[dict[str, np.ndarray]], smooth: bool):
     alphas = nncf.AdvancedSmoothQuantParameters()
     if not smooth:
         alphas = nncf.AdvancedSmoothQuantParameters(matmul=-1, convolution=-1)
-    with _quiet():
+    # Show NNCF's progress bars only on a terminal, and never on standard output.
+    with contextlib.redirect_stdout(sys.stderr if sys.stderr.isatty() else io.StringIO()):
         return nncf.quantize(
             model,
             nncf.Dataset(items),
@@ -198,7 +177,7 @@ def _write(model, directory: str) -> int:
     Raises:
         UserError: it cannot be written.
     """
-    path = os.path.join(directory, IR_FILES[0])
+    path = os.path.join(directory, MODEL_FILES[0][0])
     try:
         require_openvino().save_model(model, path, compress_to_fp16=False)
     except RuntimeError as error:  # does not say why
@@ -231,11 +210,3 @@ def _require_nncf():
         ) from None
     nncf.set_log_level(logging.ERROR)
     return nncf
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Show NNCF's progress bars only on a terminal, and never on standard output."""
-    target = sys.stderr if sys.stderr.isatty() else io.StringIO()
-    with contextlib.redirect_stdout(target):
-        yield

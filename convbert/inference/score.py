@@ -21,7 +21,7 @@ import filelock
 from tqdm import tqdm
 
 from convbert.inference.classify import Timings, classify
-from convbert.inference.engines.options import EngineOptions
+from convbert.inference.engines import EngineOptions
 from convbert.inference.exported import open_exported
 from convbert.inference.score_files import Chunk, ScoreFile
 from convbert.text.processing import Prediction

@@ -13,7 +13,7 @@ from convbert.inference import exported
 from convbert.inference.dygraph import load_classifier
 from convbert.inference.engines import EngineOptions, onnx_runtime
 from convbert.inference.exported import open_exported
-from convbert.inference.finite import non_finite_tensors
+from convbert.inference.finite import check_finite, onnx_weights
 from convbert.inference.protobuf import Field, build_messages
 from paddlenlp.transformers.checkpoint import read_weights
 from tests.helpers.errors import raises_code
@@ -45,14 +45,16 @@ def damaged_export(tiny_export, tiny_checkpoint, tmp_path):
 
 
 def test_the_tensors_of_an_export_are_read(tiny_export, damaged_export, tmp_path):
-    assert non_finite_tensors(str(tiny_export / PARAMS)) == 0
-    assert non_finite_tensors(str(damaged_export / PARAMS)) == 1
+    check_finite(str(tiny_export / PARAMS))
+    with raises_code("not-finite", PARAMS):
+        check_finite(str(damaged_export / PARAMS))
     whole = (tiny_export / PARAMS).read_bytes()
     (tmp_path / "x").write_bytes(whole[:-4] + np.float32(np.inf).tobytes())
-    assert non_finite_tensors(str(tmp_path / "x")) == 1
+    with raises_code("not-finite", tmp_path / "x"):
+        check_finite(str(tmp_path / "x"))
     for content in (b"", b"x" * 100, b"\xff" * 100, whole[:-5]):
         (tmp_path / "x").write_bytes(content)  # left to the engine
-        assert non_finite_tensors(str(tmp_path / "x")) == 0
+        check_finite(str(tmp_path / "x"))
 
 
 def as_pdiparams(export, folder):
@@ -135,9 +137,11 @@ def test_the_forms_of_a_tensor_in_an_onnx_file(tmp_path):
         ({"data_type": 10, "raw_data": bytes(2)}, {"raw_data": bad.astype("<f2").tobytes()}),
     ):
         tensors = [finite, {**finite, **infinite}, finite]
-        for initializer, count in ((tensors[::2], 0), (tensors, 1)):
-            path.write_bytes(model(graph={"initializer": initializer}).SerializeToString())
-            assert non_finite_tensors(str(path)) == count
+        path.write_bytes(model(graph={"initializer": tensors[::2]}).SerializeToString())
+        check_finite(str(path), onnx_weights(str(path)))
+        path.write_bytes(model(graph={"initializer": tensors}).SerializeToString())
+        with raises_code("not-finite", "1 tensors"):
+            check_finite(str(path), onnx_weights(str(path)))
 
 
 def test_a_conversion_for_serving(damaged_export, tmp_path):

@@ -113,7 +113,7 @@ def test_too_large_a_drop_writes_nothing(exported, dev, tmp_path, monkeypatch):
 
     def measure(model_dir, processor, rows, options):
         accuracy = 0.9 if options.precision == "fp32" else 0.89
-        return quantize.Measured([0] * len(rows), accuracy, 1, {})
+        return [0] * len(rows), {"accuracy": accuracy, "weight_bytes": 1, "ms": {}}
 
     monkeypatch.setattr(quantize, "_quantize", rough)
     monkeypatch.setattr(quantize, "measure", measure)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from convbert.inference.engines.options import EngineOptions
+from convbert.inference.engines import EngineOptions
 from convbert.inference.score import ScorerSettings
 from convbert.inference.score_files import open_score_file
 from convbert.text.reading import Row

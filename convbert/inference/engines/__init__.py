@@ -1,22 +1,86 @@
 """The engines that run an exported program: token ids in, logits out.
 
-``options``           how to run it, and which engine supports what
 ``paddle_inference``  Paddle Inference, the reference
 ``openvino``          OpenVINO, the fastest on a CPU; ``compiled_cache`` keeps its compiled models
 ``onnx_runtime``      ONNX Runtime, on a model that paddle2onnx converted
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Protocol
 
 import numpy as np
 
-from convbert.inference.engines.options import ENGINES, INPUTS, PRECISIONS, EngineOptions
+from paddlenlp.utils.errors import UserError
 
-__all__ = ["ENGINES", "INPUTS", "PRECISIONS", "Engine", "EngineOptions", "installed", "open_engine"]
+# The number formats, and those of each engine. "int8" needs a model from tools/quantize_model.py.
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+PRECISIONS_OF = {
+    "paddle": ("fp32", "bf16", "fp16"),
+    "openvino": ("fp32", "bf16", "int8"),
+    "onnxruntime": ("fp32",),
+}
+ENGINES = tuple(PRECISIONS_OF)
+INPUTS = ("input_ids", "token_type_ids")
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How the program is run.
+
+    ``precision`` is "fp32", "bf16" (a CPU that has it), "fp16" (GPU) or "int8" (a quantized model).
+    ``cpu_threads`` None uses every core that this process may use. ``use_mkldnn`` (oneDNN) and
+    ``mkldnn_cache_capacity`` are for Paddle Inference. The latter is the number of input shapes for
+    which oneDNN caches its kernels; 0: all; None: 1 in fp32, where preparing a shape is fast, and 8
+    in bf16, where each shape copies the weights. ``onnx_file`` is the converted model, for ONNX
+    Runtime.
+
+    Raises:
+        UserError: the engine does not support the precision or the device.
+    """
+
+    use_gpu: bool = False
+    gpu_id: int = 0
+    use_mkldnn: bool = True
+    cpu_threads: int | None = None
+    precision: str = "fp32"
+    mkldnn_cache_capacity: int | None = None
+    engine: str = "paddle"
+    onnx_file: str | None = None
+
+    def __post_init__(self):
+        engine, precision = self.engine, self.precision
+        if engine not in ENGINES:
+            raise UserError(
+                "engine", f"engine '{engine}' is unknown: use one of {', '.join(ENGINES)}"
+            )
+        if precision not in PRECISIONS_OF[engine]:
+            others = [f"engine {name}" for name in ENGINES if precision in PRECISIONS_OF[name]]
+            usable = " or ".join([", ".join(PRECISIONS_OF[engine]), *others])
+            raise UserError(
+                "precision",
+                f"engine {engine} does not support precision '{precision}': use {usable}",
+            )
+        if engine != "paddle" and self.use_gpu:
+            raise UserError(
+                "device", f"engine {engine} runs on the CPU: use engine paddle for a GPU"
+            )
+        if self.copies_weights and (self.use_gpu or not self.use_mkldnn):
+            raise UserError("precision", "precision bf16 needs the CPU and --use_mkldnn True")
+        if precision == "fp16" and not self.use_gpu:
+            raise UserError("precision", "precision fp16 needs --use_gpu True; on a CPU use fp32")
+
+    @property
+    def copies_weights(self) -> bool:
+        """Whether each new input shape makes a copy of the weights, which takes time."""
+        return self.engine == "paddle" and self.precision == "bf16"
+
+    @property
+    def device(self) -> str:
+        """The device as printed: ``cpu`` or ``gpu:0``. There is no fallback to another device."""
+        return f"gpu:{self.gpu_id}" if self.use_gpu else "cpu"
 
 
 class Engine(Protocol):
@@ -66,3 +130,48 @@ def open_engine(
 def installed(engine: str) -> bool:
     """Whether the package of an engine is installed."""
     return find_spec(engine) is not None
+
+
+def find_files(model_dir: str, forms: Sequence[tuple[str, str]]) -> tuple[str, str] | None:
+    """Return the paths of the program and the weights in an exported directory.
+
+    Args:
+        model_dir: the directory.
+        forms: file names of the program and the weights in each form that the engine reads.
+
+    Returns:
+        The first that exists; None if there is no program in one of these forms.
+
+    Raises:
+        UserError: the directory or the weights are missing.
+    """
+    if not os.path.isdir(model_dir):
+        raise UserError(
+            "file-missing",
+            f"'{model_dir}' is not a directory: export a model with tools/export_model.py",
+        )
+    for names in forms:
+        program, weights = (os.path.join(model_dir, name) for name in names)
+        if os.path.isfile(program):
+            if not os.path.isfile(weights):
+                raise not_exported(model_dir, names[1])
+            return program, weights
+    return None
+
+
+def not_exported(model_dir: str, missing: str) -> UserError:
+    """The error for a file that an exported directory lacks."""
+    return UserError(
+        "export", f"{missing} is missing in exported model '{model_dir}': export it again"
+    )
+
+
+def check_inputs(names: Sequence[str], path: str) -> None:
+    """Raise `UserError` if the inputs of a program are not `INPUTS`, in any order."""
+    if sorted(names) != sorted(INPUTS):
+        found, wanted = ", ".join(names), ", ".join(INPUTS)
+        raise UserError(
+            "engine",
+            f"the inputs of {path} are [{found}] instead of {wanted}: export it with "
+            "tools/export_model.py",
+        )

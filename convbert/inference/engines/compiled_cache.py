@@ -6,8 +6,6 @@ and removing one does not affect a process that has it mapped, so any number of 
 the folder. If the folder is not writable, the cache is only read.
 """
 
-from __future__ import annotations
-
 import hashlib
 import mmap
 import os
@@ -27,46 +25,35 @@ _SUFFIX = ".blob"
 _CHECKSUM_BYTES = 4
 
 
-def cache_folder() -> Path:
-    """The folder of all entries, below ``$XDG_CACHE_HOME`` (default: ``~/.cache``)."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base) / "convbert-prod" / "openvino"
-
-
 def entry_of(digests: Iterable[str], *facts: str) -> Path:
-    """Return the path of an entry, which may not exist yet.
+    """Return the path of an entry, below ``$XDG_CACHE_HOME`` (default: ``~/.cache``).
 
     Args:
         digests: SHA-256 of the model's files.
         facts: other facts that the compilation depends on: version, processor, precision.
     """
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     name = hashlib.sha256(repr((*facts, *digests)).encode()).hexdigest()
-    return cache_folder() / (name + _SUFFIX)
+    return Path(base) / "convbert-prod" / "openvino" / (name + _SUFFIX)
 
 
-def touch(entry: Path) -> None:
-    """Mark an entry as used now."""
-    with suppress(OSError):  # a read-only folder
-        os.utime(entry)
-
-
-def checked(entry: mmap.mmap) -> np.ndarray:
-    """Return the content of a mapped entry, as bytes.
-
-    OpenVINO does not notice a flipped bit, which would change the answers.
+def load(entry: Path) -> tuple[mmap.mmap, np.ndarray]:
+    """Map an entry and mark it as used now; return the mapping and the content in it, as bytes.
 
     Raises:
-        ValueError: it differs from its checksum.
+        OSError, ValueError: it does not exist, is empty, or differs from its checksum; OpenVINO
+            would not notice a flipped bit, which changes the answers.
     """
-    data = np.frombuffer(entry, np.uint8)
+    with open(entry, "rb") as file:
+        # OpenVINO requires a writable buffer but does not write to it.
+        mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    data = np.frombuffer(mapping, np.uint8)
     content, checksum = data[:-_CHECKSUM_BYTES], data[-_CHECKSUM_BYTES:]
     if checksum.tobytes() != _checksum(content):
         raise ValueError("the entry is damaged")
-    return content
-
-
-def _checksum(content: bytes | memoryview | np.ndarray) -> bytes:
-    return zlib.crc32(content).to_bytes(_CHECKSUM_BYTES, "little")
+    with suppress(OSError):  # a read-only folder
+        os.utime(entry)
+    return mapping, content
 
 
 def store(entry: Path, content: bytes | memoryview) -> bool:
@@ -77,20 +64,18 @@ def store(entry: Path, content: bytes | memoryview) -> bool:
             file.write(_checksum(content))
     except (OSError, UserError):
         return False
-    _remove_oldest(keep=entry)
+    found = []
+    for path in entry.parent.glob(f"*{_SUFFIX}"):
+        with suppress(OSError):  # another process removes old entries too
+            status = path.stat()
+            found.append((status.st_mtime, status.st_size, path))
+    total = sum(size for _, size, _ in found)
+    for _, size, path in sorted(found):
+        if total > MAX_BYTES and path != entry:
+            total -= size
+            path.unlink(missing_ok=True)
     return True
 
 
-def _remove_oldest(keep: Path) -> None:
-    entries = []
-    for path in keep.parent.glob(f"*{_SUFFIX}"):
-        with suppress(OSError):  # another process removes old entries too
-            entries.append((path.stat().st_mtime, path.stat().st_size, path))
-    total = sum(size for _, size, _ in entries)
-    for _, size, path in sorted(entries):
-        if total <= MAX_BYTES:
-            return
-        if path != keep:
-            total -= size
-            with suppress(OSError):
-                path.unlink()
+def _checksum(content: bytes | memoryview | np.ndarray) -> bytes:
+    return zlib.crc32(content).to_bytes(_CHECKSUM_BYTES, "little")

@@ -1,7 +1,5 @@
 """ONNX Runtime, for an exported model that paddle2onnx has converted."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -9,10 +7,9 @@ import sys
 import numpy as np
 
 from convbert.command.machine import default_threads
-from convbert.inference.engines.options import INPUTS, EngineOptions
+from convbert.inference.engines import INPUTS, EngineOptions, check_inputs
 from paddlenlp.utils.errors import UserError
 
-PADDLE_FILES = ("inference.pdmodel", "inference.pdiparams")
 OPSET_VERSION = 13
 
 
@@ -54,12 +51,7 @@ class OnnxSession:
         except Exception as error:  # classes defined in its C++ module
             reason = str(error).strip().splitlines()[0]
             raise UserError("engine", f"ONNX Runtime cannot open {path}: {reason}") from None
-        names = sorted(node.name for node in self._session.get_inputs())
-        if names != sorted(INPUTS):
-            raise UserError(
-                "engine",
-                f"the inputs of {path} are {', '.join(names)} instead of {', '.join(INPUTS)}",
-            )
+        check_inputs([node.name for node in self._session.get_inputs()], path)
 
     def run(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> np.ndarray:
         """Run one batch: two [B, L] int64 arrays in, logits [B, C] float32 out."""
@@ -73,10 +65,15 @@ def convert(model_dir: str, onnx_file: str) -> None:
     Raises:
         UserError: paddle2onnx is not installed, or it failed.
     """
+    flags = {
+        "--model_dir": model_dir,
+        "--model_filename": "inference.pdmodel",
+        "--params_filename": "inference.pdiparams",
+        "--save_file": onnx_file,
+        "--opset_version": str(OPSET_VERSION),
+    }
     code = "from paddle2onnx.command import main; main()"
-    names = ("--model_filename", PADDLE_FILES[0], "--params_filename", PADDLE_FILES[1])
-    words = ("--model_dir", model_dir, *names, "--save_file", onnx_file)
-    command = [sys.executable, "-c", code, *words, "--opset_version", str(OPSET_VERSION)]
+    command = [sys.executable, "-c", code, *(word for flag in flags.items() for word in flag)]
     merged = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     done = subprocess.run(command, text=True, errors="replace", **merged)
     # After some errors paddle2onnx writes an empty file and exits with status 0.

@@ -1,20 +1,24 @@
 """OpenVINO, for an exported model: the fastest engine on a CPU. It never imports Paddle."""
 
-from __future__ import annotations
-
 import mmap
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from convbert.command.machine import default_threads
-from convbert.inference.engines import compiled_cache
-from convbert.inference.engines.options import INPUTS, EngineOptions
+from convbert.inference.engines import (
+    INPUTS,
+    EngineOptions,
+    check_inputs,
+    compiled_cache,
+    find_files,
+    not_exported,
+)
+from convbert.inference.finite import check_finite
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.products import sha256
 
@@ -34,8 +38,8 @@ class OpenvinoEngine:
         digests: known SHA-256 values of its files, by name.
 
     Raises:
-        UserError: OpenVINO is not installed, files are missing or damaged, or the model or the
-            processor does not support the precision.
+        UserError: OpenVINO is not installed, files are missing or damaged, weights are not finite,
+            or the model or the processor does not support the precision.
     """
 
     device = "cpu"
@@ -54,6 +58,16 @@ class OpenvinoEngine:
         self._requests = threading.local()
         self._mapping: mmap.mmap | None = None
         self._smallest, self._largest = sys.maxsize, 0  # tokens of a batch so far
+        self._config = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": self.options.cpu_threads or default_threads(),
+            # Without it a processor with bf16 would use bf16, and the answers would depend on the
+            # processor.
+            "INFERENCE_PRECISION_HINT": _HINTS[self.options.precision],
+            # With pinning, every process uses the cores from 0 on, so several processes share one
+            # core.
+            "ENABLE_CPU_PINNING": False,
+        }
         self._check_processor()
         known = digests or {}
         self._compiled = self._open(
@@ -94,18 +108,6 @@ class OpenvinoEngine:
                 f"{', '.join(capabilities)}): use precision fp32",
             )
 
-    def _config(self) -> dict[str, Any]:
-        return {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": self.options.cpu_threads or default_threads(),
-            # Without it a processor with bf16 would use bf16, and the answers would depend on the
-            # processor.
-            "INFERENCE_PRECISION_HINT": _HINTS[self.options.precision],
-            # With pinning, every process uses the cores from 0 on, so several processes share one
-            # core.
-            "ENABLE_CPU_PINNING": False,
-        }
-
     def _open(self, digests: list[str]):
         """Open the compiled model from the cache; if it is not there, compile and store it."""
         processor = self._core.get_property("CPU", "FULL_DEVICE_NAME")
@@ -122,27 +124,18 @@ class OpenvinoEngine:
 
     def _from_cache(self, entry: Path):
         try:
-            with open(entry, "rb") as file:
-                # OpenVINO requires a writable buffer but does not write to it.
-                mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-            content = compiled_cache.checked(mapping)
+            mapping, content = compiled_cache.load(entry)
             blob = self._openvino.Tensor(content, shared_memory=True)
-            compiled = self._core.import_model(blob, "CPU", self._config())
+            compiled = self._core.import_model(blob, "CPU", self._config)
         except (OSError, ValueError, RuntimeError):  # missing, empty, damaged
             return None
-        compiled_cache.touch(entry)
         self._mapping, self._blob = mapping, blob  # the compiled model reads its weights from here
         return compiled
 
     def _compile(self):
         path = self.files[0]
-        model = read_model(self._core, path)
-        names = sorted(variable.get_any_name() for variable in model.inputs)
-        if names != sorted(INPUTS):
-            raise UserError(
-                "engine",
-                f"the inputs of {path} are [{', '.join(names)}] instead of {', '.join(INPUTS)}",
-            )
+        model = read_model(self._core, *self.files)
+        check_inputs([variable.get_any_name() for variable in model.inputs], path)
         if is_quantized(model) != (self.options.precision == "int8"):
             fits = "int8" if is_quantized(model) else "fp32"
             raise UserError(
@@ -150,7 +143,7 @@ class OpenvinoEngine:
                 f"{path} cannot run in {self.options.precision}: use precision {fits}, or make the "
                 "other model with tools/quantize_model.py or tools/export_model.py",
             )
-        return self._core.compile_model(model, "CPU", self._config())
+        return self._core.compile_model(model, "CPU", self._config)
 
 
 def require_openvino():
@@ -162,9 +155,10 @@ def require_openvino():
     Raises:
         UserError: it is not installed.
     """
-    hidden = [name for name in (_CONVERTER,) if name not in sys.modules]
+    hidden = _CONVERTER not in sys.modules
     try:
-        sys.modules.update(dict.fromkeys(hidden))
+        if hidden:
+            sys.modules[_CONVERTER] = None
         import openvino
     except ImportError:
         raise UserError(
@@ -172,8 +166,8 @@ def require_openvino():
             "OpenVINO is not installed: pip install -r requirements-openvino.txt",
         ) from None
     finally:
-        for name in hidden:
-            del sys.modules[name]
+        if hidden:
+            del sys.modules[_CONVERTER]
     return openvino
 
 
@@ -183,45 +177,41 @@ def find_model(model_dir: str) -> tuple[str, str]:
     Raises:
         UserError: the directory or a file is missing, or Paddle 3 wrote the program.
     """
-    if not os.path.isdir(model_dir):
-        raise UserError(
-            "file-missing",
-            f"'{model_dir}' is not a directory: export a model with tools/export_model.py",
-        )
-    pairs = [tuple(os.path.join(model_dir, name) for name in names) for names in MODEL_FILES]
-    for model, weights in pairs:
-        if os.path.isfile(model) and not os.path.isfile(weights):
-            raise UserError(
-                "export",
-                f"{os.path.basename(weights)} is missing in exported model '{model_dir}': export "
-                "it again",
-            )
-        if os.path.isfile(model):
-            return model, weights
+    found = find_files(model_dir, MODEL_FILES)
+    if found is not None:
+        return found
     if os.path.isfile(os.path.join(model_dir, PADDLE3_FILE)):
         raise UserError(
             "engine",
             f"'{model_dir}' contains a program of Paddle 3 ({PADDLE3_FILE}), which OpenVINO cannot "
             "read: export it with Paddle 2.6, or use engine paddle, which has no int8",
         )
-    raise UserError(
-        "export", f"inference.pdmodel is missing in exported model '{model_dir}': export it again"
-    )
+    raise not_exported(model_dir, "inference.pdmodel")
 
 
-def read_model(core, path: str):
-    """Read a program or an IR.
+def read_model(core, path: str, weights: str):
+    """Read a program or an IR, and check its weights.
 
     Raises:
-        UserError: it is damaged, or has operators that OpenVINO does not support.
+        UserError: it is damaged, has operators that OpenVINO does not support, or its weights
+            contain NaN or infinity.
     """
     try:
-        return core.read_model(path)
+        model = core.read_model(path)
     except Exception as error:  # classes defined in its C++ module
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise UserError(
             "engine", f"OpenVINO cannot open {path} ({lines[-1]}): export it again"
         ) from None
+    check_finite(weights, _constants(model))
+    return model
+
+
+def _constants(model) -> Iterator[np.ndarray]:
+    """Yield the numbers of the model, without a copy; bfloat16 as if it were float16."""
+    for node in model.get_ops():
+        if node.get_type_name() == "Constant" and node.get_element_type().is_real():
+            yield node.data
 
 
 def is_quantized(model) -> bool:

@@ -1,17 +1,23 @@
 """Paddle Inference, for an exported model."""
 
-from __future__ import annotations
-
-import os
-
 import numpy as np
 
 from convbert.command.machine import default_threads
-from convbert.inference.engines.options import INPUTS, EngineOptions
-from convbert.inference.program import PARAMS_FILE, PROGRAM_FILES, find_programs
+from convbert.inference.engines import (
+    INPUTS,
+    EngineOptions,
+    check_inputs,
+    find_files,
+    not_exported,
+)
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.log import get_logger
 
+# Program and weights, as Paddle 2.x and 3.x write them.
+PADDLE_FILES = (
+    ("inference.pdmodel", "inference.pdiparams"),
+    ("inference.json", "inference.pdiparams"),
+)
 # Memory Paddle Inference reserves at start on a GPU, in MB; it grows on demand.
 GPU_POOL_MB = 1000
 # The passes that create `fc` operators in programs of Paddle 2.x and of 3.x. Under oneDNN these
@@ -26,33 +32,18 @@ def find_program(model_dir: str) -> tuple[str, str]:
     Raises:
         UserError: the directory or a file is missing, or this Paddle cannot read the program.
     """
-    if not os.path.isdir(model_dir):
-        raise UserError(
-            "file-missing",
-            f"'{model_dir}' is not a directory: export a model with tools/export_model.py",
-        )
-    found = find_programs(model_dir)
-    missing = [] if found else [" or ".join(PROGRAM_FILES)]
-    if not os.path.isfile(os.path.join(model_dir, PARAMS_FILE)):
-        missing.append(PARAMS_FILE)
-    if missing:
-        raise UserError(
-            "export",
-            f"{', '.join(missing)} missing in exported model '{model_dir}': export it again",
-        )
-    program = found[0]
-    if program.endswith(".json") and _paddle_major() < 3:
-        raise UserError(
-            "engine",
-            f"{program} was exported by Paddle 3.x and cannot be read by 2.x: export it again here",
-        )
-    return program, os.path.join(model_dir, PARAMS_FILE)
-
-
-def _paddle_major() -> int:
     import paddle
 
-    return int(paddle.__version__.split(".")[0])
+    found = find_files(model_dir, PADDLE_FILES)
+    if found is None:
+        raise not_exported(model_dir, "inference.pdmodel or inference.json")
+    if found[0].endswith(".json") and paddle.__version__.startswith("2."):
+        raise UserError(
+            "engine",
+            f"{found[0]} was exported by Paddle 3.x and cannot be read by 2.x: export it again "
+            "here",
+        )
+    return found
 
 
 class Predictor:
@@ -69,14 +60,20 @@ class Predictor:
     def __init__(self, model_dir: str, options: EngineOptions | None = None):
         self.files = find_program(model_dir)
         self.options = options or EngineOptions()
+        self.device = self.options.device
         self.use_mkldnn = self.options.use_mkldnn and not self.options.use_gpu
         self._open()
-        self._probe()
-
-    @property
-    def device(self) -> str:
-        """The device in use, as printed: ``cpu`` or ``gpu:0``."""
-        return self.options.device
+        try:
+            self._run_once()
+        except Exception as error:
+            # Some 3.x releases cannot run this program under oneDNN (Paddle#77340).
+            if not self.use_mkldnn or self.options.precision != "fp32":
+                raise
+            reason = str(error).strip().splitlines()[-1]
+            get_logger().warning("oneDNN is off: this Paddle cannot run it (%s)", reason)
+            self.use_mkldnn = False
+            self._open()
+            self._run_once()
 
     def run(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> np.ndarray:
         """Run one batch: two [B, L] int64 arrays in, logits [B, C] float32 out."""
@@ -88,6 +85,10 @@ class Predictor:
             handle.copy_from_cpu(np.ascontiguousarray(array, dtype=np.int64))
         self._predictor.run()
         return self._output.copy_to_cpu()
+
+    def _run_once(self) -> None:
+        ids = np.ones((1, 3), dtype=np.int64)
+        self.run(ids, np.zeros_like(ids))
 
     def _open(self) -> None:
         from paddle import inference
@@ -101,13 +102,7 @@ class Predictor:
                 "engine",
                 f"Paddle Inference cannot open {self.files[0]} ({reason}): export it again",
             ) from None
-        names = predictor.get_input_names()
-        if sorted(names) != sorted(INPUTS):
-            raise UserError(
-                "engine",
-                f"the inputs of {self.files[0]} are {', '.join(names)} instead of "
-                f"{', '.join(INPUTS)}: export it with tools/export_model.py",
-            )
+        check_inputs(predictor.get_input_names(), self.files[0])
         self._predictor, self._largest = predictor, 0
         self._inputs = [predictor.get_input_handle(name) for name in INPUTS]
         self._output = predictor.get_output_handle(predictor.get_output_names()[0])
@@ -124,17 +119,19 @@ class Predictor:
             config.enable_memory_optim()
         if options.use_gpu:
             _require_gpu()
-            config.enable_use_gpu(GPU_POOL_MB, options.gpu_id, _gpu_precision(options.precision))
+            kinds = inference.PrecisionType
+            kind = kinds.Half if options.precision == "fp16" else kinds.Float32
+            config.enable_use_gpu(GPU_POOL_MB, options.gpu_id, kind)
             return config
         config.disable_gpu()
         config.set_cpu_math_library_num_threads(options.cpu_threads or default_threads())
-        self._set_onednn(config)
+        if self.use_mkldnn:
+            self._use_onednn(config)
+        else:
+            config.disable_mkldnn()  # Paddle 3.x turns it on by default
         return config
 
-    def _set_onednn(self, config) -> None:
-        if not self.use_mkldnn:
-            config.disable_mkldnn()  # Paddle 3.x turns it on by default
-            return
+    def _use_onednn(self, config) -> None:
         config.enable_mkldnn()
         capacity = self.options.mkldnn_cache_capacity
         if capacity is None:
@@ -146,20 +143,6 @@ class Predictor:
         else:
             for name in FC_PASSES:
                 config.delete_pass(name)
-
-    def _probe(self) -> None:
-        """Run once; some 3.x releases cannot run this program under oneDNN (Paddle#77340)."""
-        ids = np.ones((1, 3), dtype=np.int64)
-        try:
-            self.run(ids, np.zeros_like(ids))
-        except Exception as error:
-            if not self.use_mkldnn or self.options.precision != "fp32":
-                raise
-            reason = str(error).strip().splitlines()[-1]
-            get_logger().warning("oneDNN is off: this Paddle cannot run it (%s)", reason)
-            self.use_mkldnn = False
-            self._open()
-            self.run(ids, np.zeros_like(ids))
 
 
 def _require_gpu() -> None:
@@ -173,9 +156,3 @@ def _require_gpu() -> None:
         )
     if paddle.device.cuda.device_count() == 0:
         raise UserError("device", "a GPU was requested, but no GPU is visible: run on the CPU")
-
-
-def _gpu_precision(precision: str):
-    from paddle import inference
-
-    return inference.PrecisionType.Half if precision == "fp16" else inference.PrecisionType.Float32
