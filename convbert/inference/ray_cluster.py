@@ -6,8 +6,6 @@ single machine. Only the caller writes, so a chunk that is answered twice, becau
 written once. Only texts and answers go through Ray, not the other columns.
 """
 
-from __future__ import annotations
-
 import os
 import pickle
 from collections.abc import Iterator, Sequence
@@ -33,10 +31,11 @@ READER_CPUS = 0  # workers may take all CPUs, and the reader must still start
 
 
 @dataclass(frozen=True)
-class Source:
-    """The input of the reading task: the arguments of `open_score_file`, and the rows per chunk.
+class Source(Datasource):
+    """The input as a data source of Ray, with one task that reads the whole file.
 
-    ``done``: names of the chunks that already have answers.
+    The arguments of `open_score_file`, the rows per chunk, and the names of the chunks that already
+    have answers.
     """
 
     path: str
@@ -53,23 +52,17 @@ class Source:
             if chunk.name not in self.done:
                 yield pyarrow.table({"name": [chunk.name], "rows": [pickle.dumps(chunk.rows)]})
 
-
-class _ChunkSource(Datasource):
-    """One task that reads the whole file, block by block."""
-
-    def __init__(self, source: Source):
-        super().__init__()
-        self._source = source
-
     def get_read_tasks(self, parallelism: int, *_: Any, **__: Any) -> list[ReadTask]:
-        size = os.path.getsize(self._source.path)
+        """The only task; this and the next method are Ray's interface."""
+        size = self.estimate_inmemory_data_size()
         metadata = BlockMetadata(
             num_rows=None, size_bytes=size, exec_stats=None, task_exec_stats=None
         )
-        return [ReadTask(self._source.blocks, metadata)]
+        return [ReadTask(self.blocks, metadata)]
 
     def estimate_inmemory_data_size(self) -> int:
-        return os.path.getsize(self._source.path)
+        """The size of the file in bytes."""
+        return os.path.getsize(self.path)
 
 
 class _Worker:
@@ -83,18 +76,14 @@ class _Worker:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Answer chunks; a `UserError` is returned, because Ray would wrap it in its own error."""
-        answers = []
+        packed = []
         for rows in batch["rows"]:
             try:
-                answers.append(self._scorer(pickle.loads(rows)))
+                answer = self._scorer(pickle.loads(rows))
             except UserError as error:
-                answers.append(error)
-        packed = [pickle.dumps(answer, protocol=5) for answer in map(_plain, answers)]
+                answer = (error.code, str(error))
+            packed.append(pickle.dumps(answer, protocol=5))
         return {"name": batch["name"], "answers": packed}
-
-
-def _plain(answer: list[Prediction] | UserError) -> Any:
-    return (answer.code, str(answer)) if isinstance(answer, UserError) else answer
 
 
 def connect() -> None:
@@ -148,10 +137,7 @@ def _data_set(source: Source, settings: ScorerSettings, workers: int) -> ray.dat
     context.enable_progress_bars = False
     here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
     chunks = ray.data.read_datasource(
-        _ChunkSource(source),
-        num_cpus=READER_CPUS,
-        override_num_blocks=1,
-        label_selector=here,
+        source, num_cpus=READER_CPUS, override_num_blocks=1, label_selector=here
     )
     return chunks.map_batches(
         _Worker,

@@ -5,22 +5,19 @@ their names contain a hash of their rows; a later call with the same settings sk
 At the end the parts are joined into the output.
 """
 
-from __future__ import annotations
-
-import json
 import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import filelock
 from tqdm import tqdm
 
-from convbert.inference.classify import Timings, classify
+from convbert.inference.classify import classify
 from convbert.inference.engines import EngineOptions
 from convbert.inference.exported import open_exported
 from convbert.inference.score_files import Chunk, ScoreFile
@@ -29,7 +26,7 @@ from convbert.text.reading import Row
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import UNFINISHED, ensure_writable_dir, write_json
 from paddlenlp.utils.log import get_logger
-from paddlenlp.utils.products import sha256
+from paddlenlp.utils.parsing import read_json_file
 
 SETTINGS_FILE = "settings.json"
 LOCK_FILE = "lock"
@@ -40,10 +37,10 @@ Answer = Callable[[Iterator[Chunk]], Iterable[tuple[Chunk, Sequence[Prediction]]
 
 @dataclass(frozen=True)
 class ScorerSettings:
-    """The settings of an engine, on this or another machine."""
+    """The arguments of a `Scorer`, on this or another machine; see `open_exported`."""
 
     model_dir: str
-    options: EngineOptions = field(default_factory=EngineOptions)
+    options: EngineOptions = EngineOptions()
     max_seq_len: int | None = None
     batch_size: int = 32
 
@@ -52,17 +49,15 @@ class Scorer:
     """Answers rows with one engine; every worker runs it."""
 
     def __init__(self, settings: ScorerSettings):
+        self._settings = settings
         self._engine, self._processor = open_exported(
             settings.model_dir, settings.options, settings.max_seq_len
         )
-        self._batch_size = settings.batch_size
-        self._timings = Timings()
 
     def __call__(self, rows: Sequence[Row]) -> list[Prediction]:
         """Return the answers in the order of the rows."""
-        run, batch_size = self._engine.run, self._batch_size
-        answered = classify(rows, self._processor, run, batch_size, self._timings)
-        return [prediction for _, prediction in answered]
+        run, batch_size = self._engine.run, self._settings.batch_size
+        return [answer for _, answer in classify(rows, self._processor, run, batch_size)]
 
     def answer(self, chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, list[Prediction]]]:
         """Answer chunks one by one; this is an `Answer`."""
@@ -77,19 +72,6 @@ class Progress:
     rows: int = 0
     earlier: int = 0
     seconds: float = 0.0
-
-    @property
-    def rows_per_second(self) -> float:
-        """Speed for the rows that this call answered."""
-        return (self.rows - self.earlier) / self.seconds if self.seconds else 0.0
-
-
-def model_files(model_dir: str, options: EngineOptions) -> dict[str, str]:
-    """The SHA-256 of every file that affects the answers."""
-    paths = [Path(options.onnx_file)] if options.onnx_file else []
-    folder = Path(model_dir)
-    paths += sorted(folder.iterdir()) if folder.is_dir() else []
-    return {path.name: sha256(path) for path in paths if path.is_file()}
 
 
 @contextmanager
@@ -106,15 +88,16 @@ def parts_of(output: str, settings: dict[str, Any]) -> Iterator[Path]:
     """
     folder = Path(f"{output}.parts")
     known = folder / SETTINGS_FILE
-    if folder.exists() and not known.is_file() and (folder.is_file() or _foreign(folder)):
-        raise UserError("occupied", f"{folder} is not a folder of parts: move it away")
+    if folder.is_dir() and not known.is_file():
+        begun = {path.name for path in folder.iterdir() if path.suffix != UNFINISHED}
+        if begun - {LOCK_FILE}:
+            raise UserError("occupied", f"{folder} is not a folder of parts: move it away")
     ensure_writable_dir(folder)
-    lock = filelock.FileLock(str(folder / LOCK_FILE))
     try:
-        lock.acquire(timeout=0)
+        locked = filelock.FileLock(str(folder / LOCK_FILE)).acquire(timeout=0)
     except filelock.Timeout:
         raise UserError("busy", f"another process is scoring to {output}: wait for it") from None
-    try:
+    with locked:
         for left in folder.glob(".*"):
             if left.suffix == UNFINISHED:  # of a killed call
                 left.unlink()
@@ -123,18 +106,11 @@ def parts_of(output: str, settings: dict[str, Any]) -> Iterator[Path]:
         else:
             write_json(known, settings)
         yield folder
-    finally:
-        lock.release()
-
-
-def _foreign(folder: Path) -> bool:
-    begun = (path for path in folder.iterdir() if path.suffix != UNFINISHED)
-    return any(path.name != LOCK_FILE for path in begun)
 
 
 def _compare(known: Path, settings: dict[str, Any]) -> None:
     try:
-        before = json.loads(known.read_text(encoding="utf-8"))
+        before = read_json_file(known)
         changed = [name for name in settings if before[name] != settings[name]]
     except (ValueError, KeyError, TypeError):
         raise UserError("file-damaged", f"{known} is damaged: remove its folder") from None
@@ -170,7 +146,11 @@ def score(file: ScoreFile, answer: Answer, folder: Path, output: str, chunk_rows
         raise UserError("empty-input", "the input has no rows: add some")
     file.join(parts, output)
     progress.seconds = time.perf_counter() - start
-    _remove(folder)
+    for path in folder.iterdir():
+        if PART.fullmatch(path.name) or path.name in (SETTINGS_FILE, LOCK_FILE):
+            path.unlink()
+    with suppress(OSError):  # it contains other files
+        folder.rmdir()
     return progress
 
 
@@ -180,8 +160,9 @@ def _without_part(
     """Yield the chunks that have no part; count and list all chunks."""
     seen_rows = seen_bytes = 0
     for chunk in file.chunks(size):
+        rows = len(chunk.rows)
         parts.append(folder / chunk.name)
-        seen_rows, seen_bytes = seen_rows + len(chunk.rows), seen_bytes + chunk.bytes
+        seen_rows, seen_bytes = seen_rows + rows, seen_bytes + chunk.bytes
         if file.total_rows is None:  # estimated from the bytes so far
             bar.total = max(seen_rows, round(seen_rows * file.total_bytes / seen_bytes))
         if not parts[-1].exists():
@@ -189,35 +170,25 @@ def _without_part(
             continue
         if not progress.earlier:
             get_logger().info("continuing after the rows of an earlier call")
-        progress.rows += len(chunk.rows)
-        progress.earlier += len(chunk.rows)
+        progress.rows += rows
+        progress.earlier += rows
         if not bar.disable:
-            bar.initial += len(chunk.rows)  # not counted in rows/s
-        bar.update(len(chunk.rows))
+            bar.initial += rows  # not counted in rows/s
+        bar.update(rows)
 
 
-def _remove(folder: Path) -> None:
-    """Remove the parts of a finished job, and their folder unless it contains other files."""
-    for path in folder.iterdir():
-        if PART.fullmatch(path.name) or path.name in (SETTINGS_FILE, LOCK_FILE):
-            path.unlink()
-    with suppress(OSError):
-        folder.rmdir()
-
-
-def check_output(output: str, inputs: Sequence[str], overwrite: bool) -> None:
+def check_output(output: str, source: str, overwrite: bool) -> None:
     """Check the output path before any work.
 
     Raises:
-        UserError: it is an input, has a different format, or exists and may not be replaced.
+        UserError: it is the input, has a different format, or exists and may not be replaced.
     """
-    suffixes = {Path(path).suffix.lower() for path in (output, inputs[0])}
-    if len(suffixes) != 1:
+    suffix = Path(source).suffix
+    if Path(output).suffix.lower() != suffix.lower():
         raise UserError(
-            "command-line",
-            f"the output has the input's format: its name must end in {Path(inputs[0]).suffix}",
+            "command-line", f"the output has the input's format: its name must end in {suffix}"
         )
-    if any(os.path.realpath(output) == os.path.realpath(path) for path in inputs):
+    if os.path.realpath(output) == os.path.realpath(source):
         raise UserError("occupied", f"{output} is the input: give another output file")
     # If there is a folder of parts, the call that started it was allowed to write here.
     if os.path.exists(output) and not overwrite and not os.path.isdir(f"{output}.parts"):

@@ -6,8 +6,6 @@ JSON lines are extended, not rewritten, so their other cells stay unchanged; bla
 out and lines end with LF.
 """
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import io
@@ -16,9 +14,9 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from convbert.text.processing import Prediction
 from convbert.text.reading import Row
@@ -48,28 +46,8 @@ class Chunk:
     bytes: int
 
 
-class ScoreFile(Protocol):
-    """A file to score, with its size; ``total_rows`` is None if it is not known."""
-
-    total_rows: int | None
-    total_bytes: int
-
-    def chunks(self, size: int) -> Iterator[Chunk]:
-        """Yield the rows in their order, ``size`` at a time; at most one chunk is kept.
-
-        Raises:
-            UserError: as `convbert.text.tables.read_table`, or a text is missing or empty.
-        """
-
-    def write(self, path: Path, chunk: Chunk, predictions: Sequence[Prediction]) -> None:
-        """Write the part of a chunk."""
-
-    def join(self, parts: Sequence[Path], path: str) -> None:
-        """Make the output from its parts, atomically."""
-
-
-def open_score_file(path: str, columns: Sequence[str], prefix: str) -> ScoreFile:
-    """Open a .csv, .tsv, .jsonl or .parquet file; the suffix gives the format.
+class ScoreFile:
+    """A file to score. Its classes have ``chunks``, ``write`` and ``join``.
 
     Args:
         path: the file.
@@ -77,138 +55,131 @@ def open_score_file(path: str, columns: Sequence[str], prefix: str) -> ScoreFile
         prefix: first part of the names of the new columns, before label_id, label and prob.
 
     Raises:
-        UserError: an unknown suffix, unreadable or damaged, a column is missing, or a new one
-            exists.
+        UserError: unreadable or damaged, a column is missing, or a new one exists. While reading
+            chunks: as `convbert.text.tables.read_table`, or a text is missing or empty.
     """
-    opened = ParquetScoreFile if table_format(path) == ".parquet" else TextScoreFile
-    return opened(path, columns, tuple(prefix + name for name in ANSWERS))
 
+    total_rows: int | None = None  # None: not known
 
-def _check(path: str, columns: Sequence[str], wanted: Sequence[str], new: Sequence[str]) -> None:
-    check_columns(path, columns, wanted)
-    for name in new:
-        if name in columns:
-            raise UserError(
-                "column", f"{path} already has a column '{name}': give another --prefix"
-            )
-
-
-def _chunk(number: int, rows: list[Row], content: Any, data: bytes) -> Chunk:
-    digest = hashlib.sha256(data).hexdigest()[:16]
-    return Chunk(f"{number:08d}-{digest}", rows, content, len(data))
-
-
-class TextScoreFile:
-    """CSV, TSV and JSON lines."""
-
-    total_rows = None
-
-    def __init__(self, path: str, columns: Sequence[str], answers: Sequence[str]):
-        self._path, self._columns, self._answers = path, columns, answers
-        self._suffix = table_format(path)
-        self._table = TextTable(path)
-        if self._suffix != ".jsonl":
-            _check(path, self._table.columns, columns, answers)
+    def __init__(self, path: str, columns: Sequence[str], prefix: str):
+        self.path, self.columns = path, columns
+        self.answers = [prefix + name for name in ANSWERS]
         self.total_bytes = os.path.getsize(path)
 
+    def check(self, names: Sequence[str], place: str) -> None:
+        """Check the columns of the table, or of a row of JSON."""
+        check_columns(place, names, self.columns)
+        for name in set(names).intersection(self.answers):
+            raise UserError(
+                "column", f"{place} already has a column '{name}': give another --prefix"
+            )
+
+    def row(self, cells: dict[str, Any], place: str) -> Row:
+        """The text of a row."""
+        return Row(row_text(cells, self.columns, place), where=place)
+
+    def chunk(self, number: int, rows: list[Row], content: Any, data: bytes) -> Chunk:
+        """Name a chunk by its content."""
+        digest = hashlib.sha256(data).hexdigest()[:16]
+        return Chunk(f"{number:08d}-{digest}", rows, content, len(data))
+
+
+class TextScoreFile(ScoreFile):
+    """CSV, TSV and JSON lines."""
+
+    def __init__(self, path: str, columns: Sequence[str], prefix: str):
+        self._table, self._suffix = TextTable(path), table_format(path)
+        super().__init__(path, columns, prefix)
+        if self._suffix != ".jsonl":
+            self.check(self._table.columns, path)
+
     def chunks(self, size: int) -> Iterator[Chunk]:
-        """See `ScoreFile`."""
-        records, number = iter(self._table), 0
-        while True:
+        """Yield the rows in their order, ``size`` at a time; at most one chunk is kept."""
+        records = iter(self._table)
+        for number in count():
             rows, lines = [], []
             for record in islice(records, size):
-                text = row_text(record.cells, self._columns, record.place)
-                rows.append(Row(text, where=record.place))
+                rows.append(self.row(record.cells, record.place))
                 if self._suffix == ".jsonl":
-                    _check(record.place, list(record.cells), self._columns, self._answers)
+                    self.check(list(record.cells), record.place)
                 lines.append(record.raw)
             if not rows:
-                break
+                return
             data = "".join(f"{line}\n" for line in lines).encode()
-            yield _chunk(number, rows, lines, data)
-            number += 1
+            yield self.chunk(number, rows, lines, data)
 
     def write(self, path: Path, chunk: Chunk, predictions: Sequence[Prediction]) -> None:
-        """See `ScoreFile`."""
+        """Write the part of a chunk."""
         with atomic_write(path) as file:
             for line, answer in zip(chunk.content, predictions):
                 file.write(self._extended(line, (answer.label_id, answer.label, answer.prob)))
 
     def join(self, parts: Sequence[Path], path: str) -> None:
-        """See `ScoreFile`."""
+        """Make the output from its parts, atomically."""
         with atomic_write(path, "wb") as file:
             if self._suffix != ".jsonl":
-                file.write(self._extended(self._table.header, self._answers).encode())
+                file.write(self._extended(self._table.header, self.answers).encode())
             for part in parts:
                 with open(part, "rb") as source:
                     shutil.copyfileobj(source, file)
 
     def _extended(self, line: str, values: Sequence[Any]) -> str:
         if self._suffix == ".jsonl":
-            new = json.dumps(dict(zip(self._answers, values)), ensure_ascii=False)
+            new = json.dumps(dict(zip(self.answers, values)), ensure_ascii=False)
             return f"{line.strip()[:-1].rstrip()}, {new[1:]}\n"
         if self._suffix == ".tsv":
-            return "\t".join([line, *(_tsv_cell(value) for value in values)]) + "\n"
-        cells = io.StringIO()
-        csv.writer(cells, lineterminator="\n").writerow(values)
-        return f"{line},{cells.getvalue()}"
+            cells = [" ".join(str(value).split()) for value in values]  # a label may have a tab
+            return "\t".join([line, *cells]) + "\n"
+        file = io.StringIO()
+        csv.writer(file, lineterminator="\n").writerow(values)
+        return f"{line},{file.getvalue()}"
 
 
-def _tsv_cell(value: Any) -> str:
-    return " ".join(str(value).split())  # a label name may have a tab
-
-
-class ParquetScoreFile:
+class ParquetScoreFile(ScoreFile):
     """Parquet; all columns keep their types."""
 
-    def __init__(self, path: str, columns: Sequence[str], answers: Sequence[str]):
-        self._path, self._columns, self._answers = path, columns, answers
+    def __init__(self, path: str, columns: Sequence[str], prefix: str):
         with open_parquet(path) as file:
-            names = file.schema_arrow.names
-            _check(path, names, columns, answers)
+            super().__init__(path, columns, prefix)
+            self.check(file.schema_arrow.names, path)
             self.total_rows = file.metadata.num_rows
-        self.total_bytes = os.path.getsize(path)
 
     def chunks(self, size: int) -> Iterator[Chunk]:
-        """See `ScoreFile`."""
-        first = 1
-        with open_parquet(self._path) as file:
+        """See `TextScoreFile`."""
+        numbers = count(1)
+        with open_parquet(self.path) as file:
             for number, batch in enumerate(file.iter_batches(batch_size=size)):
-                texts = batch.select(list(self._columns)).to_pylist()
-                rows = []
-                for number_in_file, cells in enumerate(texts, start=first):
-                    place = f"{self._path}, row {number_in_file}"
-                    rows.append(Row(row_text(cells, self._columns, place), where=place))
-                first += len(rows)
-                yield _chunk(number, rows, batch, batch.serialize())
+                texts = batch.select(list(self.columns)).to_pylist()
+                rows = [self.row(cells, f"{self.path}, row {next(numbers)}") for cells in texts]
+                yield self.chunk(number, rows, batch, batch.serialize())
 
     def write(self, path: Path, chunk: Chunk, predictions: Sequence[Prediction]) -> None:
-        """See `ScoreFile`."""
+        """See `TextScoreFile`."""
         import pyarrow
         from pyarrow import parquet
 
         table = pyarrow.Table.from_batches([chunk.content])
         types = (pyarrow.int64(), pyarrow.string(), pyarrow.float64())
-        values = zip(*((p.label_id, p.label, p.prob) for p in predictions))
-        for name, kind, column in zip(self._answers, types, values):
-            table = table.append_column(name, pyarrow.array(column, kind))
+        for name, new, kind in zip(ANSWERS, self.answers, types):
+            values = [getattr(prediction, name) for prediction in predictions]
+            table = table.append_column(new, pyarrow.array(values, kind))
         with atomic_path(path) as temporary:
             parquet.write_table(table, temporary)
 
     def join(self, parts: Sequence[Path], path: str) -> None:
-        """See `ScoreFile`."""
+        """See `TextScoreFile`."""
         import pyarrow
         from pyarrow import parquet
 
-        with atomic_path(path) as temporary:
-            writer = None
+        schema = parquet.read_schema(parts[0])
+        with atomic_path(path) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
             for start in range(0, len(parts), PARTS_TOGETHER):
-                group = [
-                    parquet.ParquetFile(part).read()
-                    for part in parts[start : start + PARTS_TOGETHER]
-                ]
-                table = pyarrow.concat_tables(group)
-                writer = writer or parquet.ParquetWriter(temporary, table.schema)
-                writer.write_table(table)
-            if writer:
-                writer.close()
+                together = parts[start : start + PARTS_TOGETHER]
+                tables = [parquet.ParquetFile(part).read() for part in together]
+                writer.write_table(pyarrow.concat_tables(tables))
+
+
+def open_score_file(path: str, columns: Sequence[str], prefix: str) -> ScoreFile:
+    """Open a .csv, .tsv, .jsonl or .parquet file; the suffix gives the format. See `ScoreFile`."""
+    kind = ParquetScoreFile if table_format(path) == ".parquet" else TextScoreFile
+    return kind(path, columns, prefix)

@@ -168,15 +168,15 @@ def test_parts_of_other_settings_or_of_others_are_refused(tmp_path):
 def test_where_the_output_may_go(tmp_path):
     source, output = tmp_path / "in.tsv", tmp_path / "out.tsv"
     source.write_text("text\na\n")
-    check_output(str(output), [str(source)], overwrite=False)
+    check_output(str(output), str(source), overwrite=False)
     output.write_text("earlier")
     with raises_code("occupied"):
-        check_output(str(output), [str(source)], overwrite=False)
-    check_output(str(output), [str(source)], overwrite=True)
+        check_output(str(output), str(source), overwrite=False)
+    check_output(str(output), str(source), overwrite=True)
     with raises_code("occupied"):
-        check_output(str(source), [str(source)], overwrite=True)
+        check_output(str(source), str(source), overwrite=True)
     with raises_code("command-line", ".tsv"):
-        check_output(str(tmp_path / "out.csv"), [str(source)], overwrite=False)
+        check_output(str(tmp_path / "out.csv"), str(source), overwrite=False)
 
 
 MISTAKES = {
