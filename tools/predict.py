@@ -4,9 +4,6 @@ Example:
     python tools/predict.py --model_path convbert_base_outputs/best.pdparams --text "a fine film"
 """
 
-from __future__ import annotations
-
-import argparse
 import sys
 from pathlib import Path
 
@@ -20,31 +17,21 @@ from convbert.inference.default_model import default_checkpoint
 from convbert.inference.inference_flags import add_text_flags, check_text_flags, read_texts
 
 
-def parse_args(argv=None) -> argparse.Namespace:
-    """Parse the command line."""
+def main(argv=None) -> None:
+    """Predict and print."""
     parser = make_parser(__doc__, heading="engine")
     parser.add_argument("--model_path", help="checkpoint directory (default: the bundled model)")
     add_device_flag(parser)
     add_text_flags(parser, npy="output_predict_engine.npy")
-    return parser.parse_args(argv)
-
-
-def main(argv=None) -> None:
-    """Predict and print."""
-    args = parse_args(argv)
+    args = parser.parse_args(argv)
     check_text_flags(args)
     start_paddle()
     use_device(args.device)
     from convbert.inference.dygraph import dygraph_runner, load_classifier
 
     model, processor = load_classifier(args.model_path or default_checkpoint(), args.max_seq_len)
-    classify_and_report(
-        read_texts(args),
-        processor,
-        dygraph_runner(model),
-        args,
-        lambda _, answer: str(answer),
-    )
+    run = dygraph_runner(model)
+    classify_and_report(read_texts(args), processor, run, args, lambda _, answer: str(answer))
 
 
 if __name__ == "__main__":

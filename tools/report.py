@@ -7,8 +7,6 @@ MODEL is the --output_dir of a training run or a checkpoint directory; the defau
 model. The page is self-contained. --json writes the same numbers, for a model card.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path
@@ -38,7 +36,10 @@ from paddlenlp.transformers.checkpoint import read_json
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_write, output_json
 
-INTERVAL_COLUMNS = ("interval", "texts", "confidence", "accuracy")
+CALIBRATION = """\
+Expected calibration error {expected_calibration_error:.4f}, in 10 intervals of confidence. After \
+temperature scaling it is {error_after_temperature:.4f}; each half of the texts is scaled with the \
+temperature of the other half. The temperature of all texts is {temperature:.2f}."""
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -47,22 +48,13 @@ def parse_args(argv=None) -> argparse.Namespace:
     add = parser.add_argument
     add("model", nargs="?", metavar="MODEL", help="training run or checkpoint directory")
     add("--input_file", required=True, help="labelled texts: .csv, .tsv, .jsonl or .parquet")
-    add(
-        "--text_column",
-        metavar="NAME",
-        help="column of the texts (as in the training run)",
-    )
+    add("--text_column", metavar="NAME", help="column of the texts (as in the training run)")
     add("--text_pair_column", metavar="NAME", help="column of the second texts, for pairs")
     add("--label_column", metavar="NAME", help="column of the true labels (label)")
     add("--int8_dir", metavar="DIR", help="exported int8 model to compare the answers with")
     add("--engine", choices=("openvino",), default="openvino", help="engine for --int8_dir")
     add("--batch_size", type=int_at_least(1), default=32, help="texts per run (%(default)s)")
-    add(
-        "--mistakes",
-        type=int_at_least(0),
-        default=10,
-        help="mistakes to list (%(default)s)",
-    )
+    add("--mistakes", type=int_at_least(0), default=10, help="mistakes to list (%(default)s)")
     add("--output_file", help=f"page to write ({REPORT_FILE} in the folder of the run, or here)")
     add("--json", metavar="FILE", help="also write the numbers as JSON")
     return parser.parse_args(argv)
@@ -74,28 +66,32 @@ def main(argv=None) -> None:
     start_paddle()
     from convbert.inference.dygraph import dygraph_runner, load_classifier
 
-    run = Path(args.model) if args.model else None
-    is_run = run is not None and (run / BEST_DIR).is_dir()
-    checkpoint = str(run / BEST_DIR if is_run else run or default_checkpoint())
-    model, processor = load_classifier(checkpoint)
-    rows = labelled_rows(args, run if is_run else None, processor)
-    target = args.output_file or (run / REPORT_FILE if is_run else REPORT_FILE)
+    model_dir = Path(args.model or default_checkpoint())
+    run = model_dir if (model_dir / BEST_DIR).is_dir() else None
+    checkpoint = run / BEST_DIR if run else model_dir
+    model, processor = load_classifier(str(checkpoint))
+    rows = labelled_rows(args, run, processor)
+    names = processor.label_names or [str(number) for number in range(processor.num_classes)]
+    target = args.output_file or (run / REPORT_FILE if run else REPORT_FILE)
     with output_json(args.json) as numbers, atomic_write(target) as file:
         answers = evaluation.answer(rows, processor, dygraph_runner(model), args.batch_size)
-        names = names_of(processor)
         numbers["input_file"] = Path(args.input_file).name
         numbers.update(evaluation.measure(answers, names, args.mistakes))
         numbers["confusion"] = confusion(answers.labels, answers.classes, names)
         if args.int8_dir:
-            numbers["int8"] = evaluation.agreement(answers, int8_answers(args, rows))
-        file.write(whole_page(Path(checkpoint), run if is_run else None, numbers, answers, names))
+            options = EngineOptions(engine=args.engine, precision="int8")
+            engine, processor = open_exported(args.int8_dir, options)
+            int8 = evaluation.answer(rows, processor, engine.run, args.batch_size)
+            numbers["int8"] = evaluation.agreement(answers, int8)
+        name = run.name if run else checkpoint.name
+        sections = [*training_section(run), *sections_of(numbers, answers)]
+        file.write(html.page("ConvBERT report", facts(name, numbers), sections))
     calibration = numbers["calibration"]
-    print(f"accuracy: {numbers['accuracy']:.4f} ({numbers['right']} of {numbers['texts']})")
-    before, after = (
-        calibration["expected_calibration_error"],
-        calibration["error_after_temperature"],
+    print(f"accuracy: {accuracy(numbers)}")
+    print(
+        f"expected calibration error: {calibration['expected_calibration_error']:.4f}, "
+        f"{calibration['error_after_temperature']:.4f} after temperature scaling"
     )
-    print(f"expected calibration error: {before:.4f}, {after:.4f} after temperature scaling")
     if args.int8_dir:
         print(f"int8: {numbers['int8']['same_label']:.2%} same label")
     print(f"wrote {target}")
@@ -117,48 +113,18 @@ def labelled_rows(args: argparse.Namespace, run: Path | None, processor) -> list
     return list(with_label_ids(rows, processor.label_names, processor.num_classes))
 
 
-def names_of(processor) -> list[str]:
-    """The label names by class id; the ids if the model has no names."""
-    return processor.label_names or [str(number) for number in range(processor.num_classes)]
+def accuracy(numbers: dict) -> str:
+    """``0.9117 (795 of 872)``."""
+    return f"{numbers['accuracy']:.4f} ({numbers['right']} of {numbers['texts']})"
 
 
-def int8_answers(args: argparse.Namespace, rows: list[Row]):
-    """The answers of the quantized export to the same texts."""
-    options = EngineOptions(engine=args.engine, precision="int8")
-    engine, processor = open_exported(args.int8_dir, options)
-    return evaluation.answer(rows, processor, engine.run, args.batch_size)
-
-
-def whole_page(checkpoint: Path, run: Path | None, numbers: dict, answers, names: list[str]) -> str:
-    """The whole page."""
-    accuracy = f"{numbers['accuracy']:.4f} ({numbers['right']} of {numbers['texts']})"
-    facts = {
-        "model": checkpoint.parent.name if checkpoint.name == BEST_DIR else checkpoint.name,
-        "texts": numbers["input_file"],
-        "accuracy": accuracy,
-    }
+def facts(name: str, numbers: dict) -> dict[str, str]:
+    """The lines at the top of the page."""
+    shown = {"model": name, "texts": numbers["input_file"], "accuracy": accuracy(numbers)}
     if "int8" in numbers:
         int8 = numbers["int8"]
-        facts["int8"] = f"accuracy {int8['accuracy']:.4f}, same label {int8['same_label']:.2%}"
-    per_class = [
-        (name, row["precision"], row["recall"], row["f1"], int(row["support"]))
-        for name, row in numbers["confusion"]["per_class"].items()
-    ]
-    scores = html.table(("label", "precision", "recall", "F1", "texts"), per_class)
-    matrix = html.confusion_table(numbers["confusion"]["confusion"], names)
-    sections = [
-        *training_section(run),
-        ("Confusion", matrix + scores),
-        ("Calibration", calibration_section(numbers["calibration"])),
-        ("Mistakes with the highest probability", mistakes_section(numbers["mistakes"])),
-        (
-            "Length",
-            html.length_chart(answers.words, answers.right)
-            + html.group_table(numbers["by_length"]),
-        ),
-        ("Negation", html.group_table(numbers["by_negation"])),
-    ]
-    return html.page("ConvBERT report", facts, sections)
+        shown["int8"] = f"accuracy {int8['accuracy']:.4f}, same label {int8['same_label']:.2%}"
+    return shown
 
 
 def training_section(run: Path | None) -> list[tuple[str, str]]:
@@ -175,29 +141,36 @@ def training_section(run: Path | None) -> list[tuple[str, str]]:
     return [("Training", html.image("png", picture, "loss and metric over the steps"))]
 
 
-def calibration_section(numbers: dict) -> str:
-    """Picture, table and explanation."""
-    rows = [
-        (f"{row['from']:.1f} to {row['to']:.1f}", row["texts"], row["confidence"], row["accuracy"])
-        for row in numbers["reliability"]
+def sections_of(numbers: dict, answers: evaluation.Answers) -> list[tuple[str, str]]:
+    """Heading and content of each part about the answers."""
+    found, calibration = numbers["confusion"], numbers["calibration"]
+    per_class = [
+        (name, row["precision"], row["recall"], row["f1"], int(row["support"]))
+        for name, row in found["per_class"].items()
     ]
-    explained = (
-        f"Expected calibration error {numbers['expected_calibration_error']:.4f}, in 10 intervals "
-        f"of confidence. After temperature scaling it is "
-        f"{numbers['error_after_temperature']:.4f}; each half of the texts is scaled with the "
-        f"temperature of the other half. The temperature of all texts is "
-        f"{numbers['temperature']:.2f}."
+    intervals = [
+        (f"{row['from']:.1f} to {row['to']:.1f}", row["texts"], row["confidence"], row["accuracy"])
+        for row in calibration["reliability"]
+    ]
+    chart = html.reliability_chart(
+        calibration["reliability"], calibration["reliability_after_temperature"]
     )
-    chart = html.reliability_chart(numbers["reliability"], numbers["reliability_after_temperature"])
-    return html.note(explained) + chart + html.table(INTERVAL_COLUMNS, rows)
-
-
-def mistakes_section(mistakes: list[dict]) -> str:
-    """The table of mistakes."""
-    if not mistakes:
-        return html.note("None.")
     columns = ("text", "label", "answer", "prob")
-    return html.table(columns, [[row[name] for name in columns] for row in mistakes])
+    mistakes = [[row[name] for name in columns] for row in numbers["mistakes"]]
+    lengths = html.length_chart(answers.words, answers.right)
+    parts = {
+        "Confusion": html.confusion_table(found["confusion"], found["labels"])
+        + html.table(("label", "precision", "recall", "F1", "texts"), per_class),
+        "Calibration": html.note(CALIBRATION.format_map(calibration))
+        + chart
+        + html.table(("interval", "texts", "confidence", "accuracy"), intervals),
+        "Mistakes with the highest probability": html.table(columns, mistakes)
+        if mistakes
+        else html.note("None."),
+        "Length": lengths + html.group_table(numbers["by_length"]),
+        "Negation": html.group_table(numbers["by_negation"]),
+    }
+    return list(parts.items())
 
 
 if __name__ == "__main__":

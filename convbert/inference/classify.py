@@ -1,10 +1,8 @@
 """Classifying many texts in batches, and writing the answers; the engine is a function."""
 
-from __future__ import annotations
-
 import argparse
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
@@ -27,12 +25,43 @@ Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 @dataclass
 class Timings:
-    """Seconds spent in each stage, over all batches."""
+    """Seconds spent in each stage, over all batches, and whether a text was cut."""
 
     preprocess: float = 0.0
-    inference: float = 0.0
     postprocess: float = 0.0
     batches: list[float] = field(default_factory=list)  # inference seconds of each batch
+    cut: bool = False
+
+
+def logits_of(
+    rows: Sequence[Row], processor: TextProcessor, run: Run, batch_size: int, timings: Timings
+) -> np.ndarray:
+    """Return the logits [T, C] of T texts; texts of similar length share a batch.
+
+    Args:
+        rows: the texts.
+        processor: encodes them.
+        run: maps two [B, L] int64 arrays to logits [B, C].
+        batch_size: largest number of texts in one run.
+        timings: the seconds of each stage are added to it.
+    """
+    start = time.perf_counter()
+    features = processor.encode([row.text for row in rows], places=[row.where for row in rows])
+    if not timings.cut and any(feature.truncated for feature in features):
+        get_logger().warning("texts longer than %d tokens are cut", processor.max_seq_len)
+        timings.cut = True
+    timings.preprocess += time.perf_counter() - start
+    logits, order = [], []
+    lengths = [len(feature.input_ids) for feature in features]
+    for batch in length_sorted_batches(lengths, batch_size):
+        start = time.perf_counter()
+        arrays = processor.collate([features[index] for index in batch])
+        encoded = time.perf_counter()
+        logits.append(run(*arrays))
+        timings.batches.append(time.perf_counter() - encoded)
+        timings.preprocess += encoded - start
+        order += batch
+    return np.concatenate(logits)[np.argsort(order)]
 
 
 def classify(
@@ -42,48 +71,18 @@ def classify(
     batch_size: int = 1,
     timings: Timings | None = None,
 ) -> Iterator[tuple[Row, Prediction]]:
-    """Classify texts and yield the answers in order; texts of similar length share a batch.
+    """Classify texts and yield the answers in order; see `logits_of`.
 
-    Args:
-        rows: texts, read lazily in windows of ``64 * batch_size``.
-        processor: encodes texts and decodes logits.
-        run: maps two [B, L] int64 arrays to logits [B, C].
-        batch_size: largest number of texts in one run.
-        timings: if given, the seconds of each stage are added to it.
+    The texts are read lazily, in windows of ``64 * batch_size``.
     """
     timings = timings or Timings()
-    rows, warned = iter(rows), False
-    while True:
-        window = list(islice(rows, WINDOW_BATCHES * batch_size))
-        if not window:
-            return
+    rows = iter(rows)
+    while window := list(islice(rows, WINDOW_BATCHES * batch_size)):
+        logits = logits_of(window, processor, run, batch_size, timings)
         start = time.perf_counter()
-        places = [row.where for row in window]
-        features = processor.encode([row.text for row in window], places=places)
-        timings.preprocess += time.perf_counter() - start
-        if not warned and any(feature.truncated for feature in features):
-            get_logger().warning("texts longer than %d tokens are cut", processor.max_seq_len)
-            warned = True
-        answers: dict[int, Prediction] = {}
-        lengths = [len(feature.input_ids) for feature in features]
-        for batch in length_sorted_batches(lengths, batch_size):
-            predictions = _run_batch([features[i] for i in batch], processor, run, timings)
-            answers.update(zip(batch, predictions))
-        yield from ((row, answers[index]) for index, row in enumerate(window))
-
-
-def _run_batch(features, processor, run, timings: Timings) -> list[Prediction]:
-    start = time.perf_counter()
-    arrays = processor.collate(features)
-    encoded = time.perf_counter()
-    logits = run(*arrays)
-    computed = time.perf_counter()
-    predictions = processor.decode(logits)
-    timings.preprocess += encoded - start
-    timings.inference += computed - encoded
-    timings.batches.append(computed - encoded)
-    timings.postprocess += time.perf_counter() - computed
-    return predictions
+        predictions = processor.decode(logits)
+        timings.postprocess += time.perf_counter() - start
+        yield from zip(window, predictions)
 
 
 @dataclass
@@ -109,14 +108,6 @@ class Report:
         if row.label_id is not None:
             self.judged += 1
             self.correct += row.label_id == prediction.label_id
-
-    def save_npy(self, file: IO[bytes]) -> None:
-        """Write label_id [n] int64 and prob [n] float64 in the form of reprod_log."""
-        content = {
-            "label_id": np.array(self.label_ids, dtype=np.int64),
-            "prob": np.array(self.probs, dtype=np.float64),
-        }
-        np.save(file, content)
 
 
 def classify_and_report(
@@ -148,10 +139,15 @@ def classify_and_report(
             with naming("standard output"):  # not the output files, which are open too
                 print(line(row, prediction))
             if jsonl:
-                jsonl.write(json_text(_as_json(row, prediction), ensure_ascii=False) + "\n")
-        if npy:
-            report.save_npy(npy)
-    if report.accuracy is not None:
+                answer = {"text": row.text}
+                answer |= {
+                    name: getattr(prediction, name) for name in ("label_id", "label", "prob")
+                }
+                jsonl.write(json_text(answer, ensure_ascii=False) + "\n")
+        if npy:  # in the form of reprod_log
+            label_ids = np.array(report.label_ids, dtype=np.int64)
+            np.save(npy, {"label_id": label_ids, "prob": np.array(report.probs, dtype=np.float64)})
+    if report.judged:
         print(f"accuracy: {report.accuracy:.4f} ({report.correct} of {report.judged})")
     return report
 
@@ -165,18 +161,3 @@ def _open_npy(files: ExitStack, path: str) -> IO[bytes] | None:
             raise
         get_logger().warning("%s; %s is not written", error, path)
         return None
-
-
-def answer_line(row: Row, prediction: Prediction) -> str:
-    """The line that the inference command prints for a text."""
-    return f"text: {row.text}, {prediction}"
-
-
-def _as_json(row: Row, prediction: Prediction) -> dict:
-    text = row.text if isinstance(row.text, str) else list(row.text)
-    return {
-        "text": text,
-        "label_id": prediction.label_id,
-        "label": prediction.label,
-        "prob": prediction.prob,
-    }

@@ -1,14 +1,13 @@
 """Quality of a classifier on labelled texts: accuracy, calibration, mistakes, agreement."""
 
-from __future__ import annotations
-
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import log_softmax
 
-from convbert.text.processing import TextProcessor, length_sorted_batches
+from convbert.inference.classify import Run, Timings, logits_of
+from convbert.text.processing import TextProcessor
 from convbert.text.reading import Row
 from paddlenlp.utils.logits import predicted_classes, softmax
 
@@ -24,72 +23,37 @@ NEGATION = re.compile(
 TEMPERATURES = np.geomspace(0.05, 20, 1201)
 
 
-@dataclass(frozen=True)
 class Answers:
-    """The logits of a classifier for labelled texts.
+    """The answers of a classifier to labelled texts.
 
-    Attributes:
+    Args:
         rows: T texts with ``label_id``.
         logits: [T, C] float.
+
+    Attributes:
+        texts: the texts; the parts of a pair are joined with a bar.
+        words: number of words (separated by spaces) of each text, [T] int64.
+        labels, classes: the true and the predicted class ids, [T] int64.
+        right: which answers are right, [T] bool.
+        confidence: the probability of each answer, [T] float64.
     """
 
-    rows: list[Row]
-    logits: np.ndarray
-
-    @property
-    def labels(self) -> np.ndarray:
-        """The true class ids, [T] int64."""
-        return np.array([row.label_id for row in self.rows], np.int64)
-
-    @property
-    def classes(self) -> np.ndarray:
-        """The predicted class ids, [T] int64."""
-        return predicted_classes(self.logits)
-
-    @property
-    def right(self) -> np.ndarray:
-        """Which answers are right, [T] bool."""
-        return self.classes == self.labels
-
-    @property
-    def confidence(self) -> np.ndarray:
-        """The probability of each answer, [T] float64."""
-        return softmax(self.logits).max(axis=1)
-
-    @property
-    def words(self) -> np.ndarray:
-        """Number of words (separated by spaces) of each text or pair, [T] int64."""
-        return np.array([len(one_text(row).split()) for row in self.rows], np.int64)
+    def __init__(self, rows: Sequence[Row], logits: np.ndarray):
+        self.rows, self.logits = rows, logits
+        self.texts = [r.text if isinstance(r.text, str) else " | ".join(r.text) for r in rows]
+        self.words = np.array([len(text.split()) for text in self.texts], np.int64)
+        self.labels = np.array([row.label_id for row in rows], np.int64)
+        self.classes = predicted_classes(logits)
+        self.right = self.classes == self.labels
+        self.confidence = softmax(logits).max(axis=1)
 
 
 def answer(
-    rows: Sequence[Row],
-    processor: TextProcessor,
-    run: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    batch_size: int = 32,
+    rows: Sequence[Row], processor: TextProcessor, run: Run, batch_size: int = 32
 ) -> Answers:
-    """Run a classifier over labelled texts.
-
-    Args:
-        rows: the texts, with ``label_id``.
-        processor: encodes texts.
-        run: maps two [B, L] int64 arrays to logits [B, C].
-        batch_size: largest number of texts in one run.
-    """
-    rows = list(rows)
-    features = processor.encode([row.text for row in rows], places=[row.where for row in rows])
-    logits: list = [None] * len(rows)
-    lengths = [len(feature.input_ids) for feature in features]
-    for batch in length_sorted_batches(lengths, batch_size):
-        outputs = run(*processor.collate([features[index] for index in batch]))
-        for index, output in zip(batch, outputs):
-            logits[index] = output
-    return Answers(rows, np.stack(logits).astype(np.float64))
-
-
-def one_text(row: Row) -> str:
-    """The text of a row; the parts of a pair are joined with a bar."""
-    return row.text if isinstance(row.text, str) else " | ".join(row.text)
+    """Run a classifier over texts with ``label_id``; the arguments are those of `logits_of`."""
+    logits = logits_of(rows, processor, run, batch_size, Timings())
+    return Answers(rows, logits.astype(np.float64))
 
 
 def accuracy_of(right: np.ndarray) -> dict:
@@ -100,9 +64,9 @@ def accuracy_of(right: np.ndarray) -> dict:
 
 def by_length(answers: Answers) -> dict[str, dict]:
     """The accuracy in each group of `LENGTH_GROUPS`."""
-    groups, words = {}, answers.words
+    groups = {}
     for low, high in zip(LENGTH_GROUPS, (*LENGTH_GROUPS[1:], None)):
-        chosen = (words >= low) & (words < (high or np.inf))
+        chosen = (answers.words >= low) & (answers.words < (high or np.inf))
         name = f"{low} to {high - 1} words" if high else f"{low} words or more"
         groups[name] = accuracy_of(answers.right[chosen])
     return groups
@@ -110,7 +74,7 @@ def by_length(answers: Answers) -> dict[str, dict]:
 
 def by_negation(answers: Answers) -> dict[str, dict]:
     """The accuracy on texts with and without a word of `NEGATION`."""
-    negated = np.array([bool(NEGATION.search(one_text(row))) for row in answers.rows], bool)
+    negated = np.array([bool(NEGATION.search(text)) for text in answers.texts], bool)
     return {
         "with a negation": accuracy_of(answers.right[negated]),
         "without": accuracy_of(answers.right[~negated]),
@@ -124,41 +88,34 @@ def reliability(confidence: np.ndarray, right: np.ndarray) -> list[dict]:
         confidence: [T] probabilities of the answers.
         right: [T] bool.
     """
-    places = np.minimum((confidence * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
     rows = []
-    for number in range(CONFIDENCE_BINS):
+    places = np.minimum((confidence * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
+    for number in sorted(set(places.tolist())):
         chosen = places == number
-        if chosen.any():
-            rows.append(
-                {
-                    "from": number / CONFIDENCE_BINS,
-                    "to": (number + 1) / CONFIDENCE_BINS,
-                    "texts": int(chosen.sum()),
-                    "confidence": float(confidence[chosen].mean()),
-                    "accuracy": float(right[chosen].mean()),
-                }
-            )
+        rows.append(
+            {
+                "from": number / CONFIDENCE_BINS,
+                "to": (number + 1) / CONFIDENCE_BINS,
+                "texts": int(chosen.sum()),
+                "confidence": float(confidence[chosen].mean()),
+                "accuracy": float(right[chosen].mean()),
+            }
+        )
     return rows
 
 
 def expected_calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
     """Mean distance between confidence and accuracy (Guo et al., arXiv 1706.04599)."""
     rows = reliability(confidence, right)
-    total = sum(row["texts"] for row in rows)
-    return sum(row["texts"] * abs(row["confidence"] - row["accuracy"]) for row in rows) / total
+    distances = (row["texts"] * abs(row["confidence"] - row["accuracy"]) for row in rows)
+    return sum(distances) / len(right)
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The temperature that makes the labels [T] most likely; it divides the logits [T, C]."""
-    losses = [negative_log_likelihood(logits / value, labels) for value in TEMPERATURES]
-    return float(TEMPERATURES[int(np.argmin(losses))])
-
-
-def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Mean negative log-likelihood of the labels [T] under logits [T, C]."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    log_probs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return -float(log_probs[np.arange(len(labels)), labels].mean())
+    places = np.arange(len(labels))
+    scores = [log_softmax(logits / value, axis=1)[places, labels].mean() for value in TEMPERATURES]
+    return float(TEMPERATURES[int(np.argmax(scores))])
 
 
 def calibration(answers: Answers) -> dict:
@@ -185,17 +142,16 @@ def calibration(answers: Answers) -> dict:
 
 def worst_mistakes(answers: Answers, names: Sequence[str], most: int) -> list[dict]:
     """The wrong answers with the highest probability, the worst first."""
-    confidence, classes = answers.confidence, answers.classes
     wrong = np.flatnonzero(~answers.right)
     return [
         {
-            "text": one_text(answers.rows[index]),
+            "text": answers.texts[index],
             "where": answers.rows[index].where,
             "label": names[answers.labels[index]],
-            "answer": names[classes[index]],
-            "prob": float(confidence[index]),
+            "answer": names[answers.classes[index]],
+            "prob": float(answers.confidence[index]),
         }
-        for index in wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
+        for index in wrong[np.argsort(-answers.confidence[wrong], kind="stable")][:most]
     ]
 
 
@@ -210,13 +166,7 @@ def agreement(answers: Answers, other: Answers) -> dict:
 
 
 def measure(answers: Answers, names: Sequence[str], mistakes: int) -> dict:
-    """All numbers of a report.
-
-    Args:
-        answers: of the model.
-        names: label names by class id.
-        mistakes: how many of the worst mistakes to list.
-    """
+    """All numbers of a report; ``mistakes`` is how many of the worst mistakes to list."""
     return {
         **accuracy_of(answers.right),
         "by_length": by_length(answers),

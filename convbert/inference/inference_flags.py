@@ -1,9 +1,8 @@
 """The flags that the inference commands share: texts, outputs and engine."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterator
+from dataclasses import fields
 
 from convbert.command.flags import DEFAULT_SENTENCE, add_bool_flag, int_at_least
 from convbert.inference.engines import ENGINES, PRECISIONS, EngineOptions
@@ -22,23 +21,14 @@ def add_text_flags(parser: argparse.ArgumentParser, npy: str) -> None:
     add("--text", help=f"sentence to classify (default: {DEFAULT_SENTENCE!r})")
     add("--text_pair", help="second sentence, for a model of sentence pairs")
     add("--input_file", help="file with one text per line, '-' for standard input")
-    add(
-        "--input_column",
-        metavar="NAME[,NAME]",
-        help="read --input_file as tab-separated columns below a header (quotes are ordinary "
-        "characters), texts in this column or pair of columns",
-    )
-    add(
-        "--label_column",
-        metavar="NAME",
-        help="column of the true labels, ids or names: also print the accuracy",
-    )
+    help = "read --input_file as tab-separated columns below a header (quotes are ordinary "
+    help += "characters), texts in this column or pair of columns"
+    add("--input_column", metavar="NAME[,NAME]", help=help)
+    help = "column of the true labels, ids or names: also print the accuracy"
+    add("--label_column", metavar="NAME", help=help)
     add("--output_file", help="write the answers as JSON lines: text, label_id, label, prob")
-    add(
-        "--output_npy",
-        default=DefaultPath(npy),
-        help="reprod_log file of label_id and prob (%(default)s)",
-    )
+    help = "reprod_log file of label_id and prob (%(default)s)"
+    add("--output_npy", default=DefaultPath(npy), help=help)
     add_batch_flags(parser, batch_size=1)
 
 
@@ -51,25 +41,23 @@ def add_batch_flags(parser: argparse.ArgumentParser, batch_size: int) -> None:
 
 def add_length_flag(parser: argparse.ArgumentParser) -> None:
     """Add --max_seq_len."""
-    parser.add_argument(
-        "--max_seq_len",
-        type=int_at_least(3),
-        help="longest sequence in tokens; longer texts are cut (128, or the model's limit)",
-    )
+    help = "longest sequence in tokens; longer texts are cut (128, or the model's limit)"
+    parser.add_argument("--max_seq_len", type=int_at_least(3), help=help)
 
 
 def check_text_flags(args: argparse.Namespace) -> None:
     """Raise `UserError` for flags that cannot be used together."""
+    message = None
     if args.input_file and (args.text is not None or args.text_pair is not None):
-        raise UserError("command-line", "give either --input_file or --text, not both")
-    if (args.input_column or args.label_column) and not args.input_file:
-        raise UserError("command-line", "--input_column and --label_column need --input_file")
-    if args.label_column and not args.input_column:
-        raise UserError(
-            "command-line", "--label_column needs --input_column, the column of the texts"
-        )
-    if args.input_column and args.input_column.count(",") > 1:
-        raise UserError("command-line", "--input_column: give one column, or two for a pair")
+        message = "give either --input_file or --text, not both"
+    elif (args.input_column or args.label_column) and not args.input_file:
+        message = "--input_column and --label_column need --input_file"
+    elif args.label_column and not args.input_column:
+        message = "--label_column needs --input_column, the column of the texts"
+    elif args.input_column and args.input_column.count(",") > 1:
+        message = "--input_column: give one column, or two for a pair"
+    if message:
+        raise UserError("command-line", message)
 
 
 def read_texts(args: argparse.Namespace) -> Iterator[Row]:
@@ -83,22 +71,18 @@ def read_texts(args: argparse.Namespace) -> Iterator[Row]:
         yield from read_rows(args.input_file, columns, args.label_column)
         return
     text = argument_text(DEFAULT_SENTENCE if args.text is None else args.text)
-    pair = args.text_pair
-    if pair is None:
+    if args.text_pair is None:
         yield Row(text, where="--text")
     else:
-        yield Row((text, argument_text(pair)), where="--text or --text_pair")
+        yield Row((text, argument_text(args.text_pair)), where="--text or --text_pair")
 
 
 def add_engine_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that choose an engine and how it runs."""
     add = parser.add_argument
     add("--engine", choices=ENGINES, default="paddle", help="what runs the model (%(default)s)")
-    add(
-        "--onnx_file",
-        metavar="FILE",
-        help="file written by paddle2onnx, for engine onnxruntime",
-    )
+    help = "file written by paddle2onnx, for engine onnxruntime"
+    add("--onnx_file", metavar="FILE", help=help)
     add_bool_flag(parser, "--use_gpu", False, "run on a GPU (%(default)s); engine paddle only")
     add("--gpu_id", type=int_at_least(0), default=0, help="which GPU (%(default)s)")
     add_bool_flag(parser, "--use_mkldnn", True, "use oneDNN on the CPU (%(default)s); paddle only")
@@ -112,12 +96,5 @@ def engine_options(args: argparse.Namespace) -> EngineOptions:
     Raises:
         UserError: the engine does not support the device or the precision.
     """
-    return EngineOptions(
-        engine=args.engine,
-        onnx_file=args.onnx_file,
-        use_gpu=args.use_gpu,
-        gpu_id=args.gpu_id,
-        use_mkldnn=args.use_mkldnn,
-        cpu_threads=args.cpu_threads,
-        precision=args.precision,
-    )
+    names = {option.name for option in fields(EngineOptions)}
+    return EngineOptions(**{name: value for name, value in vars(args).items() if name in names})

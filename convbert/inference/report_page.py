@@ -1,7 +1,5 @@
 """One self-contained HTML page about a classifier; pictures are SVG inside the page."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Iterable, Sequence
@@ -10,18 +8,32 @@ from typing import Any
 
 import numpy as np
 
-STYLE = """
-:root { color-scheme: light; --line: #d9dde3; --soft: #5b6470; --mark: #1f77b4; }
-body { font: 15px/1.5 system-ui, sans-serif; color: #1d2127; max-width: 60rem;
-       margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
-p.note { color: var(--soft); margin: .3rem 0; }
-table { border-collapse: collapse; margin: .6rem 0; }
-th, td { border-bottom: 1px solid var(--line); padding: .25rem .8rem .25rem 0; text-align: left;
-         vertical-align: top; }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
-td.right { background: #e6f2e6; } td.wrong { background: #fbe9e7; }
-img { max-width: 100%; height: auto; }
+PAGE = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light; --line: #d9dde3; --soft: #5b6470; --mark: #1f77b4; }}
+body {{ font: 15px/1.5 system-ui, sans-serif; color: #1d2127; max-width: 60rem;
+       margin: 2rem auto; padding: 0 1rem; }}
+h1 {{ font-size: 1.5rem; margin-bottom: .2rem; }} h2 {{ font-size: 1.15rem; margin-top: 2.2rem; }}
+p.note {{ color: var(--soft); margin: .3rem 0; }}
+table {{ border-collapse: collapse; margin: .6rem 0; }}
+th, td {{ border-bottom: 1px solid var(--line); padding: .25rem .8rem .25rem 0; text-align: left;
+         vertical-align: top; }}
+td.number, th.number {{ text-align: right; font-variant-numeric: tabular-nums; }}
+td.right {{ background: #e6f2e6; }} td.wrong {{ background: #fbe9e7; }}
+img {{ max-width: 100%; height: auto; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+{facts}
+{sections}</body>
+</html>
 """
 
 
@@ -33,60 +45,50 @@ def page(title: str, facts: dict[str, str], sections: Iterable[tuple[str, str]])
         facts: short texts by name, shown at the top.
         sections: heading and HTML content of each part.
     """
-    rows = table(("", ""), facts.items())
-    body = "".join(f"<h2>{escape(heading)}</h2>\n{content}\n" for heading, content in sections)
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n"
-        f"<body>\n<h1>{escape(title)}</h1>\n{rows}\n{body}</body>\n</html>\n"
-    )
+    parts = [f"<h2>{escape(heading)}</h2>\n{content}\n" for heading, content in sections]
+    rows = table([], facts.items())
+    return PAGE.format(title=escape(title), facts=rows, sections="".join(parts))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Return a table; numbers are right-aligned, fractions have four digits."""
+    """Return a table; each column is aligned as its value in the first row."""
     lines = [list(row) for row in rows]
-    head = "".join(
-        f"<th{_align(value)}>{escape(name)}</th>"
-        for name, value in zip(header, lines[0] if lines else header)
-    )
-    body = "".join(
-        "<tr>" + "".join(f"<td{_align(cell)}>{_shown(cell)}</td>" for cell in row) + "</tr>\n"
-        for row in lines
-    )
-    named = f"<thead><tr>{head}</tr></thead>\n" if any(header) else ""
-    return f"<table>\n{named}<tbody>\n{body}</tbody>\n</table>"
+    first = lines[0] if lines else header
+    kinds = ["" if isinstance(value, str) else "number" for value in first]
+    head = [_cell(name, "th", kind) for name, kind in zip(header, kinds)]
+    return _table(head, [[_cell(value) for value in line] for line in lines])
 
 
-def _align(value: Any) -> str:
-    return "" if isinstance(value, str) else ' class="number"'
+def confusion_table(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> str:
+    """Rows are true labels, columns are answers."""
+    head = [
+        _cell("true label, answered as", "th"),
+        *(_cell(name, "th", "number") for name in names),
+    ]
+    rows = []
+    for true, counts in enumerate(matrix):
+        kinds = ["right" if i == true else "wrong" if n else "" for i, n in enumerate(counts)]
+        cells = [_cell(count, "td", kind) for count, kind in zip(counts, kinds)]
+        rows.append([_cell(names[true], "th"), *cells])
+    return _table(head, rows)
 
 
-def _shown(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4f}" if isinstance(value, float) else escape(str(value))
+def _cell(value: Any, tag: str = "td", kind: str = "") -> str:
+    """A cell; numbers are right-aligned, fractions have four digits."""
+    text = f"{value:.4f}" if isinstance(value, float) else "-" if value is None else str(value)
+    kind = kind if isinstance(value, str) else f"number {kind}".strip()
+    attribute = f' class="{kind}"' if kind else ""
+    return f"<{tag}{attribute}>{escape(text)}</{tag}>"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = ["".join(row) for row in ([head, *rows] if head else rows)]
+    return "<table>\n" + "".join(f"<tr>{line}</tr>\n" for line in lines) + "</table>"
 
 
 def note(text: str) -> str:
     """A short paragraph that explains what follows."""
     return f'<p class="note">{escape(text)}</p>'
-
-
-def confusion_table(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> str:
-    """Rows are true labels, columns are answers."""
-    head = "".join(f'<th class="number">{escape(name)}</th>' for name in names)
-    rows = "".join(
-        f"<tr><th>{escape(names[i])}</th>"
-        + "".join(
-            f'<td class="number {"right" if i == j else "wrong" if count else ""}">{count}</td>'
-            for j, count in enumerate(row)
-        )
-        + "</tr>\n"
-        for i, row in enumerate(matrix)
-    )
-    corner = "true label, answered as"
-    return f"<table>\n<tr><th>{corner}</th>{head}</tr>\n{rows}</table>"
 
 
 def group_table(groups: dict[str, dict]) -> str:
@@ -101,41 +103,37 @@ def image(kind: str, content: bytes, description: str) -> str:
     return f'<img alt="{escape(description)}" src="data:image/{kind};base64,{data}">'
 
 
-def _figure(draw, description: str, size: tuple[float, float]) -> str:
+def _axes(width: float, height: float):
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=size, layout="constrained")
-    draw(figure.subplots())
+    return Figure(figsize=(width, height), layout="constrained").subplots()
+
+
+def _svg(axes, description: str) -> str:
+    axes.legend()
     svg = io.BytesIO()
-    figure.savefig(svg, format="svg", metadata={"Date": None})
+    axes.figure.savefig(svg, format="svg", metadata={"Date": None})
     return image("svg+xml", svg.getvalue(), description)
 
 
 def reliability_chart(before: list[dict], after: list[dict]) -> str:
     """Accuracy over confidence, before and after temperature scaling."""
-
-    def draw(axes) -> None:
-        axes.plot([0, 1], [0, 1], color="0.7", linestyle="--", label="perfect")
-        for rows, name, marker in ((before, "before", "o"), (after, "after temperature", "s")):
-            points = [(row["confidence"], row["accuracy"]) for row in rows]
-            axes.plot(*zip(*points), marker=marker, label=name, alpha=0.8)
-        axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
-        axes.grid(alpha=0.3)
-        axes.legend()
-
-    return _figure(draw, "accuracy over confidence", (5.2, 4.2))
+    axes = _axes(5.2, 4.2)
+    axes.plot([0, 1], [0, 1], color="0.7", linestyle="--", label="perfect")
+    for rows, name, marker in ((before, "before", "o"), (after, "after temperature", "s")):
+        points = [(row["confidence"], row["accuracy"]) for row in rows]
+        axes.plot(*zip(*points), marker=marker, label=name, alpha=0.8)
+    axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
+    axes.grid(alpha=0.3)
+    return _svg(axes, "accuracy over confidence")
 
 
 def length_chart(words: np.ndarray, right: np.ndarray) -> str:
     """Histogram of the number of words, for right and wrong answers."""
-
-    def draw(axes) -> None:
-        width = max(1, -(-int(words.max()) // 30))
-        bins = np.arange(0.5, words.max() + 1 + width, width)
-        parts = [words[right], words[~right]]
-        colors = ["tab:blue", "tab:red"]
-        axes.hist(parts, bins=bins, stacked=True, label=["right", "wrong"], color=colors)
-        axes.set(xlabel="words", ylabel="texts")
-        axes.legend()
-
-    return _figure(draw, "number of texts by words", (7.2, 3.2))
+    axes = _axes(7.2, 3.2)
+    width = max(1, -(-int(words.max()) // 30))
+    bins = np.arange(0.5, words.max() + 1 + width, width)
+    colors, names = ["tab:blue", "tab:red"], ["right", "wrong"]
+    axes.hist([words[right], words[~right]], bins=bins, stacked=True, label=names, color=colors)
+    axes.set(xlabel="words", ylabel="texts")
+    return _svg(axes, "number of texts by words")

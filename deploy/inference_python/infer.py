@@ -4,8 +4,6 @@ Example:
     python deploy/inference_python/infer.py --model_dir convbert_infer --text "a fine film"
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import time
@@ -18,9 +16,8 @@ import numpy as np
 from convbert.command.flags import add_bool_flag, int_at_least, make_parser
 from convbert.command.machine import default_threads
 from convbert.command.start import run_main, start_paddle
-from convbert.inference.classify import Report, Timings, answer_line, classify_and_report
+from convbert.inference.classify import Timings, classify_and_report
 from convbert.inference.default_model import default_export
-from convbert.inference.engines import Engine
 from convbert.inference.exported import open_exported
 from convbert.inference.inference_flags import (
     add_engine_flags,
@@ -32,6 +29,13 @@ from convbert.inference.inference_flags import (
 from paddlenlp.utils.files import output_json
 
 WARMUP_SHAPE = (4, 32)
+BENCHMARK = """\
+benchmark: engine {engine}, device {device}, oneDNN {use_mkldnn}, threads {cpu_threads}, \
+precision {precision}, batch_size {batch_size}, texts {texts}
+benchmark: preprocess {seconds[preprocess]:.4f} s, inference {seconds[inference]:.4f} s, \
+postprocess {seconds[postprocess]:.4f} s, total {seconds[total]:.4f} s, \
+{texts_per_second:.1f} texts/s
+benchmark: one batch, median {batch_ms[median]:.2f} ms, p99 {batch_ms[p99]:.2f} ms"""
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -57,46 +61,46 @@ def main(argv=None) -> None:
         start_paddle(threads)
     model_dir = args.model_dir or default_export()
     engine, processor = open_exported(model_dir, options, args.max_seq_len)
-    warm_up(engine, args.warmup)
-    with output_json(args.save_results) as results:
-        timings = Timings()
-        start = time.perf_counter()
-        report = classify_and_report(
-            read_texts(args), processor, engine.run, args, answer_line, timings
-        )
-        summary = summarize(args, engine, threads, report, timings, time.perf_counter() - start)
-        results.update(summary)
-    if args.benchmark:
-        print_benchmark(summary)
-
-
-def warm_up(engine: Engine, runs: int) -> None:
-    """Run random ids, so that the first timed batch does not include the preparation of kernels."""
+    # Random ids, so that the first timed batch does not include the preparation of kernels.
     ids = np.random.RandomState(0).randint(1, 200, WARMUP_SHAPE)
-    for _ in range(runs):
+    for _ in range(args.warmup):
         engine.run(ids, np.zeros_like(ids))
+    with output_json(args.save_results) as results:
+        timings, start = Timings(), time.perf_counter()
+        report = classify_and_report(
+            read_texts(args),
+            processor,
+            engine.run,
+            args,
+            lambda row, prediction: f"text: {row.text}, {prediction}",
+            timings,
+        )
+        seconds = time.perf_counter() - start
+        results |= {
+            "engine": options.engine,
+            "device": engine.device,
+            "use_mkldnn": engine.use_mkldnn,
+            "cpu_threads": threads,
+            "precision": options.precision,
+            "batch_size": args.batch_size,
+            "texts": len(report.label_ids),
+            "accuracy": report.accuracy,
+            "label_id": report.label_ids,
+            "label": report.labels,
+            "prob": report.probs,
+            **speed(timings, seconds, len(report.label_ids)),
+        }
+    if args.benchmark:
+        print(BENCHMARK.format_map(results))
 
 
-def summarize(
-    args, engine: Engine, threads: int, report: Report, timings: Timings, seconds: float
-) -> dict:
-    """Collect what ``--benchmark`` prints and ``--save_results`` writes; seconds and ms."""
+def speed(timings: Timings, seconds: float, texts: int) -> dict:
+    """The time of each stage in seconds and of a batch in ms, and the texts per second."""
     milliseconds = np.array(timings.batches) * 1000
     return {
-        "engine": engine.options.engine,
-        "device": engine.device,
-        "use_mkldnn": engine.use_mkldnn,
-        "cpu_threads": threads,
-        "precision": engine.options.precision,
-        "batch_size": args.batch_size,
-        "texts": len(report.label_ids),
-        "accuracy": report.accuracy,
-        "label_id": report.label_ids,
-        "label": report.labels,
-        "prob": report.probs,
         "seconds": {
             "preprocess": timings.preprocess,
-            "inference": timings.inference,
+            "inference": sum(timings.batches),
             "postprocess": timings.postprocess,
             "total": seconds,
         },
@@ -104,20 +108,8 @@ def summarize(
             "median": float(np.median(milliseconds)),
             "p99": float(np.percentile(milliseconds, 99)),
         },
-        "texts_per_second": len(report.label_ids) / seconds,
+        "texts_per_second": texts / seconds,
     }
-
-
-def print_benchmark(summary: dict) -> None:
-    """Print the stages in one block."""
-    stages = ", ".join(f"{name} {value:.4f} s" for name, value in summary["seconds"].items())
-    print(
-        "benchmark: engine {engine}, device {device}, oneDNN {use_mkldnn}, threads {cpu_threads}, "
-        "precision {precision}, batch_size {batch_size}, texts {texts}".format_map(summary)
-    )
-    print(f"benchmark: {stages}, {summary['texts_per_second']:.1f} texts/s")
-    latency = summary["batch_ms"]
-    print(f"benchmark: one batch, median {latency['median']:.2f} ms, p99 {latency['p99']:.2f} ms")
 
 
 if __name__ == "__main__":
