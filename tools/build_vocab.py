@@ -28,12 +28,11 @@ def build_vocab(sentences: Sequence[str], vocab_size: int, min_frequency: int) -
 
     trainer = BertWordPieceTokenizer(lowercase=True)
     alphabet = sorted(set("".join(map(trainer.normalizer.normalize_str, sentences))) - {" "})
-    first = [*SPECIAL_TOKENS.values(), *(f"##{character}" for character in alphabet)]
     trainer.train_from_iterator(
         sentences,
         vocab_size=vocab_size,
         min_frequency=min_frequency,
-        special_tokens=first,
+        special_tokens=[*SPECIAL_TOKENS.values(), *(f"##{character}" for character in alphabet)],
         show_progress=False,
     )
     return [trainer.id_to_token(index) for index in range(trainer.get_vocab_size())]
@@ -41,12 +40,11 @@ def build_vocab(sentences: Sequence[str], vocab_size: int, min_frequency: int) -
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
-    parser.add_argument("--data_dir", default="data/reviews", help="folder with train.tsv")
-    parser.add_argument("--output", default="data/reviews/vocab.txt", help="file to write")
-    parser.add_argument("--vocab_size", type=int_at_least(100), default=2000, help="upper bound")
-    parser.add_argument(
-        "--min_frequency", type=int_at_least(1), default=1, help="lowest count of a pair"
-    )
+    add = parser.add_argument
+    add("--data_dir", default="data/reviews", help="folder with train.tsv")
+    add("--output", default="data/reviews/vocab.txt", help="file to write")
+    add("--vocab_size", type=int_at_least(100), default=2000, help="upper bound")
+    add("--min_frequency", type=int_at_least(1), default=1, help="lowest count of a pair")
     args = parser.parse_args(argv)
     train = load_dataset("glue", "sst-2", splits="train", data_dir=args.data_dir)
     sentences = [example["sentence"] for example in train]

@@ -8,35 +8,28 @@ or our or upstream's model_config.json and model_state.pdparams. A missing or su
 an error.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from convbert.command.flags import make_parser
+from convbert.command.machine import use_device
 from convbert.command.start import run_main, start_paddle
-
-
-def parse_args(argv=None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = make_parser(__doc__)
-    parser.add_argument("--input_dir", required=True, help="checkpoint to read")
-    parser.add_argument("--output_dir", required=True, help="directory to write or replace")
-    parser.add_argument(
-        "--to", choices=("paddle", "hf"), default="paddle", help="layout to write (%(default)s)"
-    )
-    parser.add_argument("--architecture", help="our model class, if the input does not name it")
-    return parser.parse_args(argv)
 
 
 def main(argv=None) -> None:
     """Convert and print what was written."""
-    args = parse_args(argv)
+    parser = make_parser(__doc__)
+    add = parser.add_argument
+    add("--input_dir", required=True, help="checkpoint to read")
+    add("--output_dir", required=True, help="directory to write or replace")
+    choices = ("paddle", "hf")
+    add("--to", choices=choices, default="paddle", help="layout to write (%(default)s)")
+    add("--architecture", help="our model class, if the input does not name it")
+    args = parser.parse_args(argv)
     start_paddle()
-    import paddle
-
-    paddle.set_device("cpu")
+    use_device("cpu")
     from paddlenlp.transformers.convbert.conversion import convert
 
     architecture = convert(args.input_dir, args.output_dir, args.to, args.architecture)

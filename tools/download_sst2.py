@@ -7,11 +7,8 @@ An existing file is checked and kept, so on a machine without access to the down
 put the files there yourself.
 """
 
-from __future__ import annotations
-
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,44 +29,39 @@ VOCABULARY = "vocab.txt"
 def main(argv=None) -> None:
     """Check or download each file and list the folder."""
     parser = make_parser(__doc__)
-    parser.add_argument(
-        "--output_dir", default=str(ROOT / "data" / "SST-2"), help="folder (%(default)s)"
-    )
+    default = str(ROOT / "data" / "SST-2")
+    parser.add_argument("--output_dir", default=default, help="folder (%(default)s)")
     folder = ensure_writable_dir(parser.parse_args(argv).output_dir)
-    for split in ("train", "dev"):
-        md5 = TASK.splits[split].md5
-        put(folder / f"{split}.tsv", lambda split=split: downloaded_split(split), md5)
-    put(folder / VOCABULARY, lambda: pretrained_file("convbert-base", VOCABULARY))
+    for split in ("train", "dev", None):  # None: the vocabulary
+        path = folder / (f"{split}.tsv" if split else VOCABULARY)
+        if not path.exists():
+            with open(download(split, path), "rb") as file, atomic_write(path, "wb") as copy:
+                shutil.copyfileobj(file, copy)
+        md5 = TASK.splits[split].md5 if split else None
+        if md5 and file_hash(path, "md5") != md5:
+            raise UserError(
+                "data-set", f"{path} is not the official file (its MD5 is not {md5}): replace it"
+            )
     print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
 
 
-def downloaded_split(split: str) -> Path:
-    """Download a split into the cache and return its file."""
-    load_dataset("glue", "sst-2", splits=split)
-    return ppnlp_home() / "datasets" / "glue" / "sst-2" / TASK.folder / f"{split}.tsv"
-
-
-def put(path: Path, download: Callable[[], Path], md5: str | None = None) -> None:
-    """Keep ``path`` if it is the official file; copy the downloaded one there if it is missing.
+def download(split: str | None, path: Path) -> Path:
+    """Download a split, or the vocabulary, into the cache and return its file.
 
     Raises:
-        UserError: it is not the official file, or the download failed.
+        UserError: the download failed.
     """
-    if not path.exists():
-        try:
-            source = download()
-        except UserError as error:
-            raise UserError(
-                "download",
-                f"{path} is missing and its download failed (see the lines above): put the "
-                f"official file there",
-            ) from error
-        with open(source, "rb") as file, atomic_write(path, "wb") as copy:
-            shutil.copyfileobj(file, copy)
-    if md5 and file_hash(path, "md5") != md5:
+    try:
+        if split is None:
+            return pretrained_file("convbert-base", VOCABULARY)
+        load_dataset("glue", "sst-2", splits=split)
+    except UserError as error:
         raise UserError(
-            "data-set", f"{path} is not the official file (its MD5 is not {md5}): replace it"
-        )
+            "download",
+            f"{path} is missing and its download failed (see the lines above): put the official "
+            "file there",
+        ) from error
+    return ppnlp_home() / "datasets" / "glue" / "sst-2" / TASK.folder / f"{split}.tsv"
 
 
 if __name__ == "__main__":

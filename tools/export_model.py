@@ -4,38 +4,27 @@ Example:
     python tools/export_model.py --model_path convbert_base_outputs/best.pdparams
 """
 
-from __future__ import annotations
-
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from convbert.command.flags import make_parser
+from convbert.command.machine import use_device
 from convbert.command.start import run_main, start_paddle
 from convbert.inference.default_model import default_checkpoint
 
 
-def parse_args(argv=None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = make_parser(__doc__)
-    parser.add_argument("--model_path", help="checkpoint directory (default: the bundled model)")
-    parser.add_argument(
-        "--save_inference_dir",
-        default="./convbert_infer",
-        help="directory to write, replaced as a whole (%(default)s)",
-    )
-    return parser.parse_args(argv)
-
-
 def main(argv=None) -> None:
     """Export, check, print the differences."""
-    args = parse_args(argv)
+    parser = make_parser(__doc__)
+    add = parser.add_argument
+    add("--model_path", help="checkpoint directory (default: the bundled model)")
+    help = "directory to write, replaced as a whole (%(default)s)"
+    add("--save_inference_dir", default="./convbert_infer", help=help)
+    args = parser.parse_args(argv)
     start_paddle()
-    import paddle
-
-    paddle.set_device("cpu")  # the check runs on every machine
+    use_device("cpu")  # the check runs on every machine
     from convbert.inference.export import TOLERANCE, export_checkpoint
 
     rows = export_checkpoint(args.model_path or default_checkpoint(), args.save_inference_dir)

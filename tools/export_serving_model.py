@@ -7,9 +7,6 @@ The flags are those of ``python -m paddle_serving_client.convert``, which needs 
 module that Paddle has removed.
 """
 
-from __future__ import annotations
-
-import argparse
 import sys
 from pathlib import Path
 
@@ -21,8 +18,8 @@ from convbert.inference.default_model import default_export
 from convbert.serving.served_model import convert
 
 
-def parse_args(argv=None) -> argparse.Namespace:
-    """Parse the command line."""
+def main(argv=None) -> None:
+    """Convert and print the inputs and outputs of the program."""
     parser = make_parser(__doc__)
     add = parser.add_argument
     add("--dirname", help="exported directory (default: the bundled model, exported once)")
@@ -30,21 +27,10 @@ def parse_args(argv=None) -> argparse.Namespace:
     add("--params_filename", help="parameters in it (inference.pdiparams)")
     add("--serving_server", default="serving_server", help="folder for the server (%(default)s)")
     add("--serving_client", default="serving_client", help="folder for clients (%(default)s)")
-    return parser.parse_args(argv)
-
-
-def main(argv=None) -> None:
-    """Convert and print the inputs and outputs of the program."""
-    args = parse_args(argv)
+    args = parser.parse_args(argv)
+    args.dirname = args.dirname or default_export()
     start_paddle()
-    config = convert(
-        args.dirname or default_export(),
-        args.serving_server,
-        args.serving_client,
-        args.model_filename,
-        args.params_filename,
-    )
-    print(str(config).strip())
+    print(str(convert(**vars(args))).strip())
     print(f"wrote {args.serving_server} and {args.serving_client}")
 
 

@@ -8,8 +8,6 @@ The accuracy on labelled sentences is measured before and after. If int8 loses m
 nothing is written. The model must be exported by Paddle 2.6.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from itertools import islice
@@ -20,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from convbert.command.flags import float_in, int_at_least, make_parser
 from convbert.command.start import run_main
 from convbert.inference.exported import open_processor
-from convbert.text.reading import Row, read_rows, with_label_ids
+from convbert.text.reading import read_rows, with_label_ids
 from paddlenlp.utils.files import output_json
 
 
@@ -30,34 +28,20 @@ def parse_args(argv=None) -> argparse.Namespace:
     add = parser.add_argument
     add("--engine", choices=("openvino",), default="openvino", help="(%(default)s)")
     add("--model_dir", required=True, help="exported directory (convbert_infer)")
-    add(
-        "--save_inference_dir",
-        default="./convbert_infer_int8",
-        help="directory to write, replaced as a whole (%(default)s)",
-    )
+    help = "directory to write, replaced as a whole (%(default)s)"
+    add("--save_inference_dir", default="./convbert_infer_int8", help=help)
     add("--calib_file", required=True, help="sentences similar to the later input, one per line")
-    add(
-        "--calib_column",
-        metavar="NAME[,NAME]",
-        help="the file is tab-separated: column of the text (or pair)",
-    )
-    add(
-        "--calib_size",
-        type=int_at_least(1),
-        default=256,
-        help="number of sentences, from the start of the file (%(default)s)",
-    )
+    help = "the file is tab-separated: column of the text (or pair)"
+    add("--calib_column", metavar="NAME[,NAME]", help=help)
+    help = "number of sentences, from the start of the file (%(default)s)"
+    add("--calib_size", type=int_at_least(1), default=256, help=help)
     add("--save_results", metavar="FILE", help="write settings and results as JSON")
     help = "labelled sentences, not those of --calib_file; tab-separated"
     add("--dev_file", required=True, help=help)
     add("--dev_column", metavar="NAME[,NAME]", default="sentence", help="its text (%(default)s)")
     add("--label_column", metavar="NAME", default="label", help="its true label (%(default)s)")
-    add(
-        "--max_drop",
-        type=float_in(0, 100),
-        default=0.5,
-        help="accuracy that may be lost, in points (%(default)s)",
-    )
+    help = "accuracy that may be lost, in points (%(default)s)"
+    add("--max_drop", type=float_in(0, 100), default=0.5, help=help)
     add("--cpu_threads", type=int_at_least(1), help="threads of the engine (all cores)")
     return parser.parse_args(argv)
 
@@ -69,30 +53,23 @@ def main(argv=None) -> None:
     rows = read_rows(args.calib_file, columns, flag="--calib_file")
     texts = list(islice(rows, args.calib_size))
     with output_json(args.save_results) as results:
-        results.update(quantize(args, texts))
+        from convbert.inference.quantize import quantize_export
+
+        processor = open_processor(args.model_dir)
+        columns = args.dev_column.split(",")
+        rows = read_rows(args.dev_file, columns, args.label_column, flag="--dev_file")
+        dev = list(with_label_ids(rows, processor.label_names, processor.num_classes))
+        where = (args.model_dir, args.save_inference_dir)
+        results |= quantize_export(*where, texts, dev, args.max_drop, args.cpu_threads)
+        smooth = "with" if results["smooth_quant"] else "without"
+        print(f"calibrated with {results['texts']} sentences, {smooth} SmoothQuant")
+        for name in ("float", "int8"):
+            accuracy, size, ms = results[name].values()
+            times = ", ".join(f"{value:.2f} ms for {batch}" for batch, value in ms.items())
+            weights = f"weights {size / 1e6:.1f} MB"
+            print(f"{name:<5} accuracy {accuracy:.4f}, {weights}, median {times}")
+        print(f"same label: {results['agreement']:.2%} of {results['dev_texts']} dev sentences")
     print(f"int8 model and tokenizer have been saved into {args.save_inference_dir}")
-
-
-def quantize(args: argparse.Namespace, texts: list[Row]) -> dict:
-    """Quantize with NNCF and print the changes."""
-    from convbert.inference.quantize import quantize_export
-
-    processor = open_processor(args.model_dir)
-    columns = args.dev_column.split(",")
-    rows = read_rows(args.dev_file, columns, args.label_column, flag="--dev_file")
-    dev = list(with_label_ids(rows, processor.label_names, processor.num_classes))
-    done = quantize_export(
-        args.model_dir, args.save_inference_dir, texts, dev, args.max_drop, args.cpu_threads
-    )
-    smooth = "with" if done["smooth_quant"] else "without"
-    print(f"calibrated with {done['texts']} sentences, {smooth} SmoothQuant")
-    for name in ("float", "int8"):
-        measured = done[name]
-        ms = ", ".join(f"{value:.2f} ms for {size}" for size, value in measured["ms"].items())
-        size = measured["weight_bytes"] / 1e6
-        print(f"{name:<5} accuracy {measured['accuracy']:.4f}, weights {size:.1f} MB, median {ms}")
-    print(f"same label: {done['agreement']:.2%} of {done['dev_texts']} dev sentences")
-    return done
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ Example:
         --text "slow at first , but the ending is wonderful ." --output_dir visualize_outputs
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path
@@ -32,12 +30,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     add("--text", default=DEFAULT_SENTENCE, help="sentence to explain (%(default)r)")
     add("--text_pair", help="second sentence, for a model of sentence pairs")
     add("--output_dir", default="./visualize_outputs", help="directory for the files (%(default)s)")
-    add(
-        "--steps",
-        type=int_at_least(1, 4096),
-        default=64,
-        help="steps of integrated gradients (%(default)s)",
-    )
+    help = "steps of integrated gradients (%(default)s)"
+    add("--steps", type=int_at_least(1, 4096), default=64, help=help)
     add_length_flag(parser)
     add_device_flag(parser)
     return parser.parse_args(argv)
@@ -50,15 +44,22 @@ def main(argv=None) -> None:
     check_replaceable(args.output_dir, KIND, [args.model_path])
     start_paddle()
     use_device(args.device)
+    from convbert.explain import pictures
     from convbert.explain.explanation import explain
     from convbert.inference.dygraph import load_classifier
 
     model, processor = load_classifier(args.model_path, args.max_seq_len)
-    texts = [args.text] if args.text_pair is None else [args.text, args.text_pair]
-    texts = [without_surrogates(text) for text in texts]
+    text = without_surrogates(args.text)
+    if args.text_pair is not None:
+        text = (text, without_surrogates(args.text_pair))
     with hold_signals():
-        found = explain(model, processor, texts[0] if len(texts) == 1 else tuple(texts), args.steps)
-    write(found, args)
+        found = explain(model, processor, text, args.steps)
+    with product_directory(args.output_dir, KIND, [args.model_path]) as folder:
+        (folder / "words.png").write_bytes(pictures.words_png(found))
+        for layer in range(len(found.kernels)):
+            picture = pictures.layer_png(found, layer)
+            (folder / f"layer_{layer + 1:02d}.png").write_bytes(picture)
+        (folder / "index.html").write_text(pictures.page_html(found), encoding="utf-8")
     print(found.prediction)
     print(f"{'word':20} {'gradients':>10} {'occlusion':>10}")
     for word in found.words:
@@ -66,18 +67,6 @@ def main(argv=None) -> None:
     print(f"margin: {found.margin:.4f}, text of [PAD]: {found.pad_margin:.4f}")
     print(f"completeness error of the gradients: {found.completeness_error:.2e}")
     print(f"pictures and page: {args.output_dir}")
-
-
-def write(found, args: argparse.Namespace) -> None:
-    """Write words.png, layer_01.png, ... and index.html."""
-    from convbert.explain import pictures
-
-    with product_directory(args.output_dir, KIND, [args.model_path]) as folder:
-        (folder / "words.png").write_bytes(pictures.words_png(found))
-        for layer in range(len(found.kernels)):
-            picture = pictures.layer_png(found, layer)
-            (folder / f"layer_{layer + 1:02d}.png").write_bytes(picture)
-        (folder / "index.html").write_text(pictures.page_html(found), encoding="utf-8")
 
 
 if __name__ == "__main__":
