@@ -64,10 +64,10 @@ def main(argv=None) -> None:
         smooth = "with" if results["smooth_quant"] else "without"
         print(f"calibrated with {results['texts']} sentences, {smooth} SmoothQuant")
         for name in ("float", "int8"):
-            accuracy, size, ms = results[name].values()
-            times = ", ".join(f"{value:.2f} ms for {batch}" for batch, value in ms.items())
-            weights = f"weights {size / 1e6:.1f} MB"
-            print(f"{name:<5} accuracy {accuracy:.4f}, {weights}, median {times}")
+            found = results[name]
+            accuracy, megabytes = found["accuracy"], found["weight_bytes"] / 1e6
+            ms = ", ".join(f"{value:.2f} ms for {size}" for size, value in found["ms"].items())
+            print(f"{name:<5} accuracy {accuracy:.4f}, weights {megabytes:.1f} MB, median {ms}")
         print(f"same label: {results['agreement']:.2%} of {results['dev_texts']} dev sentences")
     print(f"int8 model and tokenizer have been saved into {args.save_inference_dir}")
 

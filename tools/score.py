@@ -68,8 +68,8 @@ def main(argv=None) -> None:
             answer = score.Scorer(settings).answer
         done = score.score(file, answer, folder, args.output_file, args.rows_per_part)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    speed = (done.rows - done.earlier) / done.seconds
-    print(f"rows: {done.rows}, from an earlier call: {done.earlier}")
+    speed = done.answered / done.seconds
+    print(f"rows: {done.answered + done.earlier}, from an earlier call: {done.earlier}")
     print(f"seconds: {done.seconds:.1f}, rows/s: {speed:.1f}, peak memory: {peak:.1f} MB")
 
 

@@ -37,7 +37,7 @@ Answer = Callable[[Iterator[Chunk]], Iterable[tuple[Chunk, Sequence[Prediction]]
 
 @dataclass(frozen=True)
 class ScorerSettings:
-    """The arguments of a `Scorer`, on this or another machine; see `open_exported`."""
+    """The settings of an engine, on this or another machine; see `open_exported`."""
 
     model_dir: str
     options: EngineOptions = EngineOptions()
@@ -49,27 +49,26 @@ class Scorer:
     """Answers rows with one engine; every worker runs it."""
 
     def __init__(self, settings: ScorerSettings):
-        self._settings = settings
         self._engine, self._processor = open_exported(
             settings.model_dir, settings.options, settings.max_seq_len
         )
+        self._batch_size = settings.batch_size
 
     def __call__(self, rows: Sequence[Row]) -> list[Prediction]:
         """Return the answers in the order of the rows."""
-        run, batch_size = self._engine.run, self._settings.batch_size
-        return [answer for _, answer in classify(rows, self._processor, run, batch_size)]
+        answered = classify(rows, self._processor, self._engine.run, self._batch_size)
+        return [prediction for _, prediction in answered]
 
     def answer(self, chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, list[Prediction]]]:
         """Answer chunks one by one; this is an `Answer`."""
-        for chunk in chunks:
-            yield chunk, self(chunk.rows)
+        return ((chunk, self(chunk.rows)) for chunk in chunks)
 
 
 @dataclass
 class Progress:
-    """Rows of all parts, rows answered by earlier calls, and seconds of this call."""
+    """Rows answered by this call and by earlier ones, and seconds of this call."""
 
-    rows: int = 0
+    answered: int = 0
     earlier: int = 0
     seconds: float = 0.0
 
@@ -136,11 +135,29 @@ def score(file: ScoreFile, answer: Answer, folder: Path, output: str, chunk_rows
         UserError: a row cannot be read or answered; the parts before it are kept.
     """
     progress, parts, start = Progress(), [], time.perf_counter()
+
+    def without_part() -> Iterator[Chunk]:
+        seen_rows = seen_bytes = 0
+        for chunk in file.chunks(chunk_rows):
+            rows = len(chunk.rows)
+            parts.append(folder / chunk.name)
+            seen_rows, seen_bytes = seen_rows + rows, seen_bytes + chunk.bytes
+            if file.total_rows is None:  # estimated from the bytes so far
+                bar.total = max(seen_rows, round(seen_rows * file.total_bytes / seen_bytes))
+            if not parts[-1].exists():
+                yield chunk
+                continue
+            if not progress.earlier:
+                get_logger().info("continuing after the rows of an earlier call")
+            progress.earlier += rows
+            if not bar.disable:
+                bar.initial += rows  # not counted in rows/s
+            bar.update(rows)
+
     with tqdm(total=file.total_rows, unit="row", disable=None, dynamic_ncols=True) as bar:
-        pending = _without_part(file, folder, chunk_rows, parts, progress, bar)
-        for chunk, predictions in answer(pending):
+        for chunk, predictions in answer(without_part()):
             file.write(folder / chunk.name, chunk, predictions)
-            progress.rows += len(chunk.rows)
+            progress.answered += len(chunk.rows)
             bar.update(len(chunk.rows))
     if not parts:
         raise UserError("empty-input", "the input has no rows: add some")
@@ -152,29 +169,6 @@ def score(file: ScoreFile, answer: Answer, folder: Path, output: str, chunk_rows
     with suppress(OSError):  # it contains other files
         folder.rmdir()
     return progress
-
-
-def _without_part(
-    file: ScoreFile, folder: Path, size: int, parts: list[Path], progress: Progress, bar: tqdm
-) -> Iterator[Chunk]:
-    """Yield the chunks that have no part; count and list all chunks."""
-    seen_rows = seen_bytes = 0
-    for chunk in file.chunks(size):
-        rows = len(chunk.rows)
-        parts.append(folder / chunk.name)
-        seen_rows, seen_bytes = seen_rows + rows, seen_bytes + chunk.bytes
-        if file.total_rows is None:  # estimated from the bytes so far
-            bar.total = max(seen_rows, round(seen_rows * file.total_bytes / seen_bytes))
-        if not parts[-1].exists():
-            yield chunk
-            continue
-        if not progress.earlier:
-            get_logger().info("continuing after the rows of an earlier call")
-        progress.rows += rows
-        progress.earlier += rows
-        if not bar.disable:
-            bar.initial += rows  # not counted in rows/s
-        bar.update(rows)
 
 
 def check_output(output: str, source: str, overwrite: bool) -> None:

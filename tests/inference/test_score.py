@@ -73,7 +73,7 @@ def test_the_other_cells_stay_as_they_are(tmp_path, name, size):
     (tmp_path / name).write_bytes(given)
     progress = run(tmp_path / name, tmp_path / f"out.{name}", size=size)
     assert (tmp_path / f"out.{name}").read_bytes() == expected
-    assert (progress.rows, progress.earlier) == (3, 0)
+    assert (progress.answered, progress.earlier) == (3, 0)
     assert sorted(path.name for path in tmp_path.iterdir()) == [name, f"out.{name}"]
 
 
@@ -90,7 +90,7 @@ def test_parquet_keeps_types_and_order(tmp_path):
         }
     )
     parquet.write_table(table, tmp_path / "in.parquet", row_group_size=7)
-    assert run(tmp_path / "in.parquet", tmp_path / "out.parquet", size=4).rows == count
+    assert run(tmp_path / "in.parquet", tmp_path / "out.parquet", size=4).answered == count
     found = parquet.read_table(tmp_path / "out.parquet")
     assert found.drop_columns(list(NEW)) == table
     assert found.column_names[3:] == list(NEW)
@@ -119,7 +119,7 @@ def test_a_later_call_answers_only_what_is_missing(tmp_path, name):
     parts = tmp_path / f"out.{name}.parts"
     (parts / f".00000002-0123456789abcdef.1{UNFINISHED}").write_text("half a li")
     progress = run(tmp_path / name, output, size=1)
-    assert (progress.rows, progress.earlier) == (3, 2)
+    assert (progress.answered, progress.earlier) == (1, 2)
     assert output.read_bytes() == TABLES[name][1]
     assert not parts.exists()
 
@@ -129,7 +129,7 @@ def test_a_call_killed_at_its_very_beginning(tmp_path):
     parts.mkdir()
     (parts / f".{SETTINGS_FILE}.1{UNFINISHED}").write_text("{")
     (tmp_path / "in.tsv").write_text("text\nfine 1\n")
-    assert run(tmp_path / "in.tsv", tmp_path / "out.tsv").rows == 1
+    assert run(tmp_path / "in.tsv", tmp_path / "out.tsv").answered == 1
     assert not parts.exists()
 
 
