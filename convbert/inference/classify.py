@@ -38,12 +38,7 @@ def logits_of(
 ) -> np.ndarray:
     """Return the logits [T, C] of T texts; texts of similar length share a batch.
 
-    Args:
-        rows: the texts.
-        processor: encodes them.
-        run: maps two [B, L] int64 arrays to logits [B, C].
-        batch_size: largest number of texts in one run.
-        timings: the seconds of each stage are added to it.
+    The seconds of each stage are added to ``timings``.
     """
     start = time.perf_counter()
     features = processor.encode([row.text for row in rows], places=[row.where for row in rows])
@@ -123,8 +118,7 @@ def classify_and_report(
     The files are opened before the first text, and appear only after the last one was classified.
 
     Args:
-        rows: the texts.
-        processor, run, timings: as in `classify`.
+        rows, processor, run, timings: as in `classify`.
         args: the flags of `convbert.inference.inference_flags.add_text_flags`.
         line: formats the printed line of an answer.
     """

@@ -82,12 +82,7 @@ def by_negation(answers: Answers) -> dict[str, dict]:
 
 
 def reliability(confidence: np.ndarray, right: np.ndarray) -> list[dict]:
-    """Confidence and accuracy of the answers in each of `CONFIDENCE_BINS` equal intervals.
-
-    Args:
-        confidence: [T] probabilities of the answers.
-        right: [T] bool.
-    """
+    """Confidence [T] and accuracy of the answers in each of `CONFIDENCE_BINS` equal intervals."""
     rows = []
     places = np.minimum((confidence * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
     for number in sorted(set(places.tolist())):

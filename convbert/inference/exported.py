@@ -56,15 +56,7 @@ def open_exported(
 
 
 def open_processor(model_dir: str, max_seq_len: int | None = None) -> TextProcessor:
-    """Open the text processor of an exported or served directory.
-
-    Args:
-        model_dir: the directory.
-        max_seq_len: as in `open_exported`.
-
-    Raises:
-        UserError: files are missing or damaged, or do not fit together.
-    """
+    """Open the text processor of an exported or served directory; see `open_exported`."""
     # It contains the label names.
     if not os.path.isfile(os.path.join(model_dir, TOKENIZER_CONFIG_FILE)):
         raise not_exported(model_dir, TOKENIZER_CONFIG_FILE)

@@ -102,11 +102,7 @@ def quantize_export(
 
 
 def _float_model(files: tuple[str, str]):
-    """Read the exported model.
-
-    Raises:
-        UserError: files are missing or damaged, or it is quantized already.
-    """
+    """Read the exported model; raise `UserError` if it is damaged or quantized already."""
     model_dir = os.path.dirname(files[0])
     verify(model_dir)  # the quantized model gets its own manifest
     model = read_model(require_openvino().Core(), *files)
@@ -171,11 +167,7 @@ def _quantize(nncf, model, items: list[dict[str, np.ndarray]], smooth: bool):
 
 
 def _write(model, directory: str) -> int:
-    """Write the model and return how many inputs of its operators are quantized.
-
-    Raises:
-        UserError: it cannot be written.
-    """
+    """Write the model and return how many inputs of its operators are quantized."""
     path = os.path.join(directory, MODEL_FILES[0][0])
     try:
         require_openvino().save_model(model, path, compress_to_fp16=False)
@@ -195,11 +187,7 @@ def _copy_companions(model_dir: str, save_dir: str) -> None:
 
 
 def _require_nncf():
-    """Import NNCF with usage reports turned off.
-
-    Raises:
-        UserError: it is not installed.
-    """
+    """Import NNCF with usage reports turned off; raise `UserError` if it is not installed."""
     os.environ.setdefault("NNCF_CI", "1")
     try:
         import nncf

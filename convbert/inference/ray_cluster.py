@@ -107,11 +107,7 @@ def answer_on_ray(
 ) -> Iterator[tuple[Chunk, list[Prediction]]]:
     """Answer chunks in order. With the first three arguments bound, this is an `Answer`.
 
-    Args:
-        source: the file of the chunks.
-        settings: settings of every engine; the model's directory must exist on all machines.
-        workers: number of engines.
-        chunks: the chunks without an answer, in the order of the file.
+    The model's directory must exist on all machines; ``workers`` is the number of engines.
 
     Raises:
         UserError: a text cannot be answered, or the workers of a chunk died repeatedly.

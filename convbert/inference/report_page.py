@@ -38,13 +38,7 @@ img {{ max-width: 100%; height: auto; }}
 
 
 def page(title: str, facts: dict[str, str], sections: Iterable[tuple[str, str]]) -> str:
-    """Return a whole page.
-
-    Args:
-        title: its heading.
-        facts: short texts by name, shown at the top.
-        sections: heading and HTML content of each part.
-    """
+    """Return a whole page; ``facts`` are shown at the top, sections are headings and HTML."""
     parts = [f"<h2>{escape(heading)}</h2>\n{content}\n" for heading, content in sections]
     rows = table([], facts.items())
     return PAGE.format(title=escape(title), facts=rows, sections="".join(parts))

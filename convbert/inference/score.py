@@ -124,13 +124,6 @@ def _compare(known: Path, settings: dict[str, Any]) -> None:
 def score(file: ScoreFile, answer: Answer, folder: Path, output: str, chunk_rows: int) -> Progress:
     """Answer the chunks without a part, then make the output and remove the parts.
 
-    Args:
-        file: what to score.
-        answer: chunks to answers.
-        folder: of the parts.
-        output: the file to make.
-        chunk_rows: rows in a part.
-
     Raises:
         UserError: a row cannot be read or answered; the parts before it are kept.
     """

@@ -133,14 +133,11 @@ def installed(engine: str) -> bool:
 
 
 def find_files(model_dir: str, forms: Sequence[tuple[str, str]]) -> tuple[str, str] | None:
-    """Return the paths of the program and the weights in an exported directory.
+    """Return the paths of program and weights in an exported directory; None without a program.
 
     Args:
         model_dir: the directory.
-        forms: file names of the program and the weights in each form that the engine reads.
-
-    Returns:
-        The first that exists; None if there is no program in one of these forms.
+        forms: the names of both files in each form that the engine reads, the preferred one first.
 
     Raises:
         UserError: the directory or the weights are missing.

@@ -14,15 +14,7 @@ OPSET_VERSION = 13
 
 
 class OnnxSession:
-    """Runs an ONNX file on the CPU.
-
-    Args:
-        options: threads, and the file written by `convert` or by the command paddle2onnx.
-
-    Raises:
-        UserError: ONNX Runtime is not installed, or the file is missing, damaged, or not this
-            model.
-    """
+    """Runs the ONNX file in the options on the CPU; errors are those of `open_engine`."""
 
     device = "cpu"
     use_mkldnn = False

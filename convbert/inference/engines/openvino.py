@@ -4,7 +4,7 @@ import mmap
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -32,14 +32,7 @@ _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # int8: of other operat
 class OpenvinoEngine:
     """Runs an exported directory on the CPU. Thread-safe: each thread has its own request.
 
-    Args:
-        model_dir: directory written by ``tools/export_model.py`` or ``tools/quantize_model.py``.
-        options: threads and precision.
-        digests: known SHA-256 values of its files, by name.
-
-    Raises:
-        UserError: OpenVINO is not installed, files are missing or damaged, weights are not finite,
-            or the model or the processor does not support the precision.
+    Arguments and errors are those of `open_engine`; also `UserError` if weights are not finite.
     """
 
     device = "cpu"
@@ -147,18 +140,13 @@ class OpenvinoEngine:
 
 
 def require_openvino():
-    """Import OpenVINO without its converter, unless that is loaded already.
+    """Import OpenVINO; raise `UserError` if it is not installed.
 
-    The converter imports a package that reports usage, and takes half of the import time. OpenVINO
-    works without it.
-
-    Raises:
-        UserError: it is not installed.
+    Its converter imports a package that reports usage, and takes half of the import time. OpenVINO
+    works without it, so it is hidden during the import, unless it is loaded already.
     """
-    hidden = _CONVERTER not in sys.modules
+    hidden = sys.modules.setdefault(_CONVERTER) is None
     try:
-        if hidden:
-            sys.modules[_CONVERTER] = None
         import openvino
     except ImportError:
         raise UserError(
@@ -190,7 +178,7 @@ def find_model(model_dir: str) -> tuple[str, str]:
 
 
 def read_model(core, path: str, weights: str):
-    """Read a program or an IR, and check its weights.
+    """Read a program or an IR.
 
     Raises:
         UserError: it is damaged, has operators that OpenVINO does not support, or its weights
@@ -203,15 +191,10 @@ def read_model(core, path: str, weights: str):
         raise UserError(
             "engine", f"OpenVINO cannot open {path} ({lines[-1]}): export it again"
         ) from None
-    check_finite(weights, _constants(model))
+    constants = (node for node in model.get_ops() if node.get_type_name() == "Constant")
+    numbers = (node for node in constants if node.get_element_type().is_real())
+    check_finite(weights, (node.data for node in numbers))  # not copied; bfloat16 as float16
     return model
-
-
-def _constants(model) -> Iterator[np.ndarray]:
-    """Yield the numbers of the model, without a copy; bfloat16 as if it were float16."""
-    for node in model.get_ops():
-        if node.get_type_name() == "Constant" and node.get_element_type().is_real():
-            yield node.data
 
 
 def is_quantized(model) -> bool:

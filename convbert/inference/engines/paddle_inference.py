@@ -49,12 +49,7 @@ def find_program(model_dir: str) -> tuple[str, str]:
 class Predictor:
     """Runs an exported program. Not thread-safe: use one per thread or a lock (Paddle#56524).
 
-    Args:
-        model_dir: directory written by ``tools/export_model.py``.
-        options: device, oneDNN, threads, precision.
-
-    Raises:
-        UserError: missing or damaged files, or a device that does not exist.
+    Arguments and errors are those of `open_engine`.
     """
 
     def __init__(self, model_dir: str, options: EngineOptions | None = None):
