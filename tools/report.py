@@ -75,19 +75,19 @@ def main(argv=None) -> None:
     target = args.output_file or (run / REPORT_FILE if run else REPORT_FILE)
     with output_json(args.json) as numbers, atomic_write(target) as file:
         answers = evaluation.answer(rows, processor, dygraph_runner(model), args.batch_size)
-        numbers["input_file"] = Path(args.input_file).name
-        numbers.update(evaluation.measure(answers, names, args.mistakes))
-        numbers["confusion"] = confusion(answers.labels, answers.classes, names)
+        numbers |= measure(args, answers, names)
+        facts = {
+            "model": (checkpoint.parent if checkpoint.name == BEST_DIR else checkpoint).name,
+            "texts": numbers["input_file"],
+            "accuracy": "{accuracy:.4f} ({right} of {texts})".format_map(numbers),
+        }
         if args.int8_dir:
-            options = EngineOptions(engine=args.engine, precision="int8")
-            engine, processor = open_exported(args.int8_dir, options)
-            int8 = evaluation.answer(rows, processor, engine.run, args.batch_size)
-            numbers["int8"] = evaluation.agreement(answers, int8)
-        name = run.name if run else checkpoint.name
-        sections = [*training_section(run), *sections_of(numbers, answers)]
-        file.write(html.page("ConvBERT report", facts(name, numbers), sections))
+            int8 = "accuracy {accuracy:.4f}, same label {same_label:.2%}"
+            facts["int8"] = int8.format_map(numbers["int8"])
+        sections = {**training_section(run), **sections_of(numbers, answers)}
+        file.write(html.page("ConvBERT report", facts, sections))
     calibration = numbers["calibration"]
-    print(f"accuracy: {accuracy(numbers)}")
+    print(f"accuracy: {facts['accuracy']}")
     print(
         f"expected calibration error: {calibration['expected_calibration_error']:.4f}, "
         f"{calibration['error_after_temperature']:.4f} after temperature scaling"
@@ -113,64 +113,61 @@ def labelled_rows(args: argparse.Namespace, run: Path | None, processor) -> list
     return list(with_label_ids(rows, processor.label_names, processor.num_classes))
 
 
-def accuracy(numbers: dict) -> str:
-    """``0.9117 (795 of 872)``."""
-    return f"{numbers['accuracy']:.4f} ({numbers['right']} of {numbers['texts']})"
+def measure(args: argparse.Namespace, answers: evaluation.Answers, names: list[str]) -> dict:
+    """All numbers of the page, with those of the quantized export if there is one."""
+    numbers = {
+        "input_file": Path(args.input_file).name,
+        **evaluation.measure(answers, names, args.mistakes),
+        "confusion": confusion(answers.labels, answers.classes, names),
+    }
+    if args.int8_dir:
+        options = EngineOptions(engine=args.engine, precision="int8")
+        engine, processor = open_exported(args.int8_dir, options)
+        int8 = evaluation.answer(answers.rows, processor, engine.run, args.batch_size)
+        numbers["int8"] = evaluation.agreement(answers, int8)
+    return numbers
 
 
-def facts(name: str, numbers: dict) -> dict[str, str]:
-    """The lines at the top of the page."""
-    shown = {"model": name, "texts": numbers["input_file"], "accuracy": accuracy(numbers)}
-    if "int8" in numbers:
-        int8 = numbers["int8"]
-        shown["int8"] = f"accuracy {int8['accuracy']:.4f}, same label {int8['same_label']:.2%}"
-    return shown
-
-
-def training_section(run: Path | None) -> list[tuple[str, str]]:
+def training_section(run: Path | None) -> dict[str, str]:
     """Loss and metric over the steps; nothing for a bare checkpoint."""
     log = run / LOG_FILE if run else None
     if log is None or not log.is_file():
-        return []
+        return {}
     try:
         selection = read_json(str(run / SUMMARY_FILE))["selection"]
         picture = draw_curve(read_records(log), selection)
     except (KeyError, TypeError):
         message = f"{log} is damaged: move it away to get a report without curves"
         raise UserError("file-damaged", message) from None
-    return [("Training", html.image("png", picture, "loss and metric over the steps"))]
+    return {"Training": html.image("png", picture, "loss and metric over the steps")}
 
 
-def sections_of(numbers: dict, answers: evaluation.Answers) -> list[tuple[str, str]]:
-    """Heading and content of each part about the answers."""
+def sections_of(numbers: dict, answers: evaluation.Answers) -> dict[str, str]:
+    """The parts about the answers, by heading."""
     found, calibration = numbers["confusion"], numbers["calibration"]
-    per_class = [
-        (name, row["precision"], row["recall"], row["f1"], int(row["support"]))
+    scores = [
+        {"label": name, **row, "support": int(row["support"])}
         for name, row in found["per_class"].items()
     ]
+    before, after = calibration["reliability"], calibration["reliability_after_temperature"]
     intervals = [
-        (f"{row['from']:.1f} to {row['to']:.1f}", row["texts"], row["confidence"], row["accuracy"])
-        for row in calibration["reliability"]
+        {"interval": "{from:.1f} to {to:.1f}".format_map(row)}
+        | {name: row[name] for name in ("texts", "confidence", "accuracy")}
+        for row in before
     ]
-    chart = html.reliability_chart(
-        calibration["reliability"], calibration["reliability_after_temperature"]
+    lengths, negation = (
+        html.table([{"group": name, **row} for name, row in numbers[part].items()])
+        for part in ("by_length", "by_negation")
     )
-    columns = ("text", "label", "answer", "prob")
-    mistakes = [[row[name] for name in columns] for row in numbers["mistakes"]]
-    lengths = html.length_chart(answers.words, answers.right)
-    parts = {
-        "Confusion": html.confusion_table(found["confusion"], found["labels"])
-        + html.table(("label", "precision", "recall", "F1", "texts"), per_class),
-        "Calibration": html.note(CALIBRATION.format_map(calibration))
-        + chart
-        + html.table(("interval", "texts", "confidence", "accuracy"), intervals),
-        "Mistakes with the highest probability": html.table(columns, mistakes)
-        if mistakes
-        else html.note("None."),
-        "Length": lengths + html.group_table(numbers["by_length"]),
-        "Negation": html.group_table(numbers["by_negation"]),
+    confused = html.confusion_table(found["confusion"], found["labels"])
+    explained = html.note(CALIBRATION.format_map(calibration))
+    return {
+        "Confusion": confused + html.table(scores),
+        "Calibration": explained + html.reliability_chart(before, after) + html.table(intervals),
+        "Mistakes with the highest probability": html.table(numbers["mistakes"]),
+        "Length": html.length_chart(answers.words, answers.right) + lengths,
+        "Negation": negation,
     }
-    return list(parts.items())
 
 
 if __name__ == "__main__":

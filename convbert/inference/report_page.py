@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -37,58 +37,51 @@ img {{ max-width: 100%; height: auto; }}
 """
 
 
-def page(title: str, facts: dict[str, str], sections: Iterable[tuple[str, str]]) -> str:
-    """Return a whole page; ``facts`` are shown at the top, sections are headings and HTML."""
-    parts = [f"<h2>{escape(heading)}</h2>\n{content}\n" for heading, content in sections]
-    rows = table([], facts.items())
-    return PAGE.format(title=escape(title), facts=rows, sections="".join(parts))
+def page(title: str, facts: dict[str, str], sections: dict[str, str]) -> str:
+    """Return a whole page; ``facts`` are shown at the top, ``sections`` are HTML by heading."""
+    rows = [[_cell(name), _cell(fact)] for name, fact in facts.items()]
+    parts = [f"<h2>{escape(heading)}</h2>\n{content}\n" for heading, content in sections.items()]
+    return PAGE.format(title=escape(title), facts=_table(rows), sections="".join(parts))
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Return a table; each column is aligned as its value in the first row."""
-    lines = [list(row) for row in rows]
-    first = lines[0] if lines else header
-    kinds = ["" if isinstance(value, str) else "number" for value in first]
-    head = [_cell(name, "th", kind) for name, kind in zip(header, kinds)]
-    return _table(head, [[_cell(value) for value in line] for line in lines])
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return a table of rows with the same keys, which are its header."""
+    if not rows:
+        return note("None.")
+    header = [_cell(name, "th", _kind(value)) for name, value in rows[0].items()]
+    return _table([header, *([_cell(value) for value in row.values()] for row in rows)])
 
 
 def confusion_table(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> str:
     """Rows are true labels, columns are answers."""
-    head = [
-        _cell("true label, answered as", "th"),
-        *(_cell(name, "th", "number") for name in names),
-    ]
-    rows = []
+    rows = [[_cell("true label, answered as", "th"), *(_cell(n, "th", "number") for n in names)]]
     for true, counts in enumerate(matrix):
         kinds = ["right" if i == true else "wrong" if n else "" for i, n in enumerate(counts)]
-        cells = [_cell(count, "td", kind) for count, kind in zip(counts, kinds)]
+        cells = [_cell(count, "td", f"number {kind}") for count, kind in zip(counts, kinds)]
         rows.append([_cell(names[true], "th"), *cells])
-    return _table(head, rows)
+    return _table(rows)
 
 
-def _cell(value: Any, tag: str = "td", kind: str = "") -> str:
+def _kind(value: Any) -> str:
+    return "" if isinstance(value, str) else "number"
+
+
+def _cell(value: Any, tag: str = "td", kind: str | None = None) -> str:
     """A cell; numbers are right-aligned, fractions have four digits."""
     text = f"{value:.4f}" if isinstance(value, float) else "-" if value is None else str(value)
-    kind = kind if isinstance(value, str) else f"number {kind}".strip()
+    kind = _kind(value) if kind is None else kind
     attribute = f' class="{kind}"' if kind else ""
     return f"<{tag}{attribute}>{escape(text)}</{tag}>"
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = ["".join(row) for row in ([head, *rows] if head else rows)]
-    return "<table>\n" + "".join(f"<tr>{line}</tr>\n" for line in lines) + "</table>"
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"<tr>{''.join(row)}</tr>\n" for row in rows]
+    return f"<table>\n{''.join(lines)}</table>"
 
 
 def note(text: str) -> str:
     """A short paragraph that explains what follows."""
     return f'<p class="note">{escape(text)}</p>'
-
-
-def group_table(groups: dict[str, dict]) -> str:
-    """Accuracy by group, as in `evaluation.by_length`."""
-    rows = [(name, row["texts"], row["right"], row["accuracy"]) for name, row in groups.items()]
-    return table(("group", "texts", "right", "accuracy"), rows)
 
 
 def image(kind: str, content: bytes, description: str) -> str:
