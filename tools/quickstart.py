@@ -34,12 +34,6 @@ PRETRAINED = "convbert-base"
 # On a CPU a training step of convbert-base takes several seconds; this is enough to test every
 # part.
 CPU_STEPS = ["--max_steps", "20"]
-FROM_SCRATCH = shlex.split(
-    "--from_scratch --model_name_or_path convbert-small --layer_lr_decay 1.0 --group_by_length "
-    "--num_hidden_layers 2 --hidden_size 64 --num_attention_heads 4 --intermediate_size 128 "
-    "--embedding_size 64 --batch_size 64 --learning_rate 1e-3 --num_train_epochs 1 "
-    "--save_steps 500 --logging_steps 250"
-)
 # The bundled model already knows such sentences; one epoch shows how fine-tuning works.
 FROM_BUNDLED = shlex.split(
     f"--model_name_or_path {DEFAULT_MODEL} --group_by_length --batch_size 16 --learning_rate 5e-5 "
@@ -54,7 +48,6 @@ def parse_args(argv=None) -> argparse.Namespace:
     add_bool_flag(parser, "--full", False, f"download SST-2 and {PRETRAINED} (%(default)s)")
     add("--data_dir", help="folder with the official SST-2 files (default: data/reviews)")
     add("--model_name_or_path", help="checkpoint directory (default: the bundled model)")
-    add("--vocab_file", help="vocab.txt, to train a tiny model on --data_dir from scratch")
     add("--output_dir", default="./quickstart_outputs", help="folder for all output (%(default)s)")
     add_device_flag(parser)
     return parser.parse_args(argv)
@@ -135,11 +128,8 @@ def training_flags(args: argparse.Namespace) -> list[str]:
     if model:
         limit = [] if _has_gpu(args.device) else [*CPU_STEPS, "--save_steps", CPU_STEPS[1]]
         return [*data, "--model_name_or_path", model, "--logging_steps", "5", *limit]
-    if str(REVIEWS) in data:
-        return [*data, *FROM_BUNDLED]
-    if args.vocab_file:
-        return [*data, "--vocab_file", args.vocab_file, *FROM_SCRATCH]
-    return [*data, *FROM_BUNDLED, *CPU_STEPS]
+    limit = [] if str(REVIEWS) in data else CPU_STEPS
+    return [*data, *FROM_BUNDLED, *limit]
 
 
 def reachable(kind: str, name: str, fetch) -> bool:
