@@ -55,7 +55,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     add("--engine", choices=("openvino",), default="openvino", help="engine for --int8_dir")
     add("--batch_size", type=int_at_least(1), default=32, help="texts per run (%(default)s)")
     add("--mistakes", type=int_at_least(0), default=10, help="mistakes to list (%(default)s)")
-    add("--output_file", help=f"page to write ({REPORT_FILE} in the folder of the run, or here)")
+    help = f"page to write ({REPORT_FILE} in the folder of the run, or here)"
+    add("--output_file", help=help)
     add("--json", metavar="FILE", help="also write the numbers as JSON")
     return parser.parse_args(argv)
 

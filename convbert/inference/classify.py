@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -80,31 +80,6 @@ def classify(
         yield from zip(window, predictions)
 
 
-@dataclass
-class Report:
-    """The answers of a run, and how many of them matched the true labels."""
-
-    label_ids: list[int] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
-    probs: list[float] = field(default_factory=list)
-    judged: int = 0
-    correct: int = 0
-
-    @property
-    def accuracy(self) -> float | None:
-        """Share of right answers among the texts with a true label; None without labels."""
-        return self.correct / self.judged if self.judged else None
-
-    def add(self, row: Row, prediction: Prediction) -> None:
-        """Count one answer."""
-        self.label_ids.append(prediction.label_id)
-        self.labels.append(prediction.label)
-        self.probs.append(prediction.prob)
-        if row.label_id is not None:
-            self.judged += 1
-            self.correct += row.label_id == prediction.label_id
-
-
 def classify_and_report(
     rows: Iterable[Row],
     processor: TextProcessor,
@@ -112,7 +87,7 @@ def classify_and_report(
     args: argparse.Namespace,
     line: Callable[[Row, Prediction], str],
     timings: Timings | None = None,
-) -> Report:
+) -> dict[str, Any]:
     """Classify, print each answer, write ``--output_file`` and ``--output_npy``, print accuracy.
 
     The files are opened before the first text, and appear only after the last one was classified.
@@ -121,29 +96,34 @@ def classify_and_report(
         rows, processor, run, timings: as in `classify`.
         args: the flags of `convbert.inference.inference_flags.add_text_flags`.
         line: formats the printed line of an answer.
+
+    Returns:
+        The number of texts; the share of right answers, None without labels; the answers.
     """
-    report = Report()
+    answers: dict[str, list] = {"label_id": [], "label": [], "prob": []}
+    accuracy, right = None, 0
     if args.label_column:
         rows = with_label_ids(rows, processor.label_names, processor.num_classes)
     with ExitStack() as files:
         npy = _open_npy(files, args.output_npy)
         jsonl = files.enter_context(atomic_write(args.output_file)) if args.output_file else None
         for row, prediction in classify(rows, processor, run, args.batch_size, timings):
-            report.add(row, prediction)
+            values = {name: getattr(prediction, name) for name in answers}
+            for name, value in values.items():
+                answers[name].append(value)
+            right += prediction.label_id == row.label_id
             with naming("standard output"):  # not the output files, which are open too
                 print(line(row, prediction))
             if jsonl:
-                answer = {"text": row.text}
-                answer |= {
-                    name: getattr(prediction, name) for name in ("label_id", "label", "prob")
-                }
-                jsonl.write(json_text(answer, ensure_ascii=False) + "\n")
+                jsonl.write(json_text({"text": row.text, **values}, ensure_ascii=False) + "\n")
         if npy:  # in the form of reprod_log
-            label_ids = np.array(report.label_ids, dtype=np.int64)
-            np.save(npy, {"label_id": label_ids, "prob": np.array(report.probs, dtype=np.float64)})
-    if report.judged:
-        print(f"accuracy: {report.accuracy:.4f} ({report.correct} of {report.judged})")
-    return report
+            label_ids = np.array(answers["label_id"], dtype=np.int64)
+            np.save(npy, {"label_id": label_ids, "prob": np.array(answers["prob"], np.float64)})
+    total = len(answers["prob"])
+    if args.label_column:
+        accuracy = right / total
+        print(f"accuracy: {accuracy:.4f} ({right} of {total})")
+    return {"texts": total, "accuracy": accuracy, **answers}
 
 
 def _open_npy(files: ExitStack, path: str) -> IO[bytes] | None:

@@ -17,15 +17,7 @@ from typing import Any
 import numpy as np
 
 from convbert.inference.classify import Timings, classify
-from convbert.inference.engines import INPUTS, EngineOptions, not_exported
-from convbert.inference.engines.openvino import (
-    MODEL_FILES,
-    OpenvinoEngine,
-    find_model,
-    is_quantized,
-    read_model,
-    require_openvino,
-)
+from convbert.inference.engines import INPUTS, EngineOptions, not_exported, openvino
 from convbert.inference.exported import open_processor
 from convbert.text.processing import TextProcessor
 from convbert.text.reading import Row
@@ -65,7 +57,7 @@ def quantize_export(
     """
     if not texts:
         raise UserError("calibration", "there are no sentences to calibrate with")
-    files = find_model(model_dir)  # no package helps where this fails
+    files = openvino.find_model(model_dir)  # no package helps where this fails
     nncf, model, processor = _require_nncf(), _float_model(files), open_processor(model_dir)
     items = calibration_items(processor, texts)
     options = EngineOptions(engine="openvino", cpu_threads=threads)
@@ -105,8 +97,8 @@ def _float_model(files: tuple[str, str]):
     """Read the exported model; raise `UserError` if it is damaged or quantized already."""
     model_dir = os.path.dirname(files[0])
     verify(model_dir)  # the quantized model gets its own manifest
-    model = read_model(require_openvino().Core(), *files)
-    if is_quantized(model):
+    model = openvino.read_model(openvino.require_openvino().Core(), *files)
+    if openvino.is_quantized(model):
         raise UserError("precision", f"'{model_dir}' is quantized already: give the float model")
     if not os.path.isfile(os.path.join(model_dir, CONFIG_FILE)):
         raise not_exported(model_dir, CONFIG_FILE)
@@ -134,7 +126,7 @@ def measure(
     Returns:
         The label ids; accuracy, bytes of the weights, and median ms of a run by batch size.
     """
-    engine, ms = OpenvinoEngine(model_dir, options), {}
+    engine, ms = openvino.OpenvinoEngine(model_dir, options), {}
     for size, rows in ((1, dev[:LATENCY_TEXTS]), (8, dev)):
         timings = Timings()
         answers = list(classify(rows, processor, engine.run, size, timings))
@@ -168,9 +160,9 @@ def _quantize(nncf, model, items: list[dict[str, np.ndarray]], smooth: bool):
 
 def _write(model, directory: str) -> int:
     """Write the model and return how many inputs of its operators are quantized."""
-    path = os.path.join(directory, MODEL_FILES[0][0])
+    path = os.path.join(directory, openvino.MODEL_FILES[0][0])
     try:
-        require_openvino().save_model(model, path, compress_to_fp16=False)
+        openvino.require_openvino().save_model(model, path, compress_to_fp16=False)
     except RuntimeError as error:  # does not say why
         raise UserError(
             "not-writable", f"cannot write {path} ({error}): free space, or write elsewhere"

@@ -16,16 +16,10 @@ import numpy as np
 from convbert.command.flags import add_bool_flag, int_at_least, make_parser
 from convbert.command.machine import default_threads
 from convbert.command.start import run_main, start_paddle
+from convbert.inference import inference_flags
 from convbert.inference.classify import Timings, classify_and_report
 from convbert.inference.default_model import default_export
 from convbert.inference.exported import open_exported
-from convbert.inference.inference_flags import (
-    add_engine_flags,
-    add_text_flags,
-    check_text_flags,
-    engine_options,
-    read_texts,
-)
 from paddlenlp.utils.files import output_json
 
 WARMUP_SHAPE = (4, 32)
@@ -43,8 +37,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser = make_parser(__doc__, heading="engine")
     add = parser.add_argument
     add("--model_dir", help="exported directory (default: the bundled model, exported once)")
-    add_text_flags(parser, npy="output_inference_engine.npy")
-    add_engine_flags(parser)
+    inference_flags.add_text_flags(parser, npy="output_inference_engine.npy")
+    inference_flags.add_engine_flags(parser)
     add_bool_flag(parser, "--benchmark", False, "print the time of each stage (%(default)s)")
     add("--warmup", type=int_at_least(0), default=0, help="runs before the first (%(default)s)")
     add("--save_results", metavar="FILE", help="write accuracy, timings and device as JSON")
@@ -54,8 +48,8 @@ def parse_args(argv=None) -> argparse.Namespace:
 def main(argv=None) -> None:
     """Infer and print."""
     args = parse_args(argv)
-    check_text_flags(args)
-    options = engine_options(args)
+    inference_flags.check_text_flags(args)
+    options = inference_flags.engine_options(args)
     threads = options.cpu_threads or default_threads()
     if options.engine == "paddle":
         start_paddle(threads)
@@ -67,8 +61,8 @@ def main(argv=None) -> None:
         engine.run(ids, np.zeros_like(ids))
     with output_json(args.save_results) as results:
         timings, start = Timings(), time.perf_counter()
-        report = classify_and_report(
-            read_texts(args),
+        answers = classify_and_report(
+            inference_flags.read_texts(args),
             processor,
             engine.run,
             args,
@@ -83,12 +77,8 @@ def main(argv=None) -> None:
             "cpu_threads": threads,
             "precision": options.precision,
             "batch_size": args.batch_size,
-            "texts": len(report.label_ids),
-            "accuracy": report.accuracy,
-            "label_id": report.label_ids,
-            "label": report.labels,
-            "prob": report.probs,
-            **speed(timings, seconds, len(report.label_ids)),
+            **answers,
+            **speed(timings, seconds, answers["texts"]),
         }
     if args.benchmark:
         print(BENCHMARK.format_map(results))

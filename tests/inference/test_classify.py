@@ -1,7 +1,5 @@
 """The inference command on the texts, outputs and encodings that real users have."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

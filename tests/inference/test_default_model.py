@@ -1,7 +1,5 @@
 """The model that is used when none is given, and float16 checkpoints such as the bundled one."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 

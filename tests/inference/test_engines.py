@@ -1,7 +1,5 @@
 """Every engine answers like the model itself, and says what it cannot do."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

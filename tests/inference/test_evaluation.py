@@ -1,7 +1,5 @@
 """Numbers about a classifier on labelled texts, against values computed by hand."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """The exported program equals the model, at every published shape of the layers."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import shutil

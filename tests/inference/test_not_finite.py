@@ -1,7 +1,5 @@
 """NaN and infinity, in weights or in an answer: found when a model is opened, never an answer."""
 
-from __future__ import annotations
-
 import importlib.util
 import pickle
 import shutil

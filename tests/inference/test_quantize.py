@@ -1,7 +1,5 @@
 """Quantization for OpenVINO: accuracy decides whether the int8 model is written."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from importlib.util import find_spec

@@ -1,7 +1,5 @@
 """What runs on a Ray cluster, each piece without one: reading, a worker, and putting together."""
 
-from __future__ import annotations
-
 import pickle
 from dataclasses import replace
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """`tools/score.py` on a Ray cluster of two nodes on this machine."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The HTML report: one page that needs nothing else, with the numbers of the model."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from html.parser import HTMLParser

@@ -1,7 +1,5 @@
 """Scoring tables: nothing lost, doubled, reordered or changed, whatever happens in the middle."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 import sys
