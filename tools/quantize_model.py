@@ -23,7 +23,6 @@ from paddlenlp.utils.files import output_json
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    """Parse the command line."""
     parser = make_parser(__doc__)
     add = parser.add_argument
     add("--engine", choices=("openvino",), default="openvino", help="(%(default)s)")

@@ -42,7 +42,6 @@ FROM_BUNDLED = shlex.split(
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    """Parse the command line."""
     parser = make_parser(__doc__)
     add = parser.add_argument
     add_bool_flag(parser, "--full", False, f"download SST-2 and {PRETRAINED} (%(default)s)")

@@ -43,7 +43,6 @@ temperature of the other half. The temperature of all texts is {temperature:.2f}
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    """Parse the command line."""
     parser = make_parser(__doc__, heading="output")
     add = parser.add_argument
     add("model", nargs="?", metavar="MODEL", help="training run or checkpoint directory")

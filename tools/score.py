@@ -30,7 +30,6 @@ from paddlenlp.utils.products import sha256
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    """Parse the command line."""
     parser = make_parser(__doc__, heading="output")
     add = parser.add_argument
     add("--model_dir", help="exported directory (default: the bundled model, exported once)")

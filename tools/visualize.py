@@ -23,7 +23,6 @@ KIND = "visualization"
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    """Parse the command line."""
     parser = make_parser(__doc__, heading="output")
     add = parser.add_argument
     add("--model_path", help="checkpoint directory (default: the bundled model)")

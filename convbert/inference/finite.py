@@ -73,7 +73,7 @@ def _numbers(data: bytes | np.ndarray, dtype: str) -> np.ndarray:
 def onnx_weights(path: str) -> Iterator[np.ndarray]:
     """Yield the floating-point tensors of an ONNX file, and of the files beside it, flat."""
     with open(path, "rb") as file:
-        graph = _onnx_message().FromString(file.read()).graph
+        graph = onnx_message().FromString(file.read()).graph
     attributes = (attribute for node in graph.node for attribute in node.attribute)
     for tensor in (*graph.initializer, *(attribute.t for attribute in attributes)):
         dtype = _ONNX_DTYPES.get(tensor.data_type)
@@ -92,7 +92,7 @@ def onnx_weights(path: str) -> Iterator[np.ndarray]:
 
 
 @cache
-def _onnx_message() -> type:
+def onnx_message() -> type:
     """The fields of onnx.proto that are read here."""
     from convbert.inference.protobuf import Field, build_messages
 

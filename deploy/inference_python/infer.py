@@ -33,7 +33,6 @@ benchmark: one batch, median {batch_ms[median]:.2f} ms, p99 {batch_ms[p99]:.2f} 
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    """Parse the command line."""
     parser = make_parser(__doc__, heading="engine")
     add = parser.add_argument
     add("--model_dir", help="exported directory (default: the bundled model, exported once)")

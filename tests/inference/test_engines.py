@@ -8,7 +8,6 @@ import sys
 import threading
 from dataclasses import replace
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,14 +37,6 @@ def cache(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     return folder / "convbert-prod" / "openvino"
-
-
-@pytest.fixture(scope="module")
-def exported(tiny_export) -> Path:
-    """An exported program that all engines read."""
-    if not (tiny_export / "inference.pdmodel").is_file():
-        pytest.skip("this Paddle writes no .pdmodel")
-    return tiny_export
 
 
 @pytest.fixture(scope="module")

@@ -37,13 +37,6 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def exported(tiny_export):
-    if not (tiny_export / "inference.pdmodel").is_file():
-        pytest.skip("this Paddle writes no .pdmodel")
-    return tiny_export
-
-
-@pytest.fixture(scope="module")
 def dev(exported):
     """Texts whose true labels are the answers of the float model."""
     engine, processor = open_exported(str(exported), EngineOptions(engine="openvino"))
