@@ -1,6 +1,7 @@
 """Check the weights of an exported model for NaN and infinity.
 
-Running the model would not show a bad word embedding until a text uses that word.
+Running the model would not show a bad word embedding until a text uses that word, so the files
+themselves are read. They are mapped: the weights are not in memory twice.
 """
 
 import math
@@ -8,14 +9,20 @@ import os
 import struct
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from functools import cache
 
 import numpy as np
 
-from convbert.inference.program import DTYPES, messages
+from convbert.inference.program import DTYPES
 from paddlenlp.utils.errors import UserError
 
+# Places in an ONNX file, as field numbers (onnx.proto): the initializers of the graph, and the
+# values of its constants. In a tensor: data_type, the three fields of numbers, the key-value pairs
+# that name another file.
+_ONNX_TENSORS = ((7, 5), (7, 1, 5, 5))
+_ONNX_TYPE, _ONNX_NUMBERS, _ONNX_OUTSIDE = 2, (4, 9, 10), 13
 _ONNX_DTYPES = {1: "float32", 10: "float16", 11: "float64", 16: "bfloat16"}
+_FIXED = {1: 8, 5: 4}  # bytes of a value by its wire type
+_LONGEST_DESC = 1 << 16  # bytes
 
 
 def check_finite(path: str, arrays: Iterable[np.ndarray] | None = None) -> None:
@@ -27,7 +34,7 @@ def check_finite(path: str, arrays: Iterable[np.ndarray] | None = None) -> None:
             those before the damage are checked: the engine refuses it later.
     """
     bad = 0
-    with suppress(Exception):  # NumPy, struct and protobuf raise several types
+    with suppress(Exception):  # NumPy and struct raise several types
         for array in paddle_weights(path) if arrays is None else arrays:
             bad += not _is_finite(array)
     if bad:
@@ -43,71 +50,83 @@ def _is_finite(array: np.ndarray) -> bool:
 
 
 def paddle_weights(path: str) -> Iterator[np.ndarray]:
-    """Yield the tensors of an inference.pdiparams, flat and mapped into memory.
+    """Yield the tensors of an inference.pdiparams, flat.
 
     The format is that of ``save_combine`` (paddle/fluid/framework/lod_tensor.cc): for each tensor a
     version, the number of its levels (0 for weights), a version, the size of a TensorDesc, this
     TensorDesc, and the numbers.
     """
     header = struct.Struct("<IQII")
-    data, at = np.memmap(path, np.uint8, "r"), 0
+    data, at = _map(path), 0
     while at < len(data):
         _, levels, _, size = header.unpack_from(data, at)
-        start = at + header.size + size
-        desc = messages()["TensorDesc"].FromString(data[at + header.size : start].tobytes())
-        if levels or min(desc.dims, default=0) < 0:
+        if levels or size > _LONGEST_DESC:
             raise ValueError("not the weights of a model")
-        dtype = DTYPES[desc.data_type]
+        start = at + header.size + size
+        desc = data[at + header.size : start]
+        dtype = DTYPES[next(_values(desc, 1))]
         bytes_each = 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
-        at = start + math.prod(desc.dims) * bytes_each
+        at = start + math.prod(_values(desc, 2)) * bytes_each
         yield _numbers(data[start:at], dtype)
 
 
-def _numbers(data: bytes | np.ndarray, dtype: str) -> np.ndarray:
+def onnx_weights(path: str) -> Iterator[np.ndarray]:
+    """Yield the floating-point tensors of an ONNX file, and of the files beside it, flat."""
+    data = _map(path)
+    for tensor in (tensor for place in _ONNX_TENSORS for tensor in _values(data, *place)):
+        dtype = _ONNX_DTYPES.get(next(_values(tensor, _ONNX_TYPE), 0))
+        parts = [part for number in _ONNX_NUMBERS for part in _values(tensor, number)]
+        pairs = (dict(_fields(pair)) for pair in _values(tensor, _ONNX_OUTSIDE))
+        outside = {bytes(pair[1]): bytes(pair[2]) for pair in pairs}
+        if outside:
+            other = _map(os.path.join(os.path.dirname(path), outside[b"location"].decode()))
+            start = int(outside.get(b"offset", 0))
+            parts = [other[start : start + int(outside.get(b"length", len(other)))]]
+        if dtype:
+            yield from (_numbers(part, dtype) for part in parts)
+
+
+def _map(path: str) -> memoryview:
+    return memoryview(np.memmap(path, np.uint8, "r"))
+
+
+def _numbers(data: memoryview, dtype: str) -> np.ndarray:
     """Read numbers; a bfloat16, which NumPy does not have, is the upper half of a float32."""
     if dtype == "bfloat16":
         return (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4")
     return np.frombuffer(data, dtype)
 
 
-def onnx_weights(path: str) -> Iterator[np.ndarray]:
-    """Yield the floating-point tensors of an ONNX file, and of the files beside it, flat."""
-    with open(path, "rb") as file:
-        graph = onnx_message().FromString(file.read()).graph
-    attributes = (attribute for node in graph.node for attribute in node.attribute)
-    for tensor in (*graph.initializer, *(attribute.t for attribute in attributes)):
-        dtype = _ONNX_DTYPES.get(tensor.data_type)
-        outside = {pair.key: pair.value for pair in tensor.external_data}
-        if dtype is None:
-            continue
-        if outside:
-            beside = np.memmap(
-                os.path.join(os.path.dirname(path), outside["location"]), np.uint8, "r"
-            )
-            start = int(outside.get("offset", 0))
-            yield _numbers(beside[start:][: int(outside.get("length", len(beside)))], dtype)
-        yield _numbers(tensor.raw_data, dtype)
-        yield np.array(tensor.float_data)
-        yield np.array(tensor.double_data)
+def _values(message: memoryview, number: int, *inner: int) -> Iterator[int | memoryview]:
+    """Yield the values of a field of a protobuf message, or of a field in its messages."""
+    for found, value in _fields(message):
+        if found == number:
+            yield from _values(value, *inner) if inner else (value,)
 
 
-@cache
-def onnx_message() -> type:
-    """The fields of onnx.proto that are read here."""
-    from convbert.inference.protobuf import Field, build_messages
+def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Yield the fields of a protobuf message: its number, and its integer or its bytes.
 
-    tables = {
-        "Model": {"graph": Field(7, "Graph")},
-        "Graph": {"node": Field(1, "Node", True), "initializer": Field(5, "Tensor", True)},
-        "Node": {"attribute": Field(5, "Attribute", True)},
-        "Attribute": {"t": Field(5, "Tensor")},
-        "Tensor": {
-            "data_type": Field(2, "int32"),
-            "float_data": Field(4, "float", True),
-            "raw_data": Field(9, "bytes"),
-            "double_data": Field(10, "double", True),
-            "external_data": Field(13, "Pair", True),
-        },
-        "Pair": {"key": Field(1, "string"), "value": Field(2, "string")},
-    }
-    return build_messages("onnx", "proto2", tables)["Model"]
+    Written here because a protobuf library would copy the whole message, with the weights.
+    """
+    at = 0
+    while at < len(message):
+        key, at = _varint(message, at)
+        if key & 7 == 0:
+            value, at = _varint(message, at)
+        else:
+            size, at = (_FIXED[key & 7], at) if key & 7 in _FIXED else _varint(message, at)
+            value = message[at : at + size]
+            at += size
+        yield key >> 3, value
+
+
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    """Return the integer at a place, and the place after it."""
+    value = 0
+    for shift in range(0, 70, 7):
+        byte, at = message[at], at + 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+    raise ValueError("an integer of more than 64 bits")

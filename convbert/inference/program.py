@@ -64,7 +64,7 @@ def read_program(path: str) -> ProgramInfo:
 
 
 @cache
-def messages() -> dict[str, type]:
+def _messages() -> dict[str, type]:
     """Make message classes with the fields of framework.proto that are read here.
 
     Enumerations are integers. Made at first use, because importing protobuf is slow.
@@ -94,7 +94,7 @@ def messages() -> dict[str, type]:
 
 
 def _read_protobuf(data: bytes) -> ProgramInfo:
-    block = messages()["ProgramDesc"].FromString(data).blocks[0]
+    block = _messages()["ProgramDesc"].FromString(data).blocks[0]
     variables = {variable.name: _proto_variable(variable) for variable in block.vars}
     feeds: dict[int, Variable] = {}
     fetches: dict[int, Variable] = {}
