@@ -14,6 +14,8 @@ import logging
 import shlex
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -120,44 +122,36 @@ def engines(output: Path, exported: Path) -> dict[str, tuple[str, list]]:
 def training_flags(args: argparse.Namespace) -> list[str]:
     """Choose data and model: given by flags, downloaded (--full), or from this repository."""
     model, data = args.model_name_or_path, ["--data_dir", args.data_dir or str(REVIEWS)]
-    if args.full and not model and reachable("weights", PRETRAINED, _fetch_model):
-        model = PRETRAINED
-    if args.full and not args.data_dir and reachable("data", "SST-2", _fetch_data):
-        data = []
+    if args.full and not model:
+        files = ("vocab.txt", "model_state.pdparams")
+        fetches = [partial(pretrained_file, PRETRAINED, name) for name in files]
+        model = PRETRAINED if reachable("weights", PRETRAINED, fetches) else None
+    if args.full and not args.data_dir:
+        fetch = partial(load_dataset, "glue", "sst-2", splits=["train", "dev"])
+        data = [] if reachable("data", "SST-2", [fetch]) else data
     if model:
-        limit = [] if _has_gpu(args.device) else [*CPU_STEPS, "--save_steps", CPU_STEPS[1]]
+        import paddle
+
+        on_gpu = args.device != "cpu" and paddle.is_compiled_with_cuda()
+        limit = [] if on_gpu else [*CPU_STEPS, "--save_steps", CPU_STEPS[1]]
         return [*data, "--model_name_or_path", model, "--logging_steps", "5", *limit]
     limit = [] if str(REVIEWS) in data else CPU_STEPS
     return [*data, *FROM_BUNDLED, *limit]
 
 
-def reachable(kind: str, name: str, fetch) -> bool:
-    """Whether ``fetch()`` succeeds; if not, print one line."""
+def reachable(kind: str, name: str, fetches: list[Callable]) -> bool:
+    """Whether all downloads succeed; if not, print one line."""
     print(f"looking for the {kind} of {name} ...", flush=True)
     logging.disable(logging.WARNING)  # print only the result, not the retries
     try:
-        fetch()
+        for fetch in fetches:
+            fetch()
     except UserError as error:
         print(f"not available: {error}")
         return False
     finally:
         logging.disable(logging.NOTSET)
     return True
-
-
-def _fetch_model() -> None:
-    pretrained_file(PRETRAINED, "vocab.txt")
-    pretrained_file(PRETRAINED, "model_state.pdparams")
-
-
-def _fetch_data() -> None:
-    load_dataset("glue", "sst-2", splits=["train", "dev"])
-
-
-def _has_gpu(device: str | None) -> bool:
-    import paddle
-
-    return device != "cpu" and paddle.is_compiled_with_cuda()
 
 
 if __name__ == "__main__":
