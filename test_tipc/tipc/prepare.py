@@ -35,7 +35,6 @@ from tipc.formats import ALL_MODES, INFER_MODES, MODES, TRAIN_MODES
 from tipc.train_infer import WEIGHTS_FILE
 
 LITE_ROWS = {"train": 64, "dev": 32}
-LOCK_SECONDS = 24 * 3600.0  # another process may train
 Splits = dict[str, list[tuple[str, int]]]
 
 TINY = {
@@ -106,7 +105,7 @@ class Preparation:
     def run(self, parts: Iterable[str]) -> None:
         """Make the missing parts."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with file_lock(self.folder, LOCK_SECONDS):
+        with file_lock(self.folder):
             makers = self._makers()
             for part in parts:
                 (source, make), target = makers[part], self.folder / part
