@@ -94,7 +94,14 @@ def page_html(found: Explanation) -> str:
         "completeness error": f"{found.completeness_error:.2e}",
     }
     colored = words_html([(word.text, word.gradients) for word in found.words])
-    rows = [(word.text, f"{word.gradients:+.4f}", f"{word.occlusion:+.4f}") for word in found.words]
+    rows = [
+        {
+            "word": word.text,
+            "integrated gradients": f"{word.gradients:+.4f}",
+            "occlusion": f"{word.occlusion:+.4f}",
+        }
+        for word in found.words
+    ]
     layers = (
         report_page.image("png", layer_png(found, layer), f"layer {layer + 1}")
         for layer in range(len(found.kernels))
@@ -102,11 +109,11 @@ def page_html(found: Explanation) -> str:
     words = (
         report_page.note("Blue words support the answer, orange words oppose it.")
         + f'<p style="font-size: 1.5em; line-height: 1.8">{colored}</p>'
-        + report_page.table(("word", "integrated gradients", "occlusion"), rows)
+        + report_page.table(rows)
     )
     maps = report_page.note("Upper row: the taps of each convolution head. Lower row: attention.")
     maps += "".join(f"<p>{layer}</p>" for layer in layers)
-    sections = [("Words", words), ("Dynamic kernels and attention", maps)]
+    sections = {"Words": words, "Dynamic kernels and attention": maps}
     return report_page.page(answer(found), facts, sections)
 
 
