@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from convbert.command.flags import int_at_least, make_parser
 from convbert.command.start import run_main, start_paddle
+from convbert.inference.classify import Timings, logits_of
 from convbert.inference.default_model import default_checkpoint
-from convbert.inference.evaluation import answer
 from convbert.text.reading import Row
 from convbert.text.tables import read_table, row_text
 from convbert.training.own_data import text_columns
@@ -46,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     checkpoint = args.model_path or default_checkpoint()
     model, processor = load_classifier(checkpoint)
     rows = [Row(text, where=place) for text, place in zip(texts, table.places)]
-    logits = answer(rows, processor, dygraph_runner(model), args.batch_size).logits
+    run = dygraph_runner(model)
+    logits = logits_of(rows, processor, run, args.batch_size, Timings())
     made_from = {
         "input_sha256": sha256(args.input_file),
         "input_rows": len(texts),
