@@ -10,7 +10,8 @@ source "$TIPC_DIR/../shell/_env.sh"
 tipc() {
     local python
     python="$(project_python)" || exit
-    "$python" -c 'import psutil' 2>/dev/null || die "$python does not find psutil: run bash shell/serving.sh setup"
+    "$python" -c 'from importlib.util import find_spec; exit(not (find_spec("psutil") and find_spec("paddle")))' ||
+        die "$python does not find psutil or paddle: run bash shell/serving.sh setup"
     # `python3` in a configuration is the project's, unless another environment is active.
     if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && [ -x "$ROOT/.venv/bin/python3" ]; then
         export PATH="$ROOT/.venv/bin:$PATH"

@@ -22,8 +22,7 @@ from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import ensure_writable_dir
 from tipc import prepare
 from tipc.benchmark import plan_benchmark
-from tipc.config import read_config
-from tipc.environment import check_environment
+from tipc.config import check_environment, read_config
 from tipc.exported import plan_onnx, plan_serving
 from tipc.formats import MODES
 from tipc.plan import Plan

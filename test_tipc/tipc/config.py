@@ -1,22 +1,48 @@
-"""Reading a configuration: each line is checked against its slot before anything runs."""
+"""Reading a configuration, and checking its lines, interpreter, packages and GPUs before a run."""
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
-from dataclasses import dataclass, field
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
 from paddlenlp.utils.checkout import ROOT
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.hub import BUNDLED_MODELS, PRETRAINED_MODELS
-from paddlenlp.utils.products import verify
+from paddlenlp.utils.products import MANIFEST_FILE, verify
 from tipc import formats
-from tipc.formats import ALL_MODES, NULL, Slot
+from tipc.formats import ALL_MODES, NULL, TRAIN_MODES, Slot
 
 PREPARED = ROOT / "test_tipc" / "data"  # prepare.sh writes <model_name>/<part>
 INPUT_FLAG = re.compile(r"--?\w*(dir|dirname|file|path|logits)")  # their values must exist
+# Needed beside Paddle, for a kind of configuration or for one mode.
+PACKAGES: dict[str, tuple[str, ...]] = {
+    "klquant_whole_infer": ("openvino", "nncf"),
+    "serving": ("paddle_serving_server",),
+    "paddle2onnx": ("paddle2onnx", "onnxruntime"),
+}
+CPU_VALUES = {"gpu_list": "-1", "use_gpu": "False", "device_type": "0"}
+ANSWER_SECONDS = 120
+# Arguments: whether to count the GPUs, and packages, which are only searched for, because importing
+# takes seconds. A program that is not Python does not answer in this form.
+QUESTION = """
+import json, sys
+if sys.version_info < (3, 10):
+    missing = "Python 3.10 (it is %d.%d)" % sys.version_info[:2]
+else:
+    from importlib.util import find_spec
+    missing = ", ".join(name for name in sys.argv[2:] if find_spec(name) is None)
+gpus = 0
+if sys.argv[1] == "True" and not missing:
+    import paddle
+    gpus = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
+print("answer:" + json.dumps([missing, gpus]))
+"""
 
 
 @dataclass(frozen=True)
@@ -39,7 +65,6 @@ class Config:
     path: str
     mode: str
     entries: dict[str, Entry]
-    _verified: set[Path] = field(default_factory=set)
 
     def key(self, name: str) -> str:
         """The word before the colon."""
@@ -83,25 +108,21 @@ class Config:
         return words
 
     def existing(self, name: str, value: str, flag: str = "") -> str:
-        """Return ``value``, a path that must exist and, if prepared, must not have changed.
-
-        Raises:
-            UserError: "file-missing" or "file-damaged", with the line.
-        """
+        """Return ``value``, a path that must exist; prepared files and products may not change."""
         path, published = Path(ROOT, value), (*BUNDLED_MODELS, *PRETRAINED_MODELS)
-        if path in self._verified or (flag.endswith("name_or_path") and value in published):
+        if flag.endswith("name_or_path") and value in published:
             return value
-        made = PREPARED in path.parents
-        how = f"run bash test_tipc/prepare.sh {self.path} {self.mode}"
+        product, how = path, "give another file or directory"
+        if PREPARED in path.parents:
+            product = PREPARED.joinpath(*path.relative_to(PREPARED).parts[:2])
+            how = f"run bash test_tipc/prepare.sh {self.path} {self.mode}"
         if not path.exists():
-            how = how if made else "give a file or directory that exists"
             raise self.fail(name, f"'{value}' does not exist: {how}", "file-missing")
-        if made:
+        if (product / MANIFEST_FILE).is_file():
             try:
-                verify(PREPARED.joinpath(*path.relative_to(PREPARED).parts[:2]))
+                verify(product)
             except UserError as error:
                 raise self.fail(name, f"{error}; {how}", error.code) from None
-        self._verified.add(path)
         return value
 
     def fail(self, name: str, message: str, code: str = "tipc-config") -> UserError:
@@ -110,12 +131,7 @@ class Config:
 
 
 def read_config(path: str, kind: str, mode: str) -> Config:
-    """Read and check a configuration for one mode.
-
-    Args:
-        path: the file.
-        kind: a key of `tipc.formats.FORMATS`.
-        mode: one of `tipc.formats.MODES`.
+    """Read and check a configuration for one mode of a kind (see `tipc.formats.MODES`).
 
     Raises:
         UserError: the mode is unknown, the file does not exist, or a line does not fit its position
@@ -173,3 +189,54 @@ def _read_line(slot: Slot, line: str) -> tuple[str, dict[str, list[str]]]:
         if script != "-m" and not (ROOT / script).is_file():
             raise ValueError(f"'{script}' does not exist in {ROOT}")
     return key, values
+
+
+def check_environment(config: Config, kind: str) -> None:
+    """Check that the interpreter of a configuration runs and finds its packages and GPUs.
+
+    Raises:
+        UserError: "environment" or "device"; the message names the line and how to correct it.
+    """
+    packages = ("paddle", *PACKAGES.get(kind, ()), *PACKAGES.get(config.mode, ()))
+    wanted = list(wanted_gpus(config, kind))
+    missing, gpus = ask(config, packages, count_gpus=bool(wanted))
+    python = config.value("python")
+    if missing:
+        setup = "bash shell/serving.sh setup"  # all of .venv except ONNX
+        if kind == "paddle2onnx":
+            setup += " && .venv/bin/pip install -r requirements-onnx.txt"
+        raise config.fail("python", f"{python} does not find {missing}: run {setup}", "environment")
+    for slot, value, count in wanted:
+        if gpus < count:
+            message = f"'{value}' needs {count} GPU(s), but the Paddle of {python} sees {gpus}"
+            raise config.fail(slot, f"{message}: write '{CPU_VALUES[slot]}' for the CPU", "device")
+
+
+def wanted_gpus(config: Config, kind: str) -> Iterator[tuple[str, str, int]]:
+    """The slots of this mode that request GPUs: slot, value, number on this node."""
+    if kind == "serving" and "1" in config.values("device_type"):
+        yield "device_type", "1", 1
+    if kind == "benchmark" or config.mode in TRAIN_MODES:
+        for value in config.values("gpu_list"):
+            cards = value.rpartition(";")[2].split(",")
+            if cards[0] != "-1":
+                yield "gpu_list", value, max(map(int, cards)) + 1
+    if kind == "train_infer" and "True" in config.values("use_gpu"):
+        yield "use_gpu", "True", 1
+
+
+def ask(config: Config, packages: Sequence[str], count_gpus: bool = False) -> tuple[str, int]:
+    """Ask the interpreter of a configuration which packages are missing, and for its GPUs."""
+    command = [config.value("python"), "-c", QUESTION, str(count_gpus), *packages]
+    options = {"capture_output": True, "text": True, "errors": "replace", "check": True}
+    try:
+        printed = subprocess.run(command, timeout=ANSWER_SECONDS, **options).stdout
+        answer = printed.split("answer:")[1].splitlines()[0]  # Paddle prints other lines, too
+        missing, gpus = json.loads(answer)
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
+        said = getattr(error, "strerror", None) or getattr(error, "stderr", None)
+        said = said or f"it does not answer like Python within {ANSWER_SECONDS} s"
+        reason = " ".join(str(said).split())[-200:]
+        message = f"'{command[0]}' does not run: {reason}; name an interpreter of this project"
+        raise config.fail("python", message, "environment") from None
+    return missing, gpus

@@ -2,8 +2,7 @@
 
 lite/, whole/   train.tsv, dev.tsv in the format of GLUE SST-2, texts.txt (sentences of dev)
 init/           the checkpoint that training starts from
-trained/        a fine-tuned checkpoint, and its export in convbert_infer/
-bundled/        the model that the commands use if none is given; its answers are recorded
+trained/        best.pdparams/, a fine-tuned checkpoint, and convbert_infer/, its export
 teacher/        logits.npz: logits of the bundled model for the training data, for distillation
 
 Each of them has a manifest.json with its source and the SHA-256 of each file.
@@ -17,44 +16,45 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from convbert.command.flags import add_bool_flag, make_parser
-from convbert.command.machine import set_cpu_environment
-from convbert.command.start import exit_on_sigterm, run_step
+from convbert.command.start import run_step, start_paddle
 from convbert.inference.default_model import default_checkpoint
+from paddlenlp.transformers.checkpoint import WEIGHTS_FILE
 from paddlenlp.utils.checkout import REVIEWS, ROOT
 from paddlenlp.utils.download import file_lock
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.hub import DEFAULT_MODEL, bundled_model, pretrained_file
+from paddlenlp.utils.hub import pretrained_file
 from paddlenlp.utils.products import product_directory, read_manifest, sha256, verify
-from tipc.config import PREPARED, Config, read_config
-from tipc.environment import SETUP
-from tipc.formats import ALL_MODES, INFER_MODES, MODES, TRAIN_MODES
-from tipc.train_infer import WEIGHTS_FILE
+from tipc.config import PREPARED, read_config
+from tipc.formats import ALL_MODES, MODES, TRAIN_MODES
 
 LITE_ROWS = {"train": 64, "dev": 32}
 Splits = dict[str, list[tuple[str, int]]]
+Part = tuple[str, Callable[[Path], Any]]  # its source; writes it into an empty directory
 
-TINY = {
-    "num_hidden_layers": 2,
-    "hidden_size": 64,
-    "embedding_size": 64,
-    "num_attention_heads": 4,
-    "intermediate_size": 128,
-    "max_position_embeddings": 128,
+# For each model name: the published model of this size, and sizes that replace its own. With them,
+# nothing is downloaded, and the model is trained here.
+SHAPES: dict[str, tuple[str, dict[str, int]]] = {
+    "ConvBERT": ("convbert-base", {}),
+    "ConvBERT-tiny": (
+        "convbert-small",
+        {
+            "num_hidden_layers": 2,
+            "hidden_size": 64,
+            "embedding_size": 64,
+            "num_attention_heads": 4,
+            "intermediate_size": 128,
+            "max_position_embeddings": 128,
+        },
+    ),
 }
-TINY_TRAINING = (
+TRAINING = (
     "--batch_size=16 --learning_rate=2e-3 --layer_lr_decay=1 --max_steps=360 --save_steps=60 "
     "--logging_steps=60 --group_by_length --device=cpu"
 )
-# For each model name: the published model of this size, sizes that replace its own, and the flags
-# that train it here; without them, data and weights are downloaded.
-RECIPES: dict[str, tuple[str, dict[str, int], str]] = {
-    "ConvBERT": ("convbert-base", {}, ""),
-    "ConvBERT-tiny": ("convbert-small", TINY, TINY_TRAINING),
-}
 
 
 def main(argv=None) -> int:
@@ -71,28 +71,17 @@ def main(argv=None) -> int:
     kind = next(kind for kind, modes in MODES.items() if args.mode in modes)
     config = read_config(args.config, kind, args.mode)
     name = config.value("model_name")
-    if name not in RECIPES:
-        known = ", ".join(RECIPES)
+    if name not in SHAPES:
+        known = ", ".join(SHAPES)
         raise UserError("tipc", f"{args.config}: unknown model_name {name}: give one of {known}")
-    if find_spec("paddle") is None:
-        raise UserError("environment", f"{sys.executable} does not find paddle: run {SETUP}")
-    set_cpu_environment()
-    exit_on_sigterm()  # so that run_step stops the training
-    Preparation(name, args).run(_needed_parts(config, kind, name))
-    return 0
-
-
-def _needed_parts(config: Config, kind: str, name: str) -> list[str]:
     parts = ["lite", "whole", "init"]
     if config.mode not in (*TRAIN_MODES, *MODES["benchmark"]):
         parts.append("trained")
-    if kind == "train_infer":
-        distills = "distill_train" in config.values("trainer")
-        given = config.values("infer_model") if config.mode in INFER_MODES else []
-        if distills or any(f"{name}/bundled" in str(model) for model in given):
-            parts.append("bundled")
-        parts += ["teacher"] if distills else []
-    return parts
+    if kind == "train_infer" and "distill_train" in config.values("trainer"):
+        parts.append("teacher")
+    start_paddle()
+    Preparation(name, args).run(parts)
+    return 0
 
 
 class Preparation:
@@ -100,15 +89,23 @@ class Preparation:
 
     def __init__(self, name: str, args):
         self.args, self.folder = args, PREPARED / name
-        self.preset, self.shape, self.training = RECIPES[name]
+        self.preset, self.shape = SHAPES[name]
+        self.size = f"{self.preset} {json.dumps(self.shape)}"
 
     def run(self, parts: Iterable[str]) -> None:
         """Make the missing parts."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with file_lock(self.folder):
-            makers = self._makers()
+            splits, data = self._find_data()
+            find = {
+                "lite": lambda: (data, partial(write_data, splits, LITE_ROWS)),
+                "whole": lambda: (data, partial(write_data, splits, {})),
+                "init": self._find_init,
+                "trained": partial(self._find_trained, data),
+                "teacher": partial(self._find_teacher, data),
+            }
             for part in parts:
-                (source, make), target = makers[part], self.folder / part
+                (source, make), target = find[part](), self.folder / part
                 if not self.args.force and _is_complete(target, source):
                     print(f"{part}: there already ({source})")
                     continue
@@ -116,36 +113,12 @@ class Preparation:
                     make(work)
                 print(f"{part}: made ({source})")
 
-    def _makers(self) -> dict[str, tuple[str, Callable[[Path], None]]]:
-        """For each part its source, and the function that writes it into an empty directory."""
-        args, size = self.args, f"{self.preset} {json.dumps(self.shape)}"
-        splits, data = self._find_data()
-        init = f"random weights, size {size}", self._make_random
-        if args.model_dir:
-            init = f"copy of {args.model_dir}", partial(_copy_checkpoint, args.model_dir)
-        elif not self.training and _download_weights(self.preset):
-            init = f"downloaded {self.preset}", partial(_save_published, self.preset)
-        trained = f"trained on {data}, size {size}, {self.training}"
-        if args.trained_dir:
-            trained = f"copy of {args.trained_dir}"
-        bundled, directory = DEFAULT_MODEL, bundled_model()
-        if directory:
-            bundled += f", sha256 {sha256(directory / WEIGHTS_FILE)[:12]}"
-        return {
-            "lite": (data, partial(write_data, splits, LITE_ROWS)),
-            "whole": (data, partial(write_data, splits, {})),
-            "init": init,
-            "trained": (trained, self._make_trained),
-            "bundled": (bundled, lambda work: _copy_checkpoint(default_checkpoint(), work)),
-            "teacher": (f"answers of the {bundled} to {data}", self._make_teacher),
-        }
-
     def _find_data(self) -> tuple[Splits, str]:
         """The data, and one line about their source."""
         splits, name = None, "embedded reviews"
         if self.args.data_dir:
             splits, name = read_sst2(self.args.data_dir), "given data"
-        elif not self.training:
+        elif not self.shape:
             try:
                 splits, name = read_sst2(None), "downloaded SST-2"
             except UserError as error:
@@ -154,48 +127,80 @@ class Preparation:
         digest = hashlib.sha256(json.dumps(splits).encode()).hexdigest()
         return splits, f"{name}, sha256 {digest[:12]}"
 
-    def _make_random(self, work: Path) -> None:
+    def _find_init(self) -> Part:
+        if given := self.args.model_dir:
+            make = partial(shutil.copytree, given, dirs_exist_ok=True)
+            return f"copy of {_described(given)}", make
+        if not self.shape:
+            try:
+                for file in ("vocab.txt", WEIGHTS_FILE):
+                    pretrained_file(self.preset, file)
+                return f"downloaded {self.preset}", partial(self._make_model, published=True)
+            except UserError as error:
+                print(f"no {self.preset} ({error}): using RANDOM weights of its size")
+        return f"random weights, size {self.size}", partial(self._make_model, published=False)
+
+    def _make_model(self, work: Path, published: bool) -> None:
+        """Write the published model with a new head, or one with random weights."""
         import paddle
 
         from paddlenlp import transformers
 
         paddle.seed(42)
-        vocabulary = str(REVIEWS / "vocab.txt")
-        tokenizer = transformers.ConvBertTokenizer(vocabulary, label_names=["0", "1"])
-        size = {"vocab_size": tokenizer.vocab_size, **self.shape}
-        config = transformers.ConvBertConfig.preset(self.preset, **size)
-        transformers.ConvBertForSequenceClassification(config).save_pretrained(str(work))
+        if published:
+            tokenizer = transformers.ConvBertTokenizer.from_pretrained(self.preset)
+            model = transformers.ConvBertForSequenceClassification.from_pretrained(self.preset)
+        else:
+            vocabulary = str(REVIEWS / "vocab.txt")
+            tokenizer = transformers.ConvBertTokenizer(vocabulary, label_names=["0", "1"])
+            size = {"vocab_size": tokenizer.vocab_size, **self.shape}
+            config = transformers.ConvBertConfig.preset(self.preset, **size)
+            model = transformers.ConvBertForSequenceClassification(config)
+        model.save_pretrained(str(work))
         tokenizer.save_pretrained(str(work))
 
-    def _make_trained(self, work: Path) -> None:
-        best, output = work / "best.pdparams", work / "run"
-        if self.args.trained_dir:
-            _copy_checkpoint(self.args.trained_dir, best)
-        elif not self.training:
+    def _find_trained(self, data: str) -> Part:
+        given = self.args.trained_dir
+        if not given and not self.shape:
             how = "give --trained_dir best.pdparams of a run"
             raise UserError("command-line", f"no fine-tuned checkpoint of this size: {how}")
-        else:
-            inputs = {"data_dir": self.folder / "whole", "model_name_or_path": self.folder / "init"}
-            _python("train.py", *self.training.split(), **inputs, output_dir=output)
-            (output / "best.pdparams").rename(best)
-            shutil.rmtree(output)
-        target = work / "convbert_infer"
-        _python("tools/export_model.py", model_path=best, save_inference_dir=target)
 
-    def _make_teacher(self, work: Path) -> None:
-        texts = self.folder / "whole" / "train.tsv"
-        files = {"model_path": self.folder / "bundled", "input_file": texts}
-        files["output_file"] = work / "logits.npz"
-        _python("distill/own_logits.py", "--text_column=sentence", **files)
+        def make(work: Path) -> None:
+            best = work / "best.pdparams"
+            if given:
+                shutil.copytree(given, best)
+            else:
+                texts, init = self.folder / "whole", self.folder / "init"
+                flags = {"data_dir": texts, "model_name_or_path": init, "output_dir": work}
+                _python("train.py", *TRAINING.split(), **flags)
+            target = work / "convbert_infer"
+            _python("tools/export_model.py", model_path=best, save_inference_dir=target)
+
+        trained = f"trained on {data}, size {self.size}, {TRAINING}"
+        return f"copy of {_described(given)}" if given else trained, make
+
+    def _find_teacher(self, data: str) -> Part:
+        def make(work: Path) -> None:
+            texts, output = self.folder / "whole" / "train.tsv", work / "logits.npz"
+            flags = {"input_file": texts, "output_file": output}
+            _python("distill/own_logits.py", "--text_column=sentence", **flags)
+
+        return f"answers of {_described(default_checkpoint())} to {data}", make
+
+
+def _described(source: str) -> str:
+    """A checkpoint directory, which must exist, and the hash of its weights."""
+    weights = Path(source, WEIGHTS_FILE)
+    if not weights.is_file():
+        raise UserError("file-missing", f"{source} is not a checkpoint: it has no {WEIGHTS_FILE}")
+    return f"{source}, sha256 {sha256(weights)[:12]}"
 
 
 def _is_complete(part: Path, source: str) -> bool:
     """Whether a part was made from ``source`` and has not changed since."""
-    manifest = read_manifest(part)
-    if manifest is None or manifest["settings"].get("source") != source:
-        return False
     try:
-        return bool(verify(part))
+        manifest = read_manifest(part) or {"settings": {}}
+        return manifest["settings"].get("source") == source and bool(verify(part))
     except UserError:
         return False
 
@@ -216,30 +221,6 @@ def write_data(splits: Splits, limits: dict[str, int], target: Path) -> None:
         (target / f"{split}.tsv").write_text("".join(lines), encoding="utf-8")
     texts = "".join(f"{text}\n" for text, _ in rows)
     (target / "texts.txt").write_text(texts, encoding="utf-8")
-
-
-def _copy_checkpoint(source: str, target: Path) -> None:
-    if not Path(source, WEIGHTS_FILE).is_file():
-        raise UserError("file-missing", f"{source} is not a checkpoint: it has no {WEIGHTS_FILE}")
-    shutil.copytree(source, target, dirs_exist_ok=True)
-
-
-def _download_weights(name: str) -> bool:
-    try:
-        for file in ("vocab.txt", WEIGHTS_FILE):
-            pretrained_file(name, file)
-    except UserError as error:
-        print(f"no {name} ({error}): using RANDOM weights of its size")
-        return False
-    return True
-
-
-def _save_published(name: str, target: Path) -> None:
-    """Write a published model, with a new head, as a checkpoint directory."""
-    from paddlenlp.transformers import ConvBertForSequenceClassification, ConvBertTokenizer
-
-    ConvBertForSequenceClassification.from_pretrained(name).save_pretrained(str(target))
-    ConvBertTokenizer.from_pretrained(name).save_pretrained(str(target))
 
 
 def _python(script: str, *flags: str, **paths: Path) -> None:

@@ -1,8 +1,9 @@
-"""TIPC configurations: every line is checked against its slot, and errors name the line."""
+"""TIPC configurations: lines, interpreter, packages and GPUs are checked; errors name the line."""
 
 from __future__ import annotations
 
 import re
+import sys
 
 import pytest
 
@@ -183,3 +184,75 @@ def test_prepared_files_must_not_have_changed(read, tmp_path, monkeypatch):
     ):
         with raises_code("file-damaged", f"line {number} ", "dev.tsv"):
             use(read(lines))
+
+
+def test_a_model_with_a_manifest_must_not_have_changed(read, tmp_path):
+    model = tmp_path / "best.pdparams"
+    with product_directory(model, "checkpoint") as work:
+        (work / "model_state.pdparams").write_text("one")
+    lines = {37: f"infer_model:{model}"}
+    assert read(lines, "whole_infer").input("infer_model") == str(model)
+    (model / "model_state.pdparams").write_text("two")
+    with raises_code("file-damaged", "line 37 ", "model_state.pdparams"):
+        read(lines, "whole_infer").input("infer_model")
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "number", "line", "count"),
+    [
+        ("train_infer", LITE, 4, "gpu_list:-1|0,1", 2),
+        ("train_infer", LITE, 4, "gpu_list:1.1.1.1,1.1.1.2;0", 1),
+        ("train_infer", "whole_infer", 41, "--use_gpu:True", 1),
+        ("benchmark", "benchmark_train", 4, "gpu_list:3", 4),
+        ("serving", "serving_infer", 12, "op.convbert.local_service_conf.device_type:0|1", 1),
+    ],
+)
+def test_gpus_that_do_not_exist(read, monkeypatch, kind, mode, number, line, count):
+    source = SERVING_CONFIG if kind == "serving" else CPU_CONFIG
+    monkeypatch.setattr(config, "ask", lambda config, packages, count_gpus: ("", 0))
+    with raises_code("device", f"line {number} ", f"{count} GPU"):
+        config.check_environment(read({number: line}, mode, kind, source), kind)
+    config.check_environment(read({}, mode, kind, source), kind)
+
+
+def test_int8_needs_openvino(read, monkeypatch):
+    def ask(config, packages, count_gpus):
+        return "nncf" if "nncf" in packages else "", 0
+
+    monkeypatch.setattr(config, "ask", ask)
+    config.check_environment(read({}, "whole_infer"), "train_infer")
+    with raises_code("environment", "line 3 ", "nncf"):
+        config.check_environment(read({}, "klquant_whole_infer"), "train_infer")
+
+
+def test_cards_count_only_where_a_mode_trains(read):
+    found = read({4: "gpu_list:0"}, "whole_infer")
+    assert list(config.wanted_gpus(found, "train_infer")) == []
+
+
+def test_a_python_is_asked(read):
+    own = read({3: f"python:{sys.executable}"})
+    assert config.ask(own, ["json", "no_such"]) == ("no_such", 0)
+    pytest.importorskip("paddle")
+    missing, gpus = config.ask(own, ["paddle"], count_gpus=True)
+    assert missing == ""
+    assert gpus < 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [
+        (None, None),  # no such file
+        ("", 0o755),
+        ("exit 1", 0o755),
+        ("echo pyenv: command not found >&2; exit 127", 0o755),
+        ("", 0o644),
+    ],
+)
+def test_an_interpreter_that_does_not_run(read, tmp_path, text, mode):
+    python = tmp_path / "python3.7"
+    if text is not None:
+        python.write_text(f"#!/bin/sh\n{text}\n")
+        python.chmod(mode)
+    with raises_code("environment", "line 3 ", str(python)):
+        config.check_environment(read({3: f"python:{python}"}), "train_infer")

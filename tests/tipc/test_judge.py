@@ -200,10 +200,10 @@ def test_records_only_count_for_their_own_texts(tmp_path):
     texts = tmp_path / "dev.tsv"
     texts.write_text("sentence\tlabel\nother\t1\n")
     assert judge.find_record("Nothing", "key", str(texts), notes) is None
-    assert judge.find_record("ConvBERT-tiny", "bundled", str(texts), notes) is None
+    assert judge.find_record("ConvBERT-tiny", "convbert-mini-sst2", str(texts), notes) is None
     first, second = notes
     assert "Nothing" in first
-    assert "ConvBERT-tiny_bundled.json" in second
+    assert "ConvBERT-tiny_convbert-mini-sst2.json" in second
 
 
 @pytest.mark.parametrize("text", ["{", '{"input_sha256": "x"}', '{"accuracy": 1, "prob": [1]}'])

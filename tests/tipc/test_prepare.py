@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from argparse import Namespace
 from pathlib import Path
 
@@ -94,15 +95,27 @@ def test_a_given_checkpoint_is_copied(make, tiny_checkpoint):
     assert copied == (tiny_checkpoint / weights).read_bytes()
 
 
-def test_the_bundled_model_is_copied(make, tiny_checkpoint, monkeypatch):
-    monkeypatch.setattr(prepare, "bundled_model", lambda: tiny_checkpoint)
+def test_a_given_trained_checkpoint_is_copied_and_exported(
+    make, tiny_checkpoint, tmp_path, monkeypatch
+):
+    exports, given, weights = [], tmp_path / "given", "model_state.pdparams"
+    shutil.copytree(tiny_checkpoint, given)
+    monkeypatch.setattr(prepare, "_python", lambda script, **flags: exports.append(script))
+    assert "trained: made (copy of" in make("trained", trained_dir=str(given))
+    assert exports == ["tools/export_model.py"]
+    copied = make.folder / "trained" / "best.pdparams" / weights
+    assert copied.read_bytes() == (given / weights).read_bytes()
+    assert "trained: there already" in make("trained", trained_dir=str(given))
+    with open(given / weights, "ab") as file:
+        file.write(b"changed")
+    assert "trained: made" in make("trained", trained_dir=str(given))
+
+
+def test_the_teacher_is_the_bundled_model(make, tiny_checkpoint, monkeypatch):
+    monkeypatch.setattr(prepare, "_python", lambda *words, output_file, **_: output_file.touch())
     monkeypatch.setattr(prepare, "default_checkpoint", lambda: str(tiny_checkpoint))
-    assert "bundled: made (convbert-mini-sst2" in make("bundled")
-    verify(make.folder / "bundled")
-    weights = "model_state.pdparams"
-    copied = (make.folder / "bundled" / weights).read_bytes()
-    assert copied == (tiny_checkpoint / weights).read_bytes()
-    assert "bundled: there already" in make("bundled")
+    assert f"teacher: made (answers of {tiny_checkpoint}, sha256" in make("teacher")
+    assert "teacher: there already" in make("teacher")
 
 
 def test_wrong_input_leaves_nothing(make, tmp_path):
@@ -113,10 +126,9 @@ def test_wrong_input_leaves_nothing(make, tmp_path):
     assert list(make.folder.iterdir()) == []
 
 
-def test_the_published_size_is_not_trained_here(make, tiny_checkpoint):
-    given = {"data_dir": str(GLUE), "model_dir": str(tiny_checkpoint)}
+def test_the_published_size_needs_a_trained_checkpoint(make):
     with raises_code("command-line", "--trained_dir"):
-        make("trained", name="ConvBERT", **given)
+        make("trained", name="ConvBERT", data_dir=str(GLUE))
 
 
 @pytest.mark.parametrize(
