@@ -69,8 +69,9 @@ class Child:
             self._process.wait()
         return self.status()
 
-    def end_leftovers(self) -> None:
-        """Stop the processes that the command has left behind."""
+    def end_all(self) -> int:
+        """End the command and the processes that it leaves behind; return its exit status."""
+        status = self.end()
         for number in (signal.SIGTERM, signal.SIGKILL):
             found = psutil.process_iter(["environ"])  # None for processes of other users
             left = [each for each in found if (each.info["environ"] or {}).get(MARK) == self._mark]
@@ -78,16 +79,13 @@ class Child:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.send_signal(number)
             psutil.wait_procs(left, LEFTOVER_SECONDS)
+        return status
 
 
 class Run:
-    """One run of a plan, whose folder exists.
+    """One run of a plan, whose folder exists; ``label`` is part of the names of the result files.
 
-    Args:
-        plan: the steps and the folder.
-        label: part of the names of the result files.
-        step_seconds: time limit of a step.
-        ready_seconds: time limit for a server to become ready.
+    The time limits are those of a step, and of a server to become ready.
     """
 
     def __init__(self, plan: Plan, label: str, step_seconds: float, ready_seconds: float):
@@ -169,8 +167,7 @@ class Run:
                 print(f"not finished within {self.step_seconds:g} s", file=log, flush=True)
                 return TIMED_OUT
         finally:
-            status = child.end()
-            child.end_leftovers()
+            status = child.end_all()
         return status or _check(step, began, log)
 
     def _wait(self, condition: Callable[[], object], seconds: float) -> bool:
@@ -192,10 +189,10 @@ class Run:
         server, limit = self.server, self.ready_seconds
         self._wait(lambda: health(step.url) or server.status() is not None, limit)
         answer, status = health(step.url), server.status()
-        print(f"{step.url} answers {answer}; exit status {status}", file=log, flush=True)
         if status is None and str(answer.get("device")).split(":")[0] == step.device:
             return 0
-        print(f"not ready with device {step.device} within {limit:g} s", file=log, flush=True)
+        failed = f"not ready with device {step.device} within {limit:g} s"
+        print(f"{failed}: {step.url} answers {answer}; exit status {status}", file=log, flush=True)
         self._stop_server()
         return 1
 
@@ -210,8 +207,7 @@ class Run:
 
     def _stop_server(self) -> None:
         if self.server:
-            self.server.end()
-            self.server.end_leftovers()
+            self.server.end_all()
         self.server = None
 
     def _record(self, number: int, status: str, seconds: float = 0) -> None:
@@ -229,8 +225,7 @@ class Run:
         base = self.folder.parent
         link = base / f".latest.{uuid.uuid4().hex}"
         try:
-            with atomic_write(self.folder / "summary.txt") as file:
-                file.write(summary)
+            (self.folder / "summary.txt").write_text(summary, encoding="utf-8")
             with atomic_write(base / self.results.name, "wb") as file:
                 file.write(self.results.read_bytes())
             link.symlink_to(self.folder.name)
