@@ -65,7 +65,8 @@ def run_chain(kind: str, argv: list[str]) -> int:
     plan = Plan(config, Path(base, f"{name}_{os.getpid()}"))
     add_steps(plan, *filter(None, [vars(args).get("case")]))
     ensure_writable_dir(plan.folder)
-    print(f"run folder: {plan.folder}", *(f"note: {note}" for note in plan.notes), sep="\n")
+    notes = [f"note: {note}" for note in dict.fromkeys(plan.notes)]
+    print(f"run folder: {plan.folder}", *notes, sep="\n")
     status = Run(plan, label, *limits).execute()
     for speed in sorted(plan.folder.glob("index/*_speed")):
         print(speed.read_text(), end="")

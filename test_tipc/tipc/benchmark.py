@@ -14,34 +14,26 @@ from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_write
 from paddlenlp.utils.products import read_manifest
 from tipc import judge
-from tipc.plan import Plan
+from tipc.plan import Plan, Step
 from tipc.train_infer import device_of, launcher, processes
 
-TAGS = ("N1C1", "N1C2", "N1C4", "N1C8")  # N1C2: one node, two cards
+# TIPC's name of one combination: batch size, number format, devices (N1C2: one node, two cards).
+CASE = re.compile(r"[^_]+_bs(\d+)_(fp32|null|fp16|bf16)_DP_(N1C[1248])")
 AMP_DTYPES = {"fp16": "float16", "bf16": "bfloat16"}
 
 
 def plan_benchmark(plan: Plan, case: str = "") -> None:
-    """Add a training for each case.
-
-    Args:
-        plan: the plan of a configuration with a benchmark block.
-        case: TIPC's name of one combination, such as ``dynamic_bs8_fp32_DP_N1C1``; empty: all.
-    """
+    """Add a training for a case such as ``dynamic_bs8_fp32_DP_N1C1``, or for all cases."""
     slots = map(plan.config.values, ("bench_batch", "fp_items"))
-    cases = [_parse_case(case)] if case else itertools.product(*slots, ["N1C1"])
+    cases = itertools.product(*slots, ["N1C1"])
+    if case:
+        found = CASE.fullmatch(case)
+        if not found:
+            how = "give a case such as dynamic_bs8_fp32_DP_N1C1, with N1C1, N1C2, N1C4 or N1C8"
+            raise UserError("command-line", f"unknown case '{case}': {how}")
+        cases = [found.groups()]
     for batch, precision, tag in cases:
-        _add_training(plan, batch, precision, tag)
-
-
-def _parse_case(case: str) -> tuple[str, str, str]:
-    """Batch size, number format and device tag of a case."""
-    tags = "|".join(TAGS)
-    found = re.fullmatch(rf"[^_]+_bs(\d+)_(fp32|null|fp16|bf16)_DP_({tags})", case)
-    if not found:
-        how = f"give a case such as dynamic_bs8_fp32_DP_N1C1, with one of {tags} at its end"
-        raise UserError("command-line", f"unknown case '{case}': {how}")
-    return found[1], found[2].replace("null", "fp32"), found[3]
+        _add_training(plan, batch, precision.replace("null", "fp32"), tag)
 
 
 def _add_training(plan: Plan, batch: str, precision: str, tag: str) -> None:
@@ -72,7 +64,7 @@ def _add_training(plan: Plan, batch: str, precision: str, tag: str) -> None:
     }
     check = partial(judge_speed, output, gpus, plan.folder / "index" / f"{name}_speed", facts)
     log = plan.folder / "train_log" / f"{name}_log"
-    plan.add("train", command, log, output / "metrics.json", check=check)
+    plan.add(Step("train", command, log, [output / "metrics.json"], check))
 
 
 def judge_speed(output: Path, gpus: str, speed: Path, facts: dict[str, Any]) -> None:
@@ -81,7 +73,6 @@ def judge_speed(output: Path, gpus: str, speed: Path, facts: dict[str, Any]) -> 
     metrics = judge.read_json(output / "metrics.json")
     rows = map(json.loads, (output / "metrics.jsonl").read_text().splitlines())
     train = [row for row in rows if row["kind"] == "train"]
-    ips = steady_ips(train)
     report = {
         "model_branch": git("rev-parse", "--abbrev-ref", "HEAD") or "unknown",
         "model_commit": git("rev-parse", "HEAD") or "unknown",
@@ -89,7 +80,7 @@ def judge_speed(output: Path, gpus: str, speed: Path, facts: dict[str, Any]) -> 
         "frame_version": read_manifest(output / "best.pdparams")["made_by"]["paddle"],
         "convergence_value": train[-1]["loss"],
         "convergence_key": "loss:",
-        "ips": round(ips, 3),
+        "ips": round(steady_ips(train), 3),
         "speed_unit": "samples/s",
         "device": metrics["device"],
         "model_run_time": round(metrics["training_seconds"], 3),

@@ -1,7 +1,7 @@
 """Checks the JSON that the programs write, never their logs.
 
-`training`, `engine` and `answers` raise `Wrong`; `find_record` returns the recorded result to
-compare an engine with.
+`training` and `engine` raise `Wrong`; `find_record` returns the recorded result to compare an
+engine with.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import numpy as np
 
 from paddlenlp.utils.checkout import ROOT
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import atomic_write
 from paddlenlp.utils.products import sha256
 
 RESULTS = ROOT / "test_tipc" / "results"
@@ -51,18 +50,20 @@ def engine(
     reference: Path | None = None,
     baseline: Path | None = None,
     gt_file: Path | None = None,
+    precision: str = "fp32",
 ) -> None:
-    """Check the results of an inference engine.
+    """Check the answers of an inference engine or of the service.
 
     Args:
-        results: file written by ``--save_results``.
+        results: file written by ``--save_results``, or JSON lines of answers.
         expect: settings that it must report, such as device, precision and batch_size.
         reference: answers to compare with.
         baseline: for a quantized model, the results of the float model.
         gt_file: recorded result.
+        precision: the number format, if the results do not report it.
     """
     content = read_answers(results)
-    precision = content.get("precision", "fp32")
+    precision = content.get("precision", precision)
     if precision not in TOLERANCES:
         raise UserError("tipc", f"{results}: unknown precision {precision}")
     check_expected(content, expect)
@@ -74,25 +75,6 @@ def engine(
         check_record(content, gt_file)
 
 
-def answers(answers: Path, reference: Path, precision: str = "fp32") -> None:
-    """Check answers that have no report of the engine."""
-    check_answers(read_answers(answers), reference, precision)
-
-
-def record(
-    results: Path, input_file: Path, gt_file: Path, accuracy_atol: float, accuracy_only: bool
-) -> None:
-    """Record results for comparison with later runs on the texts in ``input_file``."""
-    content = read_json(results, "accuracy", "label_id", "prob")
-    expected = {"input_sha256": sha256(input_file), "accuracy": content["accuracy"]}
-    expected["accuracy_atol"] = accuracy_atol
-    if not accuracy_only:
-        expected["label_id"] = content["label_id"]
-        expected["prob"] = [round(prob, 7) for prob in content["prob"]]
-    with atomic_write(gt_file) as file:
-        file.write(json.dumps(expected) + "\n")
-
-
 def find_record(model_name: str, key: str, texts: str | None, notes: list[str]) -> Path | None:
     """The recorded result for these texts; add a note if there is none.
 
@@ -101,13 +83,11 @@ def find_record(model_name: str, key: str, texts: str | None, notes: list[str]) 
     """
     path = RESULTS / f"{model_name}_{key}.json"
     if texts is None or not path.is_file():
-        note = f"no recorded result for {model_name}, {key}"
+        notes.append(f"no recorded result for {model_name}, {key}")
     elif read_json(path, *RECORD)["input_sha256"] != sha256(Path(ROOT, texts)):
-        note = f"{path.name} was recorded with other texts than {texts}: not compared"
+        notes.append(f"{path.name} was recorded with other texts than {texts}: not compared")
     else:
         return path
-    if note not in notes:
-        notes.append(note)
     return None
 
 

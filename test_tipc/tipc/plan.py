@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,9 +24,9 @@ class Step:
     name: str  # train, eval, export, quantize, infer ...
     command: list[str]
     log: Path  # file for its output
-    makes: tuple[Path, ...] = ()  # files that it must write
+    makes: Sequence[Path] = ()  # files that it must write
     check: partial[None] | None = None  # a function of `tipc.judge` that raises if they are wrong
-    needs: tuple[int, ...] = ()  # numbers (from 1) of the steps that must succeed first
+    needs: Sequence[int] = ()  # numbers (from 1) of the steps that must succeed first
     # A server that runs until a step with `frees`; it is ready when this page reports `device`.
     url: str = ""
     device: str = ""
@@ -47,41 +47,29 @@ class Plan:
         self.steps: list[Step] = []
         self.notes: list[str] = []
 
-    def add(
-        self,
-        name: str,
-        command: list[str],
-        log: Path,
-        *makes: Path,
-        check: partial | None = None,
-        needs: Sequence[int] = (),
-        **server,
-    ) -> int:
-        """Append a step and return its number; the arguments are those of `Step`.
+    def add(self, step: Step) -> int:
+        """Append a step and return its number.
 
         It also needs the steps that write its inputs, which are the paths in its command and its
         check.
         """
-        paths = [Path(word.rpartition("=")[2]) for word in command]
-        if check:
-            values = (*check.args, *check.keywords.values())
+        paths = [Path(word.rpartition("=")[2]) for word in step.command]
+        if step.check:
+            values = (*step.check.args, *step.check.keywords.values())
             paths += [value for value in values if isinstance(value, Path)]
         reads = {path for path in paths if self.folder in path.parents}
-        numbers = set(needs)
-        for number, step in enumerate(self.steps, start=1):
-            if any(reads & {path, *path.parents} for path in step.makes):
+        numbers = set(step.needs)
+        for number, other in enumerate(self.steps, start=1):
+            if any(reads & {path, *path.parents} for path in other.makes):
                 numbers.add(number)
-        self.steps.append(Step(name, command, log, makes, check, tuple(sorted(numbers)), **server))
+        self.steps.append(replace(step, needs=sorted(numbers)))
         return len(self.steps)
 
     def command(self, script: str, *flags: str, start: list | None = None, **values) -> list[str]:
-        """The words of a step.
+        """The words of a step: a script, flags with given values, flags of the configuration.
 
-        Args:
-            script: slot of the script.
-            flags: slots with values from the configuration.
-            start: words before the script, instead of the interpreter.
-            values: values given by the runner, by slot.
+        ``script``, ``flags`` and the keys of ``values`` are names of slots; ``start`` replaces the
+        interpreter.
         """
         words = [*([self.python] if start is None else start), *self.config.script(script)]
         for name, value in values.items():

@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from paddlenlp.transformers.checkpoint import WEIGHTS_FILE
 from tipc import judge
 from tipc.formats import INFER_MODES
-from tipc.plan import Plan, combination
+from tipc.plan import Plan, Step, combination
 
-WEIGHTS_FILE = "model_state.pdparams"
 # The number formats that an engine supports; other combinations are skipped.
 PRECISIONS_OF = {
     "gpu": (None, "fp32", "fp16"),
@@ -73,19 +73,15 @@ def _train(plan: Plan, trainer: str, folder: Path, gpus: str, autocast: str | No
     steps = int(config.value("train_length")) if by_steps else None
     check = partial(judge.training, metrics, device, processes(gpus), steps)
     makes = checkpoint / WEIGHTS_FILE, metrics
-    plan.add("train", command, folder / "train.log", *makes, check=check)
+    plan.add(Step("train", command, folder / "train.log", makes, check))
     return checkpoint
 
 
 def _use(plan: Plan, model: Path, folder: Path, texts: str | None, key: str) -> None:
-    """Evaluate and export a checkpoint, and infer with every engine.
+    """Evaluate and export a checkpoint, if it is not exported already; infer with every engine.
 
-    Args:
-        plan: the plan.
-        model: directory of the checkpoint, or of an exported model if the configuration says so.
-        folder: for the results.
-        texts: file to infer on; None: the default sentence of the scripts.
-        key: name of the recorded result.
+    ``texts`` is the file to infer on (None: the default sentence of the scripts), and ``key`` the
+    name of the recorded result.
     """
     config, answers = plan.config, None
     script = "infer_export" if config.mode in INFER_MODES else "norm_export"
@@ -95,11 +91,11 @@ def _use(plan: Plan, model: Path, folder: Path, texts: str | None, key: str) -> 
             answers = folder / "dygraph.jsonl"
             command = plan.command("eval", eval_weights=model, infer_input=texts)
             command += [f"--output_file={answers}", f"--output_npy={answers.with_suffix('.npy')}"]
-            plan.add("eval", command, folder / "eval.log", answers)
+            plan.add(Step("eval", command, folder / "eval.log", [answers]))
         exported = folder / "convbert_infer"
         command = plan.command(script, export_weights=model, save_infer=exported)
         makes = exported / "inference.pdiparams", exported / "vocab.txt"
-        plan.add("export", command, folder / "norm_train_export.log", *makes)
+        plan.add(Step("export", command, folder / "norm_train_export.log", makes))
         model = exported
     record = judge.find_record(config.value("model_name"), key, texts, plan.notes)
     infer = partial(_infer, plan, model, folder, texts, reference=answers, gt_file=record)
@@ -120,15 +116,12 @@ def _quantize(plan: Plan, exported: Path, folder: Path) -> Path:
     config = plan.config
     if not config.value("kl_quant"):
         raise config.fail("kl_quant", f"mode {config.mode} needs the quantization script here")
-    if "--engine paddle" in " ".join(config.script("kl_quant")).replace("=", " "):
-        how = "use --engine openvino, which needs --dev_file"
-        raise config.fail("kl_quant", f"--engine paddle has no int8: {how}")
     if "False" not in config.values("use_gpu"):
         raise config.fail("use_gpu", "int8 runs on the CPU: add False")
     target, results = folder / "convbert_infer_int8", folder / "quantization.json"
     values = {"infer_model_dir": exported, "save_infer": target, "save_log": results}
     makes = target / "inference.bin", target / "vocab.txt", results
-    plan.add("quantize", plan.command("kl_quant", **values), folder / "kl_quant.log", *makes)
+    plan.add(Step("quantize", plan.command("kl_quant", **values), folder / "kl_quant.log", makes))
     return target
 
 
@@ -163,7 +156,7 @@ def _infer(
     expected = {"device": device, **settings._asdict(), "use_gpu": None}
     expected = {name: value for name, value in expected.items() if value is not None}
     check = partial(judge.engine, results, expected, **judge_by)
-    plan.add("infer", command, results.with_suffix(".log"), results, check=check)
+    plan.add(Step("infer", command, results.with_suffix(".log"), [results], check))
     return results
 
 

@@ -61,7 +61,7 @@ def wrong(check, *args, **options) -> str:
 )
 def test_answers_against_a_reference(write, change, facts):
     found = write("found.jsonl", {**ANSWERS, **change})
-    message = wrong(judge.answers, found, write("reference.json", ANSWERS))
+    message = wrong(judge.engine, found, {}, write("reference.json", ANSWERS))
     assert bool(message) == bool(facts)
     assert all(fact in message for fact in facts or ())
 
@@ -69,8 +69,8 @@ def test_answers_against_a_reference(write, change, facts):
 def test_lower_precision_has_a_wider_tolerance(write):
     near = write("near.json", {**ANSWERS, "prob": [0.91, 0.8, 0.7, 0.6]})
     reference = write("reference.json", ANSWERS)
-    assert wrong(judge.answers, near, reference, "fp32")
-    assert not wrong(judge.answers, near, reference, "fp16")
+    assert wrong(judge.engine, near, {}, reference, precision="fp32")
+    assert not wrong(judge.engine, near, {}, reference, precision="fp16")
 
 
 @pytest.mark.parametrize(
