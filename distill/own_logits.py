@@ -46,8 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     checkpoint = args.model_path or default_checkpoint()
     model, processor = load_classifier(checkpoint)
     rows = [Row(text, where=place) for text, place in zip(texts, table.places)]
-    run = dygraph_runner(model)
-    logits = logits_of(rows, processor, run, args.batch_size, Timings())
+    logits = logits_of(rows, processor, dygraph_runner(model), args.batch_size, Timings())
     made_from = {
         "input_sha256": sha256(args.input_file),
         "input_rows": len(texts),
