@@ -19,9 +19,7 @@ from convbert.command.flags import int_at_least, make_parser
 from convbert.command.start import run_main, start_paddle
 from convbert.inference.classify import Timings, logits_of
 from convbert.inference.default_model import default_checkpoint
-from convbert.text.reading import Row
-from convbert.text.tables import read_table, row_text
-from convbert.training.own_data import text_columns
+from convbert.text.reading import read_table
 from convbert.training.teacher import write_teacher_logits
 from paddlenlp.transformers.checkpoint import WEIGHTS_FILE
 from paddlenlp.utils.products import sha256
@@ -40,12 +38,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     start_paddle()
     from convbert.inference.dygraph import dygraph_runner, load_classifier
 
-    table = read_table(args.input_file)
-    columns = text_columns(table, args)
-    texts = [row_text(row, columns, place) for place, row in zip(table.places, table.rows)]
+    rows = read_table(args.input_file, args.text_column, args.text_pair_column)
+    texts = [row.text for row in rows]
     checkpoint = args.model_path or default_checkpoint()
     model, processor = load_classifier(checkpoint)
-    rows = [Row(text, where=place) for text, place in zip(texts, table.places)]
     logits = logits_of(rows, processor, dygraph_runner(model), args.batch_size, Timings())
     made_from = {
         "input_sha256": sha256(args.input_file),

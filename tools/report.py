@@ -20,9 +20,7 @@ from convbert.inference import report_page as html
 from convbert.inference.default_model import default_checkpoint
 from convbert.inference.engines import EngineOptions
 from convbert.inference.exported import open_exported
-from convbert.text.reading import Row, with_label_ids
-from convbert.text.tables import read_table
-from convbert.training.own_data import read_columns
+from convbert.text.reading import Row, read_table, with_label_ids
 from convbert.training.records import confusion, draw_curve
 from convbert.training.run_folder import (
     ARGS_FILE,
@@ -104,12 +102,10 @@ def labelled_rows(args: argparse.Namespace, run: Path | None, processor) -> list
         UserError: the file or a row cannot be used, or the model is not a classifier.
     """
     saved = read_json(str(run / ARGS_FILE)) if run and (run / ARGS_FILE).is_file() else {}
-    for name in ("text_column", "text_pair_column", "label_column"):
-        setattr(args, name, getattr(args, name) or saved.get(name))
-    args.label_column = args.label_column or "label"
-    table = read_table(args.input_file)
-    texts, labels = read_columns(table, args)
-    rows = [Row(*row) for row in zip(texts, labels, table.places)]
+    names = ("text_column", "text_pair_column", "label_column")
+    columns = {name: getattr(args, name) or saved.get(name) for name in names}
+    columns["label_column"] = columns["label_column"] or "label"
+    rows = read_table(args.input_file, **columns)
     return list(with_label_ids(rows, processor.label_names, processor.num_classes))
 
 

@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from convbert.text.processing import Prediction
-from convbert.text.reading import Row
-from convbert.text.tables import TextTable, check_columns, open_parquet, row_text, table_format
+from convbert.text.reading import Record, Row, check_columns, open_parquet, open_table
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_path, atomic_write
 
@@ -55,16 +54,17 @@ class ScoreFile:
         prefix: first part of the names of the new columns, before label_id, label and prob.
 
     Raises:
-        UserError: unreadable or damaged, a column is missing, or a new one exists. While reading
-            chunks: as `convbert.text.tables.read_table`, or a text is missing or empty.
+        UserError: as in `open_table`; a column is missing, or a new one exists. While reading
+            chunks: also as in `Record.row`.
     """
 
-    total_rows: int | None = None  # None: not known
-
     def __init__(self, path: str, columns: Sequence[str], prefix: str):
-        self.path, self.columns = path, columns
+        self.table = open_table(path)
+        self.path, self.columns, self.suffix = path, columns, Path(path).suffix.lower()
         self.answers = [prefix + name for name in ANSWERS]
-        self.total_bytes = os.path.getsize(path)
+        self.total_bytes, self.total_rows = os.path.getsize(path), self.table.total_rows
+        if self.suffix != ".jsonl":
+            self.check(self.table.columns, self.table.place)
 
     def check(self, names: Sequence[str], place: str) -> None:
         """Check the columns of the table, or of a row of JSON."""
@@ -74,39 +74,28 @@ class ScoreFile:
                 "column", f"{place} already has a column '{name}': give another --prefix"
             )
 
-    def row(self, cells: dict[str, Any], place: str) -> Row:
-        """The text of a row."""
-        return Row(row_text(cells, self.columns, place), where=place)
 
-    def chunk(self, number: int, rows: list[Row], content: Any, data: bytes) -> Chunk:
-        """Name a chunk by its content."""
-        digest = hashlib.sha256(data).hexdigest()[:16]
-        return Chunk(f"{number:08d}-{digest}", rows, content, len(data))
+def _chunk(number: int, rows: list[Row], content: Any, data: bytes) -> Chunk:
+    digest = hashlib.sha256(data).hexdigest()[:16]
+    return Chunk(f"{number:08d}-{digest}", rows, content, len(data))
 
 
 class TextScoreFile(ScoreFile):
     """CSV, TSV and JSON lines."""
 
-    def __init__(self, path: str, columns: Sequence[str], prefix: str):
-        self._table, self._suffix = TextTable(path), table_format(path)
-        super().__init__(path, columns, prefix)
-        if self._suffix != ".jsonl":
-            self.check(self._table.columns, path)
-
     def chunks(self, size: int) -> Iterator[Chunk]:
         """Yield the rows in their order, ``size`` at a time; at most one chunk is kept."""
-        records = iter(self._table)
         for number in count():
             rows, lines = [], []
-            for record in islice(records, size):
-                rows.append(self.row(record.cells, record.place))
-                if self._suffix == ".jsonl":
+            for record in islice(self.table.records, size):
+                rows.append(record.row(self.columns))
+                if self.suffix == ".jsonl":
                     self.check(list(record.cells), record.place)
                 lines.append(record.raw)
             if not rows:
                 return
             data = "".join(f"{line}\n" for line in lines).encode()
-            yield self.chunk(number, rows, lines, data)
+            yield _chunk(number, rows, lines, data)
 
     def write(self, path: Path, chunk: Chunk, predictions: Sequence[Prediction]) -> None:
         """Write the part of a chunk."""
@@ -117,17 +106,17 @@ class TextScoreFile(ScoreFile):
     def join(self, parts: Sequence[Path], path: str) -> None:
         """Make the output from its parts, atomically."""
         with atomic_write(path, "wb") as file:
-            if self._suffix != ".jsonl":
-                file.write(self._extended(self._table.header, self.answers).encode())
+            if self.suffix != ".jsonl":
+                file.write(self._extended(self.table.header, self.answers).encode())
             for part in parts:
                 with open(part, "rb") as source:
                     shutil.copyfileobj(source, file)
 
     def _extended(self, line: str, values: Sequence[Any]) -> str:
-        if self._suffix == ".jsonl":
+        if self.suffix == ".jsonl":
             new = json.dumps(dict(zip(self.answers, values)), ensure_ascii=False)
             return f"{line.strip()[:-1].rstrip()}, {new[1:]}\n"
-        if self._suffix == ".tsv":
+        if self.suffix == ".tsv":
             cells = [" ".join(str(value).split()) for value in values]  # a label may have a tab
             return "\t".join([line, *cells]) + "\n"
         file = io.StringIO()
@@ -138,20 +127,15 @@ class TextScoreFile(ScoreFile):
 class ParquetScoreFile(ScoreFile):
     """Parquet; all columns keep their types."""
 
-    def __init__(self, path: str, columns: Sequence[str], prefix: str):
-        with open_parquet(path) as file:
-            super().__init__(path, columns, prefix)
-            self.check(file.schema_arrow.names, path)
-            self.total_rows = file.metadata.num_rows
-
     def chunks(self, size: int) -> Iterator[Chunk]:
         """See `TextScoreFile`."""
         numbers = count(1)
         with open_parquet(self.path) as file:
             for number, batch in enumerate(file.iter_batches(batch_size=size)):
                 texts = batch.select(list(self.columns)).to_pylist()
-                rows = [self.row(cells, f"{self.path}, row {next(numbers)}") for cells in texts]
-                yield self.chunk(number, rows, batch, batch.serialize())
+                records = [Record(cells, f"{self.path}, row {next(numbers)}") for cells in texts]
+                rows = [record.row(self.columns) for record in records]
+                yield _chunk(number, rows, batch, batch.serialize())
 
     def write(self, path: Path, chunk: Chunk, predictions: Sequence[Prediction]) -> None:
         """See `TextScoreFile`."""
@@ -181,5 +165,5 @@ class ParquetScoreFile(ScoreFile):
 
 def open_score_file(path: str, columns: Sequence[str], prefix: str) -> ScoreFile:
     """Open a .csv, .tsv, .jsonl or .parquet file; the suffix gives the format. See `ScoreFile`."""
-    kind = ParquetScoreFile if table_format(path) == ".parquet" else TextScoreFile
+    kind = ParquetScoreFile if Path(path).suffix.lower() == ".parquet" else TextScoreFile
     return kind(path, columns, prefix)

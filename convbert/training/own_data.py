@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from argparse import Namespace
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from convbert.text.tables import Table, cell_label, read_table, row_text
+from convbert.text.reading import Row, read_table
 from convbert.training.tasks import Examples, Task
 from paddlenlp.utils.errors import UserError
 
-TEXT_COLUMNS = ("text", "sentence")  # the first that exists is used if --text_column is not given
 OWN_DATA = "own data"  # name of the task in the records
 
 
@@ -28,51 +28,21 @@ def open_own_data(config: Namespace) -> tuple[Task, dict[str, Examples]]:
         UserError: a file or a row that cannot be used (with its line), fewer than two labels, or a
             label that occurs only in the dev file.
     """
-    table = read_table(config.train_file)
-    texts, labels = read_columns(table, config)
+    columns = (config.text_column, config.text_pair_column, config.label_column)
+    rows = read_table(config.train_file, *columns)
     if config.regression:
         task = Task(OWN_DATA, None, "PearsonAndSpearman", "spearman")
     else:
-        task = Task(OWN_DATA, tuple(sorted(set(labels), key=_label_order)))
+        task = Task(OWN_DATA, tuple(sorted({row.gold for row in rows}, key=_label_order)))
         if task.num_classes < 2:
-            raise UserError("label", f"{table.path}: all rows have the label '{labels[0]}'")
-    train = Examples(texts, _label_ids(task, labels, table))
+            message = f"{config.train_file}: all rows have the label '{rows[0].gold}'"
+            raise UserError("label", message)
+    train = _examples(task, rows)
     if config.dev_file:
-        dev_table = read_table(config.dev_file)
-        texts, labels = read_columns(dev_table, config)
-        dev = Examples(texts, _label_ids(task, labels, dev_table))
+        dev = _examples(task, read_table(config.dev_file, *columns))
     else:
         train, dev = _hold_out(train, task, config)
     return task, {"train": train, "dev": dev}
-
-
-def read_columns(table: Table, config: Namespace) -> tuple[list, list[str]]:
-    """Return the texts (or pairs) and the labels of a table; labels are strings.
-
-    Args:
-        table: the table.
-        config: has ``text_column``, ``text_pair_column`` (either may be None) and ``label_column``.
-
-    Raises:
-        UserError: there is no such column, or a cell is empty (with its line).
-    """
-    columns = text_columns(table, config)
-    label_column = table.require(config.label_column)
-    header = [*columns, label_column]
-    texts, labels = [], []
-    for place, row in zip(table.places, table.rows):
-        texts.append(row_text(row, columns, place))
-        labels.append(cell_label(row, label_column, place))
-        if [str(row[name]).strip() for name in header] == header:  # concatenated files
-            raise UserError("row", f"{place} repeats the header: remove it")
-    return texts, labels
-
-
-def text_columns(table: Table, config: Namespace) -> list[str]:
-    """Return the column of the texts and, for pairs, of the second texts; see `read_columns`."""
-    usual = [name for name in TEXT_COLUMNS if name in table.columns]
-    names = [config.text_column or (usual or TEXT_COLUMNS)[0], config.text_pair_column]
-    return [table.require(name) for name in names if name]
 
 
 def _label_order(name: str) -> tuple[int, Any]:
@@ -80,27 +50,28 @@ def _label_order(name: str) -> tuple[int, Any]:
     return (0, int(name)) if name.lstrip("-").isdecimal() else (1, name)
 
 
-def _label_ids(task: Task, labels: list[str], table: Table) -> list:
-    """Class ids, or scores for regression."""
-    if task.regression:
-        return [_score(text, place) for text, place in zip(labels, table.places)]
-    ids = {name: number for number, name in enumerate(task.label_names)}
-    for label, place in zip(labels, table.places):
-        if label not in ids:
-            allowed = ", ".join(f"'{name}'" for name in ids)
-            raise UserError(
-                "label", f"{place}: label '{label}' is not one of the training file's: {allowed}"
-            )
-    return [ids[label] for label in labels]
+def _examples(task: Task, rows: list[Row]) -> Examples:
+    """The texts with class ids, or with scores for regression."""
+    ids = {name: number for number, name in enumerate(task.label_names or ())}
+    label_of = _score if task.regression else partial(_label_id, ids)
+    return Examples([row.text for row in rows], [label_of(row) for row in rows])
 
 
-def _score(text: str, place: str) -> float:
+def _label_id(ids: dict[str, int], row: Row) -> int:
+    if row.gold not in ids:
+        allowed = ", ".join(f"'{name}'" for name in ids)
+        message = f"label '{row.gold}' is not one of the training file's: {allowed}"
+        raise UserError("label", f"{row.where}: {message}")
+    return ids[row.gold]
+
+
+def _score(row: Row) -> float:
     try:
-        score = float(text)
+        score = float(row.gold)
     except ValueError:
         score = math.nan
     if not math.isfinite(score):
-        raise UserError("label", f"{place}: '{text}' is not a finite number (--regression)")
+        raise UserError("label", f"{row.where}: '{row.gold}' is not a finite number (--regression)")
     return score
 
 

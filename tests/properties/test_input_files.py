@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convbert.serving.config import load_settings
-from convbert.text.reading import read_rows
-from convbert.text.tables import read_table
+from convbert.text.reading import open_table, read_rows, read_table
 from tests.helpers.tipc import CPU_CONFIG
 from tests.properties.bounds import bounded, read_or_refused, words
 
@@ -39,7 +38,8 @@ def test_tables(tmp_path, content, suffix):
 def test_a_table_with_many_columns(tmp_path):
     path, row = tmp_path / "x.csv", ",".join(map(str, range(30_000)))
     path.write_text(f"{row}\n{row}\n", encoding="utf-8")
-    assert len(read_or_refused(lambda: read_table(str(path))).columns) == 30_000
+    assert len(read_or_refused(lambda: open_table(str(path))).columns) == 30_000
+    assert len(read_or_refused(lambda: read_table(str(path), "0", "29999"))) == 1
 
 
 CONFIG = Path("deploy/serving_python/config.yml")
