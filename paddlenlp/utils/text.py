@@ -30,7 +30,8 @@ def is_blank(text: str) -> bool:
 
     A tokenizer removes most of these, but turns the fillers into [UNK].
     """
-    return all(
-        character in _FILLERS or category(character)[0] in "CZ" or category(character) == "Mn"
-        for character in text
-    )
+    for character in text:  # ends at the first visible one, usually the first
+        kind = category(character)
+        if character not in _FILLERS and kind[0] not in "CZ" and kind != "Mn":
+            return False
+    return True
