@@ -24,14 +24,15 @@ from alignment import results
 from alignment.results import Arrays
 from convbert.command.flags import make_parser
 from convbert.command.start import run_main, run_step, start_paddle
+from convbert.inference.classify import run_by_length
+from convbert.text.processing import TextProcessor
 from paddlenlp.transformers.convbert.configuration import PRESETS
 from paddlenlp.utils.checkout import REVIEWS
 from paddlenlp.utils.logits import softmax
 
 BATCH = 32
 BOUND = 1e-5
-SAMPLE = 7  # every 7th batch, from the longest sentences to the shortest
-Batch = tuple[list[int], np.ndarray, np.ndarray]  # sentence numbers, input_ids, token_type_ids
+SAMPLE = 7  # every 7th sentence
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -91,7 +92,7 @@ def answers(args: argparse.Namespace, export: Path, earlier: Path | None = None)
 
     paddle.set_device("cpu")
     model, processor = load_classifier(args.model_dir)
-    batches = make_batches(processor, read_dev(args.data_dir)[0])
+    features = processor.encode(read_dev(args.data_dir)[0])
     export_checkpoint(args.model_dir, str(export))
     spec = [paddle.static.InputSpec([None, None], "int64")] * 2
     static = paddle.jit.to_static(model, input_spec=spec, full_graph=True)
@@ -100,7 +101,10 @@ def answers(args: argparse.Namespace, export: Path, earlier: Path | None = None)
     if earlier:
         runners.update(engines(earlier, "program exported by the first"))
     version = f"Paddle {paddle.__version__}"
-    return {f"{version}, {way}": probabilities(run, batches) for way, run in runners.items()}
+    return {
+        f"{version}, {way}": softmax(run_by_length(features, processor, run, BATCH))
+        for way, run in runners.items()
+    }
 
 
 def engines(export: Path, what: str) -> Iterator[tuple[str, Callable]]:
@@ -123,45 +127,21 @@ def read_dev(data_dir: Path) -> tuple[list[str], np.ndarray]:
     return [example["sentence"] for example in examples], labels
 
 
-def make_batches(
-    processor, texts: list[str], size: int = BATCH, by_length: bool = True
-) -> list[Batch]:
-    """Return padded batches of sentences of similar length, or in the order of the file."""
-    from convbert.text.processing import length_sorted_batches
-
-    features = processor.encode(texts)
-    # If all lengths are equal, the order remains.
-    lengths = [len(feature.input_ids) if by_length else 0 for feature in features]
-    return [
-        (numbers, *processor.collate([features[i] for i in numbers]))
-        for numbers in length_sorted_batches(lengths, size)
-    ]
-
-
-def probabilities(run: Callable, batches: list[Batch]) -> np.ndarray:
-    """Return the probabilities [sentences, C] by ``run(input_ids, token_type_ids)`` -> logits."""
-    numbers = np.concatenate([numbers for numbers, _, _ in batches])
-    rows = np.concatenate([softmax(run(ids, types)) for _, ids, types in batches])
-    return rows[np.argsort(numbers)]
-
-
 def save_random(args: argparse.Namespace, target: Path) -> str:
     """Write a checkpoint with the random weights of the alignment and different answers."""
     from alignment.ours import CLASSIFIER, random_model
-    from convbert.text.processing import TextProcessor
     from paddlenlp.transformers import ConvBertConfig, ConvBertTokenizer
 
     tokenizer = ConvBertTokenizer(REVIEWS / "vocab.txt")
     config = ConvBertConfig.preset(args.size, vocab_size=tokenizer.vocab_size)
     model = random_model(config, CLASSIFIER)
-    batches = make_batches(TextProcessor(tokenizer), read_dev(args.data_dir)[0])
-    spread_answers(model, batches[::SAMPLE])
+    spread_answers(model, TextProcessor(tokenizer), read_dev(args.data_dir)[0][::SAMPLE])
     model.save_pretrained(str(target))
     tokenizer.save_pretrained(target)
     return str(target)
 
 
-def spread_answers(model, batches: list[Batch]) -> None:
+def spread_answers(model, processor: TextProcessor, texts: list[str]) -> None:
     """Make the answers differ as much as those of a trained model.
 
     A random model gives nearly the same answer to every sentence, which would hide a difference.
@@ -170,12 +150,14 @@ def spread_answers(model, batches: list[Batch]) -> None:
     """
     import paddle
 
-    head, rows = model.classifier, []
-    with paddle.no_grad():
-        for _, ids, types in batches:
-            first = model.convbert(paddle.to_tensor(ids), paddle.to_tensor(types))[:, 0]
-            rows.append(head.activation(head.dense(first)).numpy().astype(np.float64))
-    features = np.concatenate(rows)
+    head = model.classifier
+
+    @paddle.no_grad()
+    def run(input_ids, token_type_ids):
+        states = model.convbert(paddle.to_tensor(input_ids), paddle.to_tensor(token_type_ids))
+        return head.activation(head.dense(states[:, 0])).numpy().astype(np.float64)
+
+    features = run_by_length(processor.encode(texts), processor, run, BATCH)
     mean = features.mean(axis=0)
     _, lengths, directions = np.linalg.svd(features - mean, full_matrices=False)
     half = 0.5 / (lengths[0] / np.sqrt(len(features))) * directions[0]

@@ -16,11 +16,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from alignment.chain import BATCH, make_batches, probabilities, read_dev
+from alignment.chain import BATCH, read_dev
 from convbert.command.flags import make_parser
 from convbert.command.start import run_main, start_paddle
+from convbert.inference.classify import Run, run_by_length
 from convbert.text.processing import TextProcessor
 from paddlenlp.utils.checkout import REVIEWS
+from paddlenlp.utils.logits import softmax
 
 HEADER = ("padding in conv", "batch", "max shift", "mean shift", "labels changed", "accuracy")
 
@@ -42,10 +44,11 @@ def main(argv=None) -> None:
     texts, labels = read_dev(args.data_dir)
     longest = processor.max_seq_len
     padded = TextProcessor(processor.tokenizer, longest, pad_multiple=longest)
-    batches = {
-        f"{BATCH}, sorted by length": make_batches(processor, texts),
-        f"{BATCH}, in file order": make_batches(processor, texts, by_length=False),
-        f"padded to {longest}": make_batches(padded, texts, by_length=False),
+    kinds = {  # sentences that are sorted by length together
+        "alone": (processor, 1),
+        f"{BATCH}, sorted by length": (processor, len(texts)),
+        f"{BATCH}, in file order": (processor, BATCH),
+        f"padded to {longest}": (padded, BATCH),
     }
     trained = "masked" if model.config.mask_padding_in_conv else "leaking"
     print(f"{args.model_dir}: {len(labels)} sentences, trained with padding {trained}\n")
@@ -53,13 +56,23 @@ def main(argv=None) -> None:
     for masked in (True, False):
         model.convbert.config = dataclasses.replace(model.config, mask_padding_in_conv=masked)
         run, mode = dygraph_runner(model), "masked" if masked else "leaks"
-        alone = probabilities(run, make_batches(processor, texts, size=1))[:, 1]
+        probs = {kind: probabilities(run, texts, *how) for kind, how in kinds.items()}
+        alone = probs.pop("alone")
         print(f"| {mode} | alone |  |  |  | {accuracy(alone, labels)} |")
-        for kind, each in batches.items():
-            found = probabilities(run, each)[:, 1]
+        for kind, found in probs.items():
             shift, changed = np.abs(found - alone), ((found > 0.5) != (alone > 0.5)).sum()
             shifts = f"{shift.max():.1e} | {shift.mean():.1e} | {changed}"
             print(f"| {mode} | {kind} | {shifts} | {accuracy(found, labels)} |")
+
+
+def probabilities(
+    run: Run, texts: list[str], processor: TextProcessor, together: int
+) -> np.ndarray:
+    """Return the probability of class 1 of each text, in batches of up to 32."""
+    features = processor.encode(texts)
+    parts = (features[start : start + together] for start in range(0, len(texts), together))
+    logits = [run_by_length(part, processor, run, BATCH) for part in parts]
+    return softmax(np.concatenate(logits))[:, 1]
 
 
 def accuracy(found: np.ndarray, labels: np.ndarray) -> str:

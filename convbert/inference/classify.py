@@ -13,6 +13,7 @@ import numpy as np
 from convbert.inference.inference_flags import DefaultPath
 from convbert.text.processing import Prediction, TextProcessor, length_sorted_batches
 from convbert.text.reading import Row, with_label_ids
+from paddlenlp.transformers.tokenizer_utils import Features
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import atomic_write, json_text, naming
 from paddlenlp.utils.log import get_logger
@@ -36,16 +37,28 @@ class Timings:
 def logits_of(
     rows: Sequence[Row], processor: TextProcessor, run: Run, batch_size: int, timings: Timings
 ) -> np.ndarray:
-    """Return the logits [T, C] of T texts; texts of similar length share a batch.
-
-    The seconds of each stage are added to ``timings``.
-    """
+    """Encode T texts and return their logits [T, C]; see `run_by_length`."""
     start = time.perf_counter()
     features = processor.encode([row.text for row in rows], places=[row.where for row in rows])
     if not timings.cut and any(feature.truncated for feature in features):
         get_logger().warning("texts longer than %d tokens are cut", processor.max_seq_len)
         timings.cut = True
     timings.preprocess += time.perf_counter() - start
+    return run_by_length(features, processor, run, batch_size, timings)
+
+
+def run_by_length(
+    features: Sequence[Features],
+    processor: TextProcessor,
+    run: Run,
+    batch_size: int,
+    timings: Timings | None = None,
+) -> np.ndarray:
+    """Return the logits [T, C] of T encoded texts, in their order.
+
+    Texts of similar length share a batch. The seconds of each stage are added to ``timings``.
+    """
+    timings = timings or Timings()
     logits, order = [], []
     lengths = [len(feature.input_ids) for feature in features]
     for batch in length_sorted_batches(lengths, batch_size):

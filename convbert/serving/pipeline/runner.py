@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from convbert.inference.classify import run_by_length
 from convbert.inference.exported import open_exported
 from convbert.serving.config import Settings
-from convbert.text.processing import length_sorted_batches
 from paddlenlp.transformers.tokenizer_utils import Features, Text
 from paddlenlp.utils.errors import UserError
 
@@ -51,16 +51,14 @@ class Runner:
 
     def run(self, features: Sequence[Features]) -> np.ndarray:
         """Return logits [B, C] float32 of B encoded texts, in the order of the texts."""
-        lengths = [len(feature.input_ids) for feature in features]
-        order, logits = [], []
-        for rows in length_sorted_batches(lengths, self._batch_sizes[-1]):
-            # If only some batch sizes are allowed, one row is repeated to fill the next size.
-            size = next(size for size in self._batch_sizes if size >= len(rows))
-            filled = rows + rows[:1] * (size - len(rows))
-            batch = self._engine.run(*self.processor.collate([features[row] for row in filled]))
-            order += rows
-            logits.append(batch[: len(rows)])
-        return np.concatenate(logits)[np.argsort(order)]
+        return run_by_length(features, self.processor, self._run_filled, self._batch_sizes[-1])
+
+    def _run_filled(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> np.ndarray:
+        """Run a batch; its first row is repeated to fill the next allowed batch size."""
+        count = len(input_ids)
+        size = next(size for size in self._batch_sizes if size >= count)
+        rows = [*range(count), *[0] * (size - count)]
+        return self._engine.run(input_ids[rows], token_type_ids[rows])[:count]
 
     def _run_unknown(self, rows: int, length: int) -> None:
         """Run texts of unknown words with this shape."""
