@@ -5,6 +5,7 @@ import os
 import numpy as np
 
 from convbert.inference.engines import (
+    PADDLE_ON_CPU,
     Engine,
     EngineOptions,
     find_files,
@@ -12,7 +13,6 @@ from convbert.inference.engines import (
     open_engine,
 )
 from convbert.inference.engines.paddle_inference import PADDLE_FILES
-from convbert.inference.finite import check_finite, onnx_weights
 from convbert.inference.program import read_program
 from convbert.text.processing import PAD_MULTIPLE, TextProcessor
 from paddlenlp.transformers.checkpoint import CONFIG_FILE
@@ -22,7 +22,7 @@ from paddlenlp.utils.products import verify
 
 
 def open_exported(
-    model_dir: str, options: EngineOptions | None = None, max_seq_len: int | None = None
+    model_dir: str, options: EngineOptions = PADDLE_ON_CPU, max_seq_len: int | None = None
 ) -> tuple[Engine, TextProcessor]:
     """Open a directory written by ``tools/export_model.py`` or ``tools/quantize_model.py``.
 
@@ -30,21 +30,14 @@ def open_exported(
 
     Args:
         model_dir: the directory.
-        options: engine, device, threads, precision; None: Paddle Inference on the CPU.
+        options: engine, device, threads, precision.
         max_seq_len: longest sequence in tokens; None: 128, or less if the model allows less.
 
     Raises:
         UserError: files are missing, damaged or do not fit together, weights are not finite, or the
             engine cannot run the model.
     """
-    options = options or EngineOptions()
     digests = verify(model_dir) if os.path.isdir(model_dir) else {}
-    # OpenVINO checks the weights when it compiles the model.
-    weights = os.path.join(model_dir, PADDLE_FILES[0][1])
-    if options.engine == "paddle" and os.path.isfile(weights):
-        check_finite(weights)
-    if options.onnx_file and os.path.isfile(options.onnx_file):
-        check_finite(options.onnx_file, onnx_weights(options.onnx_file))
     engine = open_engine(model_dir, options, digests)
     processor = open_processor(model_dir, max_seq_len)
     ids = np.array([[processor.tokenizer.unk_token_id] * 3], dtype=np.int64)

@@ -83,6 +83,9 @@ class EngineOptions:
         return f"gpu:{self.gpu_id}" if self.use_gpu else "cpu"
 
 
+PADDLE_ON_CPU = EngineOptions()
+
+
 class Engine(Protocol):
     """An opened program. Not thread-safe: use one per thread.
 
@@ -99,21 +102,21 @@ class Engine(Protocol):
 
 def open_engine(
     model_dir: str,
-    options: EngineOptions | None = None,
+    options: EngineOptions = PADDLE_ON_CPU,
     digests: Mapping[str, str] | None = None,
 ) -> Engine:
     """Open the program of an exported directory with the engine given in ``options``.
 
     Args:
         model_dir: the directory.
-        options: engine, device, threads, precision; None: Paddle Inference on the CPU.
+        options: engine, device, threads, precision.
         digests: known SHA-256 values by file name, so that the files are not read again for them.
 
     Raises:
-        UserError: the package is not installed, files are missing or damaged, or the engine or the
-            processor does not support the model, the device or the precision.
+        UserError: the package is not installed, files are missing or damaged, weights are not
+            finite, or the engine or the processor does not support the model, the device or the
+            precision.
     """
-    options = options or EngineOptions()
     if options.engine == "openvino":
         from convbert.inference.engines.openvino import OpenvinoEngine
 

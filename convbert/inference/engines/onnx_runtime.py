@@ -8,6 +8,7 @@ import numpy as np
 
 from convbert.command.machine import default_threads
 from convbert.inference.engines import INPUTS, EngineOptions, check_inputs
+from convbert.inference.finite import check_finite, onnx_weights
 from paddlenlp.utils.errors import UserError
 
 OPSET_VERSION = 13
@@ -34,8 +35,9 @@ class OnnxSession:
             raise UserError(
                 "file-missing", f"{path} does not exist: convert an exported model with paddle2onnx"
             )
+        check_finite(path, onnx_weights(path))
         settings = onnxruntime.SessionOptions()
-        settings.intra_op_num_threads = self.options.cpu_threads or default_threads()
+        settings.intra_op_num_threads = options.cpu_threads or default_threads()
         try:
             self._session = onnxruntime.InferenceSession(
                 path, settings, providers=["CPUExecutionProvider"]

@@ -32,19 +32,16 @@ _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # int8: of other operat
 class OpenvinoEngine:
     """Runs an exported directory on the CPU. Thread-safe: each thread has its own request.
 
-    Arguments and errors are those of `open_engine`; also `UserError` if weights are not finite.
+    Arguments and errors are those of `open_engine`.
     """
 
     device = "cpu"
     use_mkldnn = False
 
     def __init__(
-        self,
-        model_dir: str,
-        options: EngineOptions | None = None,
-        digests: Mapping[str, str] | None = None,
+        self, model_dir: str, options: EngineOptions, digests: Mapping[str, str] | None = None
     ):
-        self.options = options or EngineOptions(engine="openvino")
+        self.options = options
         self.files = find_model(model_dir)
         self._openvino = require_openvino()
         self._core = self._openvino.Core()

@@ -10,6 +10,7 @@ from convbert.inference.engines import (
     find_files,
     not_exported,
 )
+from convbert.inference.finite import check_finite
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.log import get_logger
 
@@ -52,11 +53,11 @@ class Predictor:
     Arguments and errors are those of `open_engine`.
     """
 
-    def __init__(self, model_dir: str, options: EngineOptions | None = None):
+    def __init__(self, model_dir: str, options: EngineOptions):
         self.files = find_program(model_dir)
-        self.options = options or EngineOptions()
-        self.device = self.options.device
-        self.use_mkldnn = self.options.use_mkldnn and not self.options.use_gpu
+        check_finite(self.files[1])
+        self.options, self.device = options, options.device
+        self.use_mkldnn = options.use_mkldnn and not options.use_gpu
         self._open()
         try:
             self._run_once()
