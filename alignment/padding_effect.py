@@ -65,9 +65,7 @@ def main(argv=None) -> None:
             print(f"| {mode} | {kind} | {shifts} | {accuracy(found, labels)} |")
 
 
-def probabilities(
-    run: Run, texts: list[str], processor: TextProcessor, together: int
-) -> np.ndarray:
+def probabilities(run: Run, texts: list[str], processor, together: int) -> np.ndarray:
     """Return the probability of class 1 of each text, in batches of up to 32."""
     features = processor.encode(texts)
     parts = (features[start : start + together] for start in range(0, len(texts), together))
