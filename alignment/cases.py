@@ -13,24 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 
 SIZES = ("convbert-small", "convbert-medium-small", "convbert-base")  # smallest first
-# Small versions of the three sizes, for the golden file of the unit tests.
-TINY_SIZES = {
-    name: {
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "vocab_size": 60,
-        "max_position_embeddings": 40,
-        "hidden_size": hidden,
-        "embedding_size": embedding,
-        "intermediate_size": intermediate,
-        "num_groups": groups,
-    }
-    for name, hidden, embedding, intermediate, groups in (
-        ("tiny-base", 16, 16, 40, 1),
-        ("tiny-medium-small", 24, 12, 40, 2),
-        ("tiny-small", 16, 12, 32, 1),
-    )
-}
 BATCHES = (1, 3, 8)
 LENGTHS = (1, 2, 8, 9, 17, 128, 511, 512)
 FORMS = ("plain", "padded", "pairs")  # pairs: two token types, padded as well
@@ -95,11 +77,6 @@ def gradient_cases(quick: bool = False) -> list[Case]:
     """The grid of the backward pass."""
     shapes = ((3, 9),) if quick else GRADIENT_SHAPES
     return [Case(batch, length, "pairs") for batch, length in shapes]
-
-
-def tiny_cases() -> list[Case]:
-    """The grid of the golden file."""
-    return [Case(b, n, form) for b, n in ((1, 1), (3, 9), (2, 40)) for form in ("plain", "pairs")]
 
 
 def random_weights(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:

@@ -47,7 +47,7 @@ class Reference(Side):
 
     def body(self) -> nn.Module:
         """Return the classifier of three classes; write its checkpoint."""
-        model = build(self.folder.name, CLASSIFIER)
+        model = build(PRESETS[self.folder.name], CLASSIFIER)
         model.save_pretrained(self.checkpoints / "body")
         return model
 
@@ -78,7 +78,7 @@ class Reference(Side):
 
     def head(self, head: cases.HeadCase) -> tuple[Arrays, float, Arrays]:
         """Return logits, loss and gradients of a head; write its checkpoint in both formats."""
-        model = build(self.folder.name, head.architecture, head.classes)
+        model = build(PRESETS[self.folder.name], head.architecture, head.classes)
         model.save_pretrained(self.checkpoints / head.name)
         torch.save(model.state_dict(), self.checkpoints / head.name / checkpoint.HF_TORCH_FILE)
         result = answer(model, head)
@@ -92,7 +92,7 @@ class Reference(Side):
     def train(self, batches: Arrays) -> tuple[list[float], Arrays]:
         """Train with torch's AdamW, one parameter group for each tensor; write the initial
         weights."""
-        model = build(self.folder.name, CLASSIFIER, classes=2)
+        model = build(PRESETS[self.folder.name], CLASSIFIER, classes=2)
         model.save_pretrained(self.checkpoints / "training")
         optimizer = torch.optim.AdamW(parameter_groups(model), eps=cases.TRAINING["epsilon"])
         schedule = transformers.get_linear_schedule_with_warmup(
@@ -149,9 +149,9 @@ class ConvBertDiscriminator(transformers.ConvBertPreTrainedModel):
         return {"logits": logits, "loss": loss}
 
 
-def build(size: str, architecture: str, classes: int = cases.CLASSES) -> nn.Module:
+def build(sizes: dict, architecture: str, classes: int = cases.CLASSES) -> nn.Module:
     """Build the reference model of one of our classes with random weights."""
-    settings = {**PRESETS, **cases.TINY_SIZES}[size] | HEADS[architecture].hf_settings
+    settings = {**sizes, **HEADS[architecture].hf_settings}
     config = transformers.ConvBertConfig(**settings, pad_token_id=cases.PAD, num_labels=classes)
     if architecture == "ConvBertDiscriminator":
         model = ConvBertDiscriminator(config)

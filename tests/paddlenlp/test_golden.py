@@ -11,6 +11,7 @@ import pytest
 from alignment import cases, ours
 from alignment.run import gradient_scales
 from paddlenlp.transformers import ConvBertConfig
+from tests.helpers.golden import GRADIENT_CASE, TINY_CASES, TINY_SIZES
 
 CLASSIFIER = "ConvBertForSequenceClassification"
 
@@ -25,11 +26,11 @@ def golden(repo_root):
 def reference_model(size, architecture, classes=cases.CLASSES, **fields):
     """Our model with the weights that the reference had."""
     fields = {"mask_padding_in_conv": False, "num_classes": classes, **fields}
-    return ours.random_model(ConvBertConfig(**cases.TINY_SIZES[size], **fields), architecture)
+    return ours.random_model(ConvBertConfig(**TINY_SIZES[size], **fields), architecture)
 
 
-@pytest.mark.parametrize("case", cases.tiny_cases(), ids=lambda case: case.name)
-@pytest.mark.parametrize("size", cases.TINY_SIZES)
+@pytest.mark.parametrize("case", TINY_CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("size", TINY_SIZES)
 def test_hidden_states_logits_and_loss(golden, size, case):
     model = reference_model(size, CLASSIFIER)
     inputs = ours.tensors(case.inputs(model.config.vocab_size))
@@ -42,9 +43,9 @@ def test_hidden_states_logits_and_loss(golden, size, case):
         np.testing.assert_allclose(value.numpy(), expected, atol=2e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("size", cases.TINY_SIZES)
+@pytest.mark.parametrize("size", TINY_SIZES)
 def test_gradient_of_every_parameter(golden, size):
-    case = cases.Case(3, 9, "pairs")
+    case = GRADIENT_CASE
     start = f"{size}/{case.name}/grad/"
     expected = {k[len(start) :]: v for k, v in golden.items() if k.startswith(start)}
     model = reference_model(size, CLASSIFIER)
@@ -58,7 +59,7 @@ def test_gradient_of_every_parameter(golden, size):
 
 
 @pytest.mark.parametrize("head", cases.HEAD_CASES, ids=lambda head: head.name)
-@pytest.mark.parametrize("size", cases.TINY_SIZES)
+@pytest.mark.parametrize("size", TINY_SIZES)
 def test_every_head(golden, size, head):
     model = reference_model(size, head.architecture, head.classes)
     inputs = head.inputs(model.config.vocab_size)
@@ -72,7 +73,7 @@ def test_every_head(golden, size, head):
 
 def test_the_file_tells_a_small_mistake(golden):
     """The random weights make details visible: another epsilon or padding rule must be seen."""
-    case = cases.Case(3, 9, "pairs")
+    case = GRADIENT_CASE
     expected = golden[f"tiny-base/{case.name}/logits"]
     for mistake in ({"layer_norm_eps": 1e-3}, {"mask_padding_in_conv": True}):
         model = reference_model("tiny-base", CLASSIFIER, **mistake)
@@ -80,12 +81,12 @@ def test_the_file_tells_a_small_mistake(golden):
         assert np.abs(logits - expected).max() > 1e-4, mistake
 
 
-@pytest.mark.parametrize("size", cases.TINY_SIZES)
+@pytest.mark.parametrize("size", TINY_SIZES)
 def test_the_file_sees_every_tensor(golden, size):
     """A tensor in the wrong order moves something; softmax hides only the key's bias."""
-    start = f"{size}/{cases.Case(3, 9, 'pairs').name}/"
+    start = f"{size}/{GRADIENT_CASE.name}/"
     model, unseen = reference_model(size, CLASSIFIER), set()
-    inputs = ours.tensors(cases.Case(3, 9, "pairs").inputs(model.config.vocab_size))
+    inputs = ours.tensors(GRADIENT_CASE.inputs(model.config.vocab_size))
     for name, parameter in model.named_parameters():
         right = parameter.numpy()
         flat = right.reshape(-1) if right.shape[-1] == 1 else right  # the one-tap filters

@@ -18,15 +18,15 @@ import torch
 
 from alignment import cases
 from alignment.reference import build, gradients, tensors
+from tests.helpers.golden import GRADIENT_CASE, TINY_CASES, TINY_SIZES
 
 TARGET = ROOT / "tests" / "fixtures" / "model_golden.npz"
-GRADIENT_CASE = cases.Case(3, 9, "pairs")
 
 
 def main() -> None:
     """Compute everything and write one compressed file."""
     arrays = {}
-    for size in cases.TINY_SIZES:
+    for size in TINY_SIZES:
         for name, array in {**body(size), **heads(size)}.items():
             arrays[f"{size}/{name}"] = array
     np.savez_compressed(TARGET, **arrays)
@@ -35,9 +35,9 @@ def main() -> None:
 
 def body(size: str):
     """Hidden states, logits, loss of the classifier; gradients of one case."""
-    model = build(size, "ConvBertForSequenceClassification")
+    model = build(TINY_SIZES[size], "ConvBertForSequenceClassification")
     found = {}
-    for case in cases.tiny_cases():
+    for case in TINY_CASES:
         model.zero_grad()
         labels = torch.from_numpy(case.labels(cases.CLASSES))
         inputs = tensors(case.inputs(model.config.vocab_size))
@@ -57,7 +57,7 @@ def heads(size: str):
     """Logits and loss of every head."""
     found = {}
     for head in cases.HEAD_CASES:
-        model = build(size, head.architecture, head.classes)
+        model = build(TINY_SIZES[size], head.architecture, head.classes)
         vocab = model.config.vocab_size
         with torch.no_grad():
             result = model(**tensors(head.inputs(vocab)), **tensors(head.labels(vocab)))
