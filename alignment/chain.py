@@ -32,7 +32,6 @@ from paddlenlp.utils.logits import softmax
 
 BATCH = 32
 BOUND = 1e-5
-SAMPLE = 7  # every 7th sentence
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -135,7 +134,7 @@ def save_random(args: argparse.Namespace, target: Path) -> str:
     tokenizer = ConvBertTokenizer(REVIEWS / "vocab.txt")
     config = ConvBertConfig.preset(args.size, vocab_size=tokenizer.vocab_size)
     model = random_model(config, CLASSIFIER)
-    spread_answers(model, TextProcessor(tokenizer), read_dev(args.data_dir)[0][::SAMPLE])
+    spread_answers(model, TextProcessor(tokenizer), read_dev(args.data_dir)[0])
     model.save_pretrained(str(target))
     tokenizer.save_pretrained(target)
     return str(target)
