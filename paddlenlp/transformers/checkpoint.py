@@ -27,9 +27,19 @@ VOCAB_FILE = "vocab.txt"
 ADAPTER_FILES = {"adapter_config.json", "lora_config.json", "prefix_config.json"}
 # Names of types in safetensors -> in NumPy, which has no bfloat16: uint16, as Paddle stores it.
 _SAFETENSORS_TYPES = {
-    **{"BOOL": "?", "BF16": "u2", "F16": "f2", "F32": "f4", "F64": "f8"},
-    **{"I8": "i1", "I16": "i2", "I32": "i4", "I64": "i8"},
-    **{"U8": "u1", "U16": "u2", "U32": "u4", "U64": "u8"},
+    "BOOL": "?",
+    "BF16": "u2",
+    "F16": "f2",
+    "F32": "f4",
+    "F64": "f8",
+    "I8": "i1",
+    "I16": "i2",
+    "I32": "i4",
+    "I64": "i8",
+    "U8": "u1",
+    "U16": "u2",
+    "U32": "u4",
+    "U64": "u8",
 }
 # Paddle writes this table of internal names beside the weights.
 _NAME_TABLE = "StructuredToParameterName@@"
@@ -64,7 +74,8 @@ def read_model_config(path: str) -> dict[str, Any]:
     names += classes[:1] if isinstance(classes, list) else [classes]
     other = [name for name in names if name and not str(name).lower().startswith("convbert")]
     if other:
-        raise UserError("checkpoint", f"{path} describes '{other[0]}': only ConvBERT is read")
+        message = f"{path} describes a model of type '{other[0]}': only ConvBERT is read"
+        raise UserError("checkpoint", message)
     return raw
 
 
@@ -176,7 +187,8 @@ def _read_torch(path: str) -> dict[str, np.ndarray]:
 def _read_shards(path: str) -> dict[str, np.ndarray]:
     places = read_json(path).get("weight_map")
     if not isinstance(places, dict) or not all(_SHARD.fullmatch(str(f)) for f in places.values()):
-        raise UserError("file-damaged", f"{path} maps to other files: save the checkpoint again")
+        message = f"{path} must name files of weights beside it for each tensor"
+        raise UserError("file-damaged", f"{message}: save the checkpoint again")
     directory, files = os.path.dirname(path), sorted(set(places.values()))
     require_files(directory, files, "checkpoint")
     found: dict[str, np.ndarray] = {}
@@ -184,7 +196,8 @@ def _read_shards(path: str) -> dict[str, np.ndarray]:
         found.update(read_weights(os.path.join(directory, file)))
     lost = [name for name in places if name not in found]
     if lost:
-        raise UserError("file-damaged", f"{path} lists {shorten(lost)}, but no shard has them")
+        message = f"{path} lists tensors that are missing from the shards: {shorten(lost)}"
+        raise UserError("file-damaged", f"{message}; save or download the checkpoint again")
     return found
 
 

@@ -22,7 +22,8 @@ def check_label_names(names: Any, where: str, classes: int | None = None) -> lis
     if repeated:
         raise UserError("label", f"{where}: the label name '{repeated[0]}' is given twice")
     if classes is not None and len(names) != classes:
-        raise UserError("label", f"{where}: {len(names)} label names for {classes} classes")
+        count = f"{len(names)} label names for a model with {classes} classes"
+        raise UserError("label", f"{where}: {count}")
     return names
 
 
@@ -35,22 +36,28 @@ def read_label_names(raw: dict[str, Any], where: str) -> list[str] | None:
         UserError: the ids are not 0, 1, 2, ..., the names cannot be used, or the two tables differ.
     """
     table, back = raw.get("id2label"), raw.get("label2id")
-    for given in (table, back):
-        plain = isinstance(given, dict) and all(isinstance(v, (str, int)) for v in given.values())
-        if given is not None and not plain:
-            raise UserError("label", f"{where}: id2label must map ids to names, not {given!r}")
+    wanted = {"id2label": "ids to names", "label2id": "names to ids"}
+    for key, kinds in wanted.items():
+        given = raw.get(key)
+        if given is None:
+            continue
+        if not isinstance(given, dict) or not all(
+            isinstance(v, (str, int)) for v in given.values()
+        ):
+            raise UserError("label", f"{where}: {key} must map {kinds}, not {given!r}")
     if table is None and back is None:
         return None
     pairs = [(number, name) for name, number in back.items()] if table is None else table.items()
     numbered = {str(number): name for number, name in pairs}
     ids = [str(number) for number in range(len(numbered))]
     if not numbered or set(numbered) != set(ids) or len(pairs) > len(numbered):
-        raise UserError("label", f"{where}: ids of labels are not 0, 1, 2, ...: {sorted(numbered)}")
+        found = f"the ids of the labels must be 0, 1, 2, ..., not {sorted(numbered)}"
+        raise UserError("label", f"{where}: {found}")
     names = check_label_names([numbered[number] for number in ids], where)
     if back is not None and {name: str(number) for name, number in back.items()} != dict(
         zip(names, ids)
     ):
-        raise UserError("label", f"{where}: id2label and label2id differ")
+        raise UserError("label", f"{where}: id2label and label2id differ: correct one of them")
     return names
 
 

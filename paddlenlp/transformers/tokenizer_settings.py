@@ -83,10 +83,8 @@ def read_settings(directory: PathLike) -> dict[str, Any]:
     """
     folder = Path(directory)
     config, packed = _json(folder / CONFIG_FILE), _json(folder / HF_TOKENIZER_FILE)
-    special_map, parts = (
-        _json(folder / SPECIAL_MAP_FILE),
-        _parts(packed, folder / HF_TOKENIZER_FILE),
-    )
+    special_map = _json(folder / SPECIAL_MAP_FILE)
+    parts = _parts(packed, folder / HF_TOKENIZER_FILE)
     _check_supported(config, folder / CONFIG_FILE)
     _check_supported(parts, folder / HF_TOKENIZER_FILE)
     sources = [
@@ -132,7 +130,7 @@ _PARTS = {
 # Keys of tokenizer_config.json and parts of tokenizer.json that change ids or have another meaning
 # in transformers -> the only value that is supported.
 _SUPPORTED = {
-    "never_split": [],  # added tokens do the same
+    "never_split": [],
     "do_basic_tokenize": True,
     "clean_text": True,
     "padding_side": "right",
@@ -153,7 +151,8 @@ _SUPPORTED = {
 def _check_supported(config: dict[str, Any], path: Path) -> None:
     for key, supported in _SUPPORTED.items():
         if config.get(key) not in (None, supported):
-            _refuse(path, key, config[key], f"only {supported!r} is supported")
+            hint = ", use added tokens instead" if key == "never_split" else ""
+            _refuse(path, key, config[key], f"only {supported!r} is supported{hint}")
     kind = config.get("tokenizer_class")
     plain = str(kind or "BertTokenizer").removesuffix("Fast").removesuffix("Tokenizer")
     if plain not in SAME_TOKENIZERS and kind != "PreTrainedTokenizerFast":

@@ -197,13 +197,11 @@ class TokenizerCalls:
             result["overflow_to_sample"] = samples
         if return_length:
             result["seq_len"] = [len(row) for row in ids]
-        if return_tensors is None:
-            return (
-                {key: value[0] for key, value in result.items()}
-                if isinstance(text, str)
-                else result
-            )
-        return {key: _as_tensor(value, return_tensors) for key, value in result.items()}
+        if return_tensors is not None:
+            return {key: _as_tensor(value, return_tensors) for key, value in result.items()}
+        if isinstance(text, str):
+            return {key: value[0] for key, value in result.items()}
+        return result
 
 
 def _as_list(text: str | Sequence[Text], text_pair: str | Sequence[str] | None) -> Sequence[Text]:

@@ -55,9 +55,8 @@ def find_vocab(directory: PathLike) -> Path:
     """
     plain, packed = (Path(directory) / name for name in (VOCAB_FILE, HF_TOKENIZER_FILE))
     if not plain.is_file() and not packed.is_file():
-        raise UserError(
-            "vocabulary", f"{directory} has no {VOCAB_FILE}: copy that of the model there"
-        )
+        message = f"{directory} has no {VOCAB_FILE}: copy the vocabulary of the model there"
+        raise UserError("vocabulary", message)
     if plain.is_file() and packed.is_file():
         lines = {token: number for number, token in enumerate(_lines(plain))}
         different = [t for t, number in _packed_ids(packed).items() if lines.get(t) != number]
@@ -73,9 +72,11 @@ def _lines(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise UserError("file-unreadable", f"cannot read {path}: {error.strerror}") from None
+        message = f"cannot read vocabulary {path}: {error.strerror}"
+        raise UserError("file-unreadable", message) from None
     except UnicodeDecodeError as error:
-        raise UserError("encoding", f"{path} is not UTF-8 at byte {error.start}") from None
+        message = f"vocabulary {path} is not UTF-8 at byte {error.start}: convert it to UTF-8"
+        raise UserError("encoding", message) from None
     return text.rstrip("\n").split("\n")  # not splitlines: a token may be another line separator
 
 
@@ -87,7 +88,9 @@ def _packed_ids(path: Path) -> dict[str, int]:
         raise UserError("vocabulary", f"{path} has no WordPiece vocabulary: ConvBERT needs one")
     ids = list(vocab.values())
     if not all(type(n) is int and n >= 0 for n in ids) or len(set(ids)) < len(ids):
-        raise UserError("vocabulary", f"{path} has token ids that are repeated or not numbers")
+        message = f"{path} has token ids that are repeated or not numbers: correct the ids"
+        raise UserError("vocabulary", message)
     if max(ids) > 2 * len(ids) + 1000:
-        raise UserError("vocabulary", f"{path} has token id {max(ids)} for {len(ids)} tokens")
+        message = f"{path} has {len(ids)} tokens but token id {max(ids)}: correct the ids"
+        raise UserError("vocabulary", message)
     return vocab

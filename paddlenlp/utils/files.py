@@ -164,8 +164,9 @@ def naming(path: PathLike) -> Iterator[None]:
         raise
     except Exception as error:
         number = getattr(error, "errno", None)
-        if not shutil.disk_usage(Path(path).parent).free:  # Paddle's errors do not say so
-            number = errno.ENOSPC
+        with suppress(OSError):  # the folder was removed
+            if not shutil.disk_usage(Path(path).parent).free:  # Paddle's errors do not say so
+                number = errno.ENOSPC
         if number not in FULL:
             raise
         message = f"cannot write {path}: {os.strerror(number)}; free space, or write elsewhere"

@@ -96,7 +96,8 @@ def verify(directory: PathLike) -> dict[str, str]:
     for name, expected in manifest["files"].items():
         file = folder / name
         if not file.is_file():
-            raise UserError("file-damaged", f"{file} is listed in {MANIFEST_FILE} but missing")
+            message = f"{file} is listed in {MANIFEST_FILE} but missing: write the product again"
+            raise UserError("file-damaged", message)
         if not is_unchanged(file, expected):
             advice = f"write it again, or remove {MANIFEST_FILE} if the change is yours"
             raise UserError("file-damaged", f"{file} differs from {MANIFEST_FILE}: {advice}")
@@ -127,8 +128,8 @@ def read_manifest(directory: PathLike) -> dict[str, Any] | None:
         manifest = read_json_file(path)
         files = manifest["files"]
         valid = isinstance(manifest["kind"], str) and all(
-            isinstance(f["size"], int) and isinstance(f["sha256"], str) and _inside(name)
-            for name, f in files.items()
+            isinstance(entry["size"], int) and isinstance(entry["sha256"], str) and _inside(name)
+            for name, entry in files.items()
         )
     except FileNotFoundError:
         return None

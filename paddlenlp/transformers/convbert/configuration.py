@@ -190,11 +190,9 @@ def _check_supported(flat: dict[str, Any], where: str, is_new_head: bool) -> Non
     for key, value in supported.items():
         found = flat.get(key) or value  # false and empty values are the defaults
         if found != value:
-            raise UserError(
-                "configuration",
-                f"{where}: {key} is {found!r}, but with {classes} classes only {value!r} is "
-                "supported",
-            )
+            condition = f" with {classes} classes" if key == "problem_type" else ""
+            message = f"{key} is {found!r}, only {value!r} is supported{condition}"
+            raise UserError("configuration", f"{where}: {message}")
 
 
 def _merge(flat: dict[str, Any], names: tuple[str, ...], where: str) -> None:

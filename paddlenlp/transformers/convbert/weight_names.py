@@ -88,7 +88,10 @@ def find_head(architecture: str) -> Head:
     """
     if architecture not in HEADS:
         names = ", ".join(HEADS)
-        raise UserError("model-name", f"architecture '{architecture}' is not one of {names}")
+        raise UserError(
+            "model-name",
+            f"architecture '{architecture}' is unknown: give --architecture, one of {names}",
+        )
     return HEADS[architecture]
 
 
@@ -130,7 +133,8 @@ def is_hf(weights: Iterable[str], source: str) -> bool:
     adapters = [name for name in weights if "lora_" in name.lower()]
     if adapters:
         named = shorten(adapters, 2)
-        raise UserError("checkpoint", f"{source} is an adapter ({named}): merge it into its model")
+        message = f"{source} contains weights of an adapter ({named})"
+        raise UserError("checkpoint", f"{message}: merge it into its model and save the result")
     ours = [name for name in weights if any(part in name for part in _ONLY_OURS)]
     theirs = [name for name in weights if any(part in name for part in _ONLY_THEIRS)]
     if ours and theirs:
@@ -181,11 +185,11 @@ def _check_head(weights, ours: dict[str, str], head: Head, hf_config: dict[str, 
     has_head = any(theirs in weights and is_of_head(name) for theirs, name in ours.items())
     for key, value in head.hf_settings.items() if has_head else ():
         if hf_config.get(key) != value:
-            raise UserError(
-                "checkpoint", f"{key} is {hf_config.get(key)!r}: only {value!r} is supported"
-            )
+            message = f"this {head.hf_class} has {key} {hf_config.get(key)!r}"
+            raise UserError("checkpoint", f"{message}: only {value!r} is supported")
     is_tied = TIED not in weights or WORDS not in weights
     if head.hf_class == "ConvBertForMaskedLM" and not (
         is_tied or np.array_equal(weights[TIED], weights[WORDS])
     ):
-        raise UserError("checkpoint", f"{TIED} differs from {WORDS}: only tied weights are read")
+        message = f"{TIED} differs from {WORDS}: only tied weights are supported"
+        raise UserError("checkpoint", message)
