@@ -57,17 +57,21 @@ def run_chain(kind: str, argv: list[str]) -> int:
     if kind == "benchmark":
         parser.add_argument("case", metavar="CASE", nargs="?", help="dynamic_bs8_fp32_DP_N1C1")
     args = parser.parse_args(argv)
-    limits = _seconds("TIPC_STEP_SECONDS", 21600), _seconds("TIPC_READY_SECONDS", 120)
+    step_seconds = _seconds("TIPC_STEP_SECONDS", 21600)
+    ready_seconds = _seconds("TIPC_READY_SECONDS", 120)
     config = read_config(args.config, kind, args.mode)
     check_environment(config, kind)
     name = f"{config.mode}_{config.value('model_name')}_{time.strftime('%Y%m%d-%H%M%S')}"
     base = os.environ.get("TIPC_OUTPUT") or "test_tipc/output"
     plan = Plan(config, Path(base, f"{name}_{os.getpid()}"))
-    add_steps(plan, *filter(None, [vars(args).get("case")]))
+    if kind == "benchmark":
+        plan_benchmark(plan, args.case or "")
+    else:
+        add_steps(plan)
     ensure_writable_dir(plan.folder)
     notes = [f"note: {note}" for note in dict.fromkeys(plan.notes)]
     print(f"run folder: {plan.folder}", *notes, sep="\n")
-    status = Run(plan, label, *limits).execute()
+    status = Run(plan, label, step_seconds, ready_seconds).execute()
     for speed in sorted(plan.folder.glob("index/*_speed")):
         print(speed.read_text(), end="")
     return status

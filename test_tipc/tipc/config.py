@@ -19,6 +19,7 @@ from tipc import formats
 from tipc.formats import ALL_MODES, NULL, TRAIN_MODES, Slot
 
 PREPARED = ROOT / "test_tipc" / "data"  # prepare.sh writes <model_name>/<part>
+LOST_LINE = "is a line missing before it?"
 INPUT_FLAG = re.compile(r"--?\w*(dir|dirname|file|path|logits)")  # their values must exist
 # Needed beside Paddle, for a kind of configuration or for one mode.
 PACKAGES: dict[str, tuple[str, ...]] = {
@@ -149,14 +150,19 @@ def read_config(path: str, kind: str, mode: str) -> Config:
     if kind == "train_infer" and len(lines) > len(slots):
         slots = formats.FORMATS["benchmark"]
     entries = {}
-    for number, (slot, line) in enumerate(zip_longest(slots, lines, fillvalue="end"), start=1):
+    for number, (slot, line) in enumerate(zip_longest(slots, lines), start=1):
+        name = getattr(slot, "name", slot or "end")
         try:
+            if line is None:
+                raise ValueError(f"the file ends after line {len(lines)} of {len(slots)}")
+            if slot is None:
+                raise ValueError(f"the format has only {len(slots)} lines: remove '{line}'")
             if isinstance(slot, Slot):
-                entries[slot.name] = Entry(number, *_read_line(slot, line))
+                key, values = _read_line(slot, line)
+                entries[name] = Entry(number, key, values)
             elif line.strip("=") != slot:
-                raise ValueError(f"expected {slot}, found '{line}'")
+                raise ValueError(f"expected the separator {slot}, found '{line}'; {LOST_LINE}")
         except ValueError as error:
-            name = getattr(slot, "name", slot)
             raise UserError("tipc-config", f"{path}, line {number} ({name}): {error}") from None
     return Config(path, mode, entries)
 
@@ -180,14 +186,16 @@ def _read_line(slot: Slot, line: str) -> tuple[str, dict[str, list[str]]]:
     else:
         complete = used or not slot.needed or slot.rule is formats.SET_BY_RUNNER
     if not (colon and known and allowed and complete):
-        wanted = f"{' or '.join(keys)}:{slot.rule.words}{', not null' if slot.needed else ''}"
-        raise ValueError(f"expected {wanted}; found '{line}': is a line missing before it?")
-    if unknown := set(values) - set(ALL_MODES):
-        raise ValueError(f"'{unknown.pop()}' is not a mode: give {', '.join(ALL_MODES)}")
+        names = " or ".join(name for name in keys if name != NULL or not slot.needed)
+        wanted = f"{names}:{slot.rule.words}{', not null' if slot.needed else ''}"
+        hint = "" if colon and known else f"; {LOST_LINE}"
+        raise ValueError(f"expected {wanted}; found '{line}'{hint}")
+    if unknown := sorted(set(values) - set(ALL_MODES)):
+        raise ValueError(f"'{unknown[0]}' is not a mode: give {', '.join(ALL_MODES)}")
     for value in used if slot.rule is formats.SCRIPT else ():
         script = shlex.split(value)[0]
         if script != "-m" and not (ROOT / script).is_file():
-            raise ValueError(f"'{script}' does not exist in {ROOT}")
+            raise ValueError(f"'{script}' does not exist in {ROOT}: correct its path")
     return key, values
 
 

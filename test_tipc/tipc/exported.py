@@ -69,7 +69,9 @@ def plan_onnx(plan: Plan) -> None:
     values = {"onnx_model_dir": model, "save_file": file}
     convert = plan.command("convert", *flags, start=[], **values)
     if shutil.which(convert[0]) is None:
-        raise config.fail("convert", f"'{convert[0]}' is not a program on the PATH")
+        setup = "run .venv/bin/pip install -r requirements-onnx.txt"
+        message = f"'{convert[0]}' is not a program on the PATH: {setup}"
+        raise config.fail("convert", message, "environment")
     plan.add(Step("convert", convert, folder / "paddle2onnx.log", [file]))
     infer = plan.command("inference", onnx_file=file)
     infer += [f"--model_dir={model}", *texts, *_result_flags(results)]

@@ -65,7 +65,8 @@ def engine(
     content = read_answers(results)
     precision = content.get("precision", precision)
     if precision not in TOLERANCES:
-        raise UserError("tipc", f"{results}: unknown precision {precision}")
+        known = ", ".join(TOLERANCES)
+        raise UserError("tipc", f"{results}: unknown precision {precision}, expected {known}")
     check_expected(content, expect)
     if reference:
         check_answers(content, reference, precision)
@@ -104,10 +105,11 @@ def read_json(path: Path, *needed: str) -> dict[str, Any]:
             content = {name: [row.get(name) for row in rows] for name in needed}
         else:
             content = json.loads(text)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, AttributeError) as error:
         raise UserError("file-unreadable", f"cannot read {path}: {error}") from None
     if not isinstance(content, dict) or not set(needed) <= set(content):
-        raise UserError("file-damaged", f"{path} is not an object with {', '.join(needed)}")
+        found = f"{path} is not a JSON object with {', '.join(needed) or 'names'}"
+        raise UserError("file-damaged", f"{found}: write the file again")
     return content
 
 
@@ -115,7 +117,8 @@ def read_answers(path: Path) -> Answers:
     """Read answers, and the report on the engine if there is one; errors as `read_json`."""
     content = read_json(path, "label_id", "prob")
     if not content["label_id"] or len(content["label_id"]) != len(content["prob"]):
-        raise UserError("file-damaged", f"{path} has no answers, or not as many as probabilities")
+        found = "no answers, or not as many as probabilities (label_id and prob)"
+        raise UserError("file-damaged", f"{path} has {found}: write the file again")
     return content
 
 

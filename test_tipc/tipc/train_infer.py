@@ -59,10 +59,11 @@ def _train(plan: Plan, trainer: str, folder: Path, gpus: str, autocast: str | No
     device, asked = device_of(gpus), config.value("train_device")
     if asked in ("cpu", "gpu") and asked != device:
         raise config.fail("train_device", f"{asked} contradicts gpu_list {gpus}")
+    flags = ["train_length", "train_batch", "pretrained", "train_extra"]
+    flags += ["trainer_extra1", "trainer_extra2"]
     command = plan.command(
         trainer,
-        *("train_length", "train_batch", "pretrained"),
-        *("train_extra", "trainer_extra1", "trainer_extra2"),
+        *flags,
         start=launcher(plan.python, gpus, folder / "launch"),
         train_device=device if asked else None,
         save_model=output,
@@ -147,11 +148,20 @@ def _infer(
 ) -> Path:
     """Add a step with one engine and return its results file."""
     device = "gpu" if settings.use_gpu == "True" else "cpu"
-    *values, engine = settings
-    results = folder / f"python_infer_{device}_{combination(device, *values[1:])}.json"
-    given = {**dict(zip(Settings._fields, values)), "infer_model_dir": model, "infer_input": texts}
-    command = plan.command("inference", "benchmark", "infer_extra", **given, save_log=results)
-    command += [f"--engine={engine}"] if engine else []
+    values = settings._asdict()
+    engine = values.pop("engine")
+    name = combination(
+        device,
+        settings.use_mkldnn,
+        settings.cpu_threads,
+        settings.precision,
+        settings.batch_size,
+    )
+    results = folder / f"python_infer_{device}_{name}.json"
+    values |= {"infer_model_dir": model, "infer_input": texts, "save_log": results}
+    command = plan.command("inference", "benchmark", "infer_extra", **values)
+    if engine:
+        command.append(f"--engine={engine}")
     command.append(f"--output_npy={results.with_suffix('.npy')}")
     expected = {"device": device, **settings._asdict(), "use_gpu": None}
     expected = {name: value for name, value in expected.items() if value is not None}

@@ -193,6 +193,9 @@ def test_a_record(tmp_path, write, run_script):
     assert failed.returncode == 1
     assert "gt.json" in failed.stdout
     assert run_script(script, "infer", "--results", tmp_path / "none.json").returncode == 2
+    wrong_flag = run_script(script, "infer", "--results", results, "--expect", "device")
+    assert wrong_flag.returncode == 2
+    assert "[command-line]" in wrong_flag.stderr
 
 
 def test_records_only_count_for_their_own_texts(tmp_path):
