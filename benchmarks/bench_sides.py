@@ -2,7 +2,8 @@
 
     python benchmarks/bench_sides.py inference|file|training [flags]
 
-run.sh does the same after making the environments. Each has a --help of its own.
+run.sh does the same after making the environments. `bench_sides.py COMMAND --help` lists the flags
+of a command.
 """
 
 import inspect
@@ -152,7 +153,7 @@ def file(argv) -> int:
         python benchmarks/bench_sides.py file --sides paddle openvino     without the peers
 
     The sentences have 1 to 126 random words of the vocabulary of data/reviews. Every side gets the
-    same batches as infer.py with --batch_size makes, and the sides take turns of some batches.
+    same batches as infer.py with --batch_size makes, and the sides take turns after some batches.
     Resident memory is read after each turn. The memory of our sides, minus the memory before they
     opened the program, is compared with the weights and the activations of the largest batch. The
     exit status is 1 if convbert-base exceeds a memory limit.

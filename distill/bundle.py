@@ -27,7 +27,7 @@ from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import write_json
 from paddlenlp.utils.products import add_to_manifest, product_directory, verify
 
-# Distillation may go without dropout; whoever fine-tunes the bundled model gets the usual one.
+# Distillation may run without dropout; fine-tuning the bundled model needs the usual one.
 DROPOUT = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
 
 
@@ -79,7 +79,8 @@ def half(name: str, array: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         rounded = array.astype(np.float16)
     if not np.isfinite(rounded).all():
-        raise UserError("weights", f"{name} has values that float16 cannot hold")
+        message = f"{name} has values that are too large for float16: train it again"
+        raise UserError("weights", message)
     return rounded
 
 

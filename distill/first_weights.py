@@ -143,7 +143,7 @@ def draw_ids(
 
 
 class HeadFit(NamedTuple):
-    """One teacher head seen as a convolution.
+    """The convolution that imitates one head of the teacher.
 
     Attributes:
         taps: [K] float, non-negative, sum 1.
@@ -250,9 +250,9 @@ def layer_weights(layer, heads: list[HeadFit], chosen: list[int]) -> dict[str, n
     for name in ("q_proj", "k_proj", "v_proj"):
         for part in ("weight", "bias"):
             weights[f"self_attn.{name}.{part}"] = weights[f"self_attn.{name}.{part}"][..., kept]
-    # The student's output projection sees its attention heads first, then its convolutions.
+    # The rows of the student's output projection: its attention heads, then its convolutions.
     output = weights["self_attn.out_proj.weight"][[*kept, *replaced]]
-    # Start from fixed taps: the part that depends on the words has weight 0 but live inputs.
+    # Start from fixed taps: the weights on the words are 0, and training can change them.
     fits = [heads[head] for head in chosen]
     taps = np.log(np.concatenate([fit.taps for fit in fits]))
     depthwise = np.zeros([len(keys), 1, KERNEL_SIZE])

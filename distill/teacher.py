@@ -55,9 +55,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--output_file", required=True, help="the .npz file of logits to write")
     add("--learning_rate", type=float_in(0, 1), default=3e-5)
     add("--steps", type=int_at_least(1), default=1850, help="optimizer steps in all")
-    add("--frozen_layers", type=int_at_least(0), default=4, help="the lowest layers keep weights")
+    add("--frozen_layers", type=int_at_least(0), default=4, help="lowest layers, not trained")
     add("--bf16", action="store_true", help="for processors with AVX512_BF16 or AMX")
-    add("--resume", action="store_true", help="go on from the state in --output_dir")
+    add("--resume", action="store_true", help="continue from the state in --output_dir")
     return parser.parse_args(argv)
 
 
@@ -140,7 +140,7 @@ def learning_rate_factor(step: int, steps: int) -> float:
 
 
 def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
-    """Replace the state in one move, so that a kill never leaves half a file."""
+    """Write the state atomically, so that a kill never leaves an incomplete file."""
     state = {
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
