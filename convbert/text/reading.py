@@ -298,7 +298,8 @@ def with_label_ids(
     for number, row in enumerate(rows):
         if row.gold not in allowed:
             labels = ", ".join(allowed)
-            raise UserError("label", f"{row.where}: label '{row.gold}' is not one of {labels}")
+            message = f"true label '{row.gold}' is not one of the model's: {labels}"
+            raise UserError("label", f"{row.where}: {message}")
         if number == 0:
             allowed, kind = (by_name, "names") if row.gold in by_name else (ids, "ids")
             get_logger().info("true labels are %s: %s", kind, ", ".join(allowed))

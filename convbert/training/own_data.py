@@ -35,7 +35,8 @@ def open_own_data(config: Namespace) -> tuple[Task, dict[str, Examples]]:
     else:
         task = Task(OWN_DATA, tuple(sorted({row.gold for row in rows}, key=_label_order)))
         if task.num_classes < 2:
-            message = f"{config.train_file}: all rows have the label '{rows[0].gold}'"
+            found = f"all rows have the label '{rows[0].gold}'"
+            message = f"{config.train_file}: {found}: give rows of at least two labels"
             raise UserError("label", message)
     train = _examples(task, rows)
     if config.dev_file:
@@ -88,12 +89,14 @@ def _hold_out(examples: Examples, task: Task, config: Namespace) -> list[Example
             stratify=None if task.regression else labels,
         )
     except ValueError:  # fewer than two rows of a label, or no rows left for training
-        rarest, rows = Counter(labels).most_common()[-1]
-        label = rarest if task.regression else task.label_names[rarest]
+        found = f"{len(texts)} rows"
+        if not task.regression:
+            rarest, rows = Counter(labels).most_common()[-1]
+            found = f"every label needs two rows, '{task.label_names[rarest]}' has {rows}"
         raise UserError(
             "label",
             f"{config.train_file} is too small to hold out {config.dev_share:.0%} as a dev set "
-            f"(label '{label}' has {rows} rows): add rows or give --dev_file",
+            f"({found}): add rows or give --dev_file",
         ) from None
     return [
         Examples([texts[i] for i in sorted(part)], [labels[i] for i in sorted(part)])

@@ -120,11 +120,13 @@ def save_state(run, progress: Progress) -> None:
     keep = run.config.keep_states
     if run.rank > 0 or not keep or not progress.step:
         return
-    scaler = run.scaler.state_dict()  # empty unless --use_amp with float16
+    scaler = dict(run.scaler.state_dict())  # empty unless --use_amp with float16
+    if "scale" in scaler:
+        scaler["scale"] = scaler["scale"].tolist()  # for JSON
     values = {
         **asdict(progress),
         "losses": [float(loss) for loss in progress.losses],
-        "scaler": {k: v.tolist() if k == "scale" else v for k, v in scaler.items()},
+        "scaler": scaler,
     }
     name = f"step-{progress.step:08d}"
     _state(run).write(Path(run.config.output_dir) / "states" / name, values)
@@ -192,7 +194,9 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     Raises:
         UserError: a line is not a record (named).
     """
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     records = []
     for number, line in enumerate(lines, start=1):
         try:
@@ -220,7 +224,9 @@ def _earlier_best(run, directory: Path) -> dict[str, Any]:
     get_logger().info(
         "%s of an earlier run has %s %s; an equal or better result of this run replaces it "
         "(--overwrite: the first result)",
-        *(directory / BEST_DIR, run.task.selection, run.task.score(best["dev"])),
+        directory / BEST_DIR,
+        run.task.selection,
+        run.task.score(best["dev"]),
     )
     return {**best, "earlier_run": True}
 

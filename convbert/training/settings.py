@@ -22,7 +22,7 @@ COUNT, AT_LEAST_0, LENGTH = int_at_least(1), int_at_least(0), int_at_least(3)
 SHARE, DROPOUT, NOT_NEGATIVE = float_in(0, 1), float_in(0, 0.99), float_in(0, 1e9)
 
 # Each row: name, default, kind, help. The kind is bool, a list of choices, the function that reads
-# the value, or for a string how --help names it. A help without "default" gets the default.
+# the value, or for a string how --help names it. --help also shows a default that is not None.
 SIZES = (
     ("num_hidden_layers", None, COUNT, "encoder layers"),
     ("hidden_size", None, COUNT, "width of the encoder"),
@@ -55,9 +55,9 @@ TRAIN_FLAGS = (
     ("max_seq_length", 128, LENGTH, "tokens kept of a text or pair"),
     ("group_by_length", False, bool, "batch texts of similar length: less padding, faster"),
     # teacher
-    ("teacher_logits", None, "FILE", "a teacher's answers, from distill/teacher_logits.py"),
-    ("teacher_weight", 0.9, SHARE, "with --teacher_logits: share of the loss that follows it"),
-    ("temperature", 2.0, float_in(0.01, 1000), "with --teacher_logits: softens both answers"),
+    ("teacher_logits", None, "FILE", "logits of a teacher, an .npz file of distill/own_logits.py"),
+    ("teacher_weight", 0.9, SHARE, "with --teacher_logits: share of the teacher in the loss"),
+    ("temperature", 2.0, float_in(0.01, 1000), "with --teacher_logits: softens both distributions"),
     # model
     ("model_type", "convbert", ["convbert"], "family of the model"),
     ("model_name_or_path", "convbert-base", "MODEL", "published name or checkpoint directory"),
@@ -67,9 +67,9 @@ TRAIN_FLAGS = (
     *DROPOUTS,
     # optimization
     ("learning_rate", 1e-4, NOT_NEGATIVE, "highest learning rate, of the head"),
-    ("scheduler_type", "linear", ["linear", "cosine"], "its decay after warm-up"),
+    ("scheduler_type", "linear", ["linear", "cosine"], "decay of the rate after warm-up"),
     ("warmup_steps", 0, AT_LEAST_0, "warm-up in steps; 0: by share"),
-    ("layer_lr_decay", 0.8, float_in(1e-6, 1), "share of its rate for the layer below; 1: off"),
+    ("layer_lr_decay", 0.8, float_in(1e-6, 1), "rate of a layer / the next higher one's; 1: off"),
     ("adam_epsilon", 1e-6, float_in(1e-30, 1), "epsilon of AdamW"),
     ("max_grad_norm", 0.0, NOT_NEGATIVE, "clip the gradient to this norm; 0: off, as upstream"),
     ("batch_size", 32, COUNT, "examples per step and process"),
@@ -108,6 +108,7 @@ PRETRAIN_FLAGS = (
     ("save_steps", 200, COUNT, "steps between two saved states"),
     *COMMON,
 )
+NEW_MODEL_FLAGS = ("vocab_file", *(name for name, *_ in SIZES))
 OWN_DATA_FLAGS = ("dev_file", "text_column", "text_pair_column", "regression")
 # These settings may change when a run is resumed. Files may move: the state has a checksum of their
 # content.
@@ -196,18 +197,21 @@ def _saved_settings(output_dir: str) -> dict[str, Any]:
 
 def _check(config: Namespace) -> None:
     """Raise `UserError` for settings that contradict each other."""
-    new_model = ", ".join(f"--{name}" for name in given(config, SIZES, [("vocab_file",)]))
-    own_data = ", ".join(f"--{name}" for name in OWN_DATA_FLAGS if getattr(config, name))
-    conflicts = (
-        (new_model and not config.from_scratch, f"only with --from_scratch: {new_model}"),
-        (own_data and not config.train_file, f"only with --train_file: {own_data}"),
-        (config.train_file and config.data_dir, "give --train_file or --data_dir, not both"),
-        (config.resume and config.overwrite, "give either --resume or --overwrite, not both"),
-        (config.max_steps == 0, "--max_steps 0 trains nothing: -1 trains for whole epochs"),
-    )
-    for found, message in conflicts:
-        if found:
-            raise UserError("command-line", message)
+    new_model = [name for name in NEW_MODEL_FLAGS if getattr(config, name) is not None]
+    own_data = [name for name in OWN_DATA_FLAGS if getattr(config, name)]
+    message = None
+    if new_model and not config.from_scratch:
+        message = f"--{new_model[0]} is only for --from_scratch: a checkpoint has its own"
+    elif own_data and not config.train_file:
+        message = f"--{own_data[0]} is only for --train_file: leave it out, or give your own data"
+    elif config.train_file and config.data_dir:
+        message = "give either --train_file or --data_dir, not both"
+    elif config.resume and config.overwrite:
+        message = "give either --resume or --overwrite, not both"
+    elif config.max_steps == 0:
+        message = "--max_steps 0 trains nothing: give a number of steps, or -1 for whole epochs"
+    if message:
+        raise UserError("command-line", message)
     if config.visualdl_dir and find_spec("visualdl") is None:
         install = "pip install -r requirements-visualdl.txt"
         raise UserError("package-missing", f"--visualdl_dir needs VisualDL: {install}")

@@ -67,7 +67,8 @@ def read_teacher_logits(path: PathLike, texts: Sequence[Text], task: Task) -> np
             another number of classes, or has no logits for a text (shown).
     """
     if not Path(path).is_file():
-        raise UserError("file-missing", f"--teacher_logits {path} does not exist")
+        message = f"--teacher_logits {path} does not exist: correct the path"
+        raise UserError("file-missing", message)
     if read_json(f"{path}{MANIFEST}").get("sha256") != sha256(path):
         raise UserError(
             "file-damaged", f"{path} does not match its manifest {path}{MANIFEST}: make both again"
