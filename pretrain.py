@@ -108,20 +108,20 @@ def build(config: Namespace) -> Run:
         transformers.ConvBertDiscriminator(size),
     )
     criterion = transformers.ConvBertPretrainingCriterion(size.vocab_size)
-    schedule = transformers.LinearDecayWithWarmup(
-        config.learning_rate, config.max_steps, float(config.warmup_proportion)
-    )
+    warmup = float(config.warmup_proportion)
+    schedule = transformers.LinearDecayWithWarmup(config.learning_rate, config.max_steps, warmup)
     optimizer = make_optimizer(
-        *(model, schedule, size.num_hidden_layers),
-        layer_lr_decay=1.0,
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm,
-    )
+        model, schedule, size.num_hidden_layers, layer_lr_decay=1.0,
+        weight_decay=config.weight_decay, max_grad_norm=config.max_grad_norm,
+    )  # fmt: skip
     parts = {"discriminator": model.discriminator, "generator": model.generator}
     same = {"text": zlib.crc32(np.concatenate(sequences)), **identity(config)}
     state = State(parts, model, tokenizer, optimizer, schedule, same)
     print(f"{len(sequences)} sequences, device: {device}", flush=True)
-    return Run(config, processor, sequences, sampler, model, criterion, schedule, optimizer, state)
+    return Run(
+        config=config, processor=processor, sequences=sequences, sampler=sampler, model=model,
+        criterion=criterion, schedule=schedule, optimizer=optimizer, state=state,
+    )  # fmt: skip
 
 
 def read_sequences(config: Namespace, tokenizer: ConvBertTokenizer) -> list[np.ndarray]:

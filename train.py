@@ -10,8 +10,6 @@ The file reads from top to bottom: flags (`main`), everything a run needs (`buil
 the functions because the number of threads must be set first.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import sys
@@ -85,8 +83,8 @@ def build(config: Namespace) -> Run:
 
     rank, ranks = join_ranks(on_gpu)
     lengths = train.lengths if config.group_by_length else None
-    order = (config.batch_size, config.seed, lengths, rank, ranks)
-    sampler = BatchSampler(len(train), *order, group=config.gradient_accumulation_steps)
+    group = config.gradient_accumulation_steps
+    sampler = BatchSampler(len(train), config.batch_size, config.seed, lengths, rank, ranks, group)
     steps = sampler.steps_per_epoch * config.num_train_epochs
     total_steps = config.max_steps if config.max_steps > 0 else steps
 
@@ -94,8 +92,11 @@ def build(config: Namespace) -> Run:
     model = initial_model(config, task.num_classes, train.processor)
     parallel_model = paddle.DataParallel(model) if ranks > 1 else model
     schedule = make_schedule(config, total_steps)
-    adam = (config.layer_lr_decay, config.weight_decay, config.adam_epsilon, config.max_grad_norm)
-    optimizer = make_optimizer(model, schedule, model.config.num_hidden_layers, *adam)
+    optimizer = make_optimizer(
+        model, schedule, model.config.num_hidden_layers,
+        layer_lr_decay=config.layer_lr_decay, weight_decay=config.weight_decay,
+        epsilon=config.adam_epsilon, max_grad_norm=config.max_grad_norm,
+    )  # fmt: skip
     use_amp = config.use_amp and on_gpu
     scaled = use_amp and config.amp_dtype == "float16"  # bfloat16 has the range of float32
     scaler = paddle.amp.GradScaler(enable=scaled, init_loss_scaling=2.0**15)
@@ -105,8 +106,11 @@ def build(config: Namespace) -> Run:
         count = sum(parameter.size for parameter in model.parameters())
         text = "device: %s, processes: %d, parameters: %d, training examples: %d"
         get_logger().info(text, device, ranks, count, len(train))
-    data = (rank, ranks, train, dev, sampler, total_steps)
-    return Run(config, task, *data, model, parallel_model, schedule, optimizer, scaler, autocast)
+    return Run(
+        config=config, task=task, rank=rank, ranks=ranks, train=train, dev=dev, sampler=sampler,
+        total_steps=total_steps, model=model, parallel_model=parallel_model, schedule=schedule,
+        optimizer=optimizer, scaler=scaler, autocast=autocast,
+    )  # fmt: skip
 
 
 def join_ranks(on_gpu: bool) -> tuple[int, int]:

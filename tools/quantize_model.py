@@ -58,8 +58,14 @@ def main(argv=None) -> None:
         columns = args.dev_column.split(",")
         rows = read_rows(args.dev_file, columns, args.label_column, flag="--dev_file")
         dev = list(with_label_ids(rows, processor.label_names, processor.num_classes))
-        where = (args.model_dir, args.save_inference_dir)
-        results |= quantize_export(*where, texts, dev, args.max_drop, args.cpu_threads)
+        results |= quantize_export(
+            args.model_dir,
+            args.save_inference_dir,
+            texts,
+            dev,
+            max_drop=args.max_drop,
+            threads=args.cpu_threads,
+        )
         smooth = "with" if results["smooth_quant"] else "without"
         print(f"calibrated with {results['texts']} sentences, {smooth} SmoothQuant")
         for name in ("float", "int8"):

@@ -54,7 +54,9 @@ def main(argv=None) -> None:
     args = parse_args(argv)
     options = engine_options(args)
     score.check_output(args.output_file, args.input_file, args.overwrite)
-    columns = [args.text_column, *([args.text_pair_column] if args.text_pair_column else [])]
+    columns = [args.text_column]
+    if args.text_pair_column:
+        columns.append(args.text_pair_column)
     file = open_score_file(args.input_file, columns, args.prefix)
     model_dir = args.model_dir or default_export()
     settings = score.ScorerSettings(model_dir, options, args.max_seq_len, args.batch_size)

@@ -111,7 +111,10 @@ def load_data(
     if config.teacher_logits:
         teacher = read_teacher_logits(config.teacher_logits, training.texts, task)
     train = encode_split("train", training, processor, task.regression, teacher)
-    return task, train, [encode_split(*dev, processor, task.regression) for dev in examples.items()]
+    dev = [
+        encode_split(name, split, processor, task.regression) for name, split in examples.items()
+    ]
+    return task, train, dev
 
 
 class Update(NamedTuple):
