@@ -12,22 +12,39 @@ WIDTH, STEP_X, STEP_Y, BOX = 12.4, 1.95, 1.25, (1.62, 0.8)  # inches
 FIRST_X = 2.6  # of the first step; the script's name is left of it
 # The color of each script, and its steps with what is checked.
 CHAINS = {
-    "prepare.sh": ("#e6e6e6", "data: SHA-256; first weights: SHA-256; trained model: SHA-256"),
+    "prepare.sh": (
+        "#e6e6e6",
+        [("data", "SHA-256"), ("first weights", "SHA-256"), ("trained model", "SHA-256")],
+    ),
     "test_train_inference_python.sh": (
         "#cfe3f5",
-        "train: loss, best step; evaluate: accuracy; export: same logits; quantize: accuracy; "
-        "infer: labels, accuracy",
+        [
+            ("train", "loss, best step"),
+            ("evaluate", "accuracy"),
+            ("export", "same logits"),
+            ("quantize", "accuracy"),
+            ("infer", "labels, accuracy"),
+        ],
     ),
     "test_serving.sh": (
         "#fbdcc0",
-        "infer: reference answers; convert: both folders; serve: health, device; "
-        "client: same answers; stop: ports are free",
+        [
+            ("infer", "reference answers"),
+            ("convert", "both folders"),
+            ("serve", "health, device"),
+            ("client", "same answers"),
+            ("stop", "ports are free"),
+        ],
     ),
     "test_paddle2onnx.sh": (
         "#d5ecd4",
-        "infer: reference answers; convert: ONNX file; infer: same answers",
+        [
+            ("infer", "reference answers"),
+            ("convert", "ONNX file"),
+            ("infer", "same answers"),
+        ],
     ),
-    "benchmark_train.sh": ("#f3d9ea", "train: steps; analyse: ips in JSON"),
+    "benchmark_train.sh": ("#f3d9ea", [("train", "steps"), ("analyse", "ips in JSON")]),
 }
 
 
@@ -43,8 +60,7 @@ def draw() -> Figure:
         y = height - STEP_Y * (row + 0.55)
         name = script.replace("_inference", "_\ninference")
         axes.text(0.15, y, name, va="center", family="monospace", fontsize=10)
-        for column, text in enumerate(steps.split("; ")):
-            step, check = text.split(": ")
+        for column, (step, check) in enumerate(steps):
             x = FIRST_X + STEP_X * column
             shape = {"boxstyle": "round,pad=0,rounding_size=0.08", "fc": color, "ec": "#444444"}
             axes.add_patch(FancyBboxPatch((x, y - BOX[1] / 2), *BOX, **shape))
