@@ -121,9 +121,10 @@ def calibration(answers: Answers) -> dict:
     """
     logits, labels, right = answers.logits, answers.labels, answers.right
     scaled = np.array(logits)
-    for half in (0, 1) if len(labels) > 1 else ():
-        other = np.arange(1 - half, len(labels), 2)
-        scaled[half::2] /= fit_temperature(logits[other], labels[other])
+    if len(labels) > 1:
+        for half in (0, 1):
+            other = np.arange(1 - half, len(labels), 2)
+            scaled[half::2] /= fit_temperature(logits[other], labels[other])
     confidence = softmax(scaled).max(axis=1)
     return {
         "expected_calibration_error": expected_calibration_error(answers.confidence, right),

@@ -60,5 +60,6 @@ def open_processor(model_dir: str, max_seq_len: int | None = None) -> TextProces
             raise not_exported(model_dir, CONFIG_FILE)
         program = read_program(files[0])
         processor.check_vocabulary(program.vocab_size, model_dir)
-        processor.num_classes = max(program.fetches[0].shape[-1:], default=0) or None
+        classes = program.fetches[0].shape[-1:]
+        processor.num_classes = classes[0] if classes and classes[0] > 0 else None
     return processor

@@ -73,7 +73,8 @@ def paddle_weights(path: str) -> Iterator[np.ndarray]:
 def onnx_weights(path: str) -> Iterator[np.ndarray]:
     """Yield the floating-point tensors of an ONNX file, and of the files beside it, flat."""
     data = _map(path)
-    for tensor in (tensor for place in _ONNX_TENSORS for tensor in _values(data, *place)):
+    tensors = [tensor for place in _ONNX_TENSORS for tensor in _values(data, *place)]
+    for tensor in tensors:
         dtype = _ONNX_DTYPES.get(next(_values(tensor, _ONNX_TYPE), 0))
         parts = [part for number in _ONNX_NUMBERS for part in _values(tensor, number)]
         pairs = (dict(_fields(pair)) for pair in _values(tensor, _ONNX_OUTSIDE))

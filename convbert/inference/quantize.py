@@ -56,9 +56,12 @@ def quantize_export(
             more than ``max_drop``.
     """
     if not texts:
-        raise UserError("calibration", "there are no sentences to calibrate with")
-    files = openvino.find_model(model_dir)  # no package helps where this fails
-    nncf, model, processor = _require_nncf(), _float_model(files), open_processor(model_dir)
+        message = "there are no sentences to calibrate with: correct --calib_file"
+        raise UserError("calibration", message)
+    files = openvino.find_model(model_dir)  # before the packages are imported, which takes long
+    nncf = _require_nncf()
+    model = _float_model(files)
+    processor = open_processor(model_dir)
     items = calibration_items(processor, texts)
     options = EngineOptions(engine="openvino", cpu_threads=threads)
     with product_directory(save_dir, "quantized model", [model_dir]) as work:

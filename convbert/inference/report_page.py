@@ -56,9 +56,13 @@ def confusion_table(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> st
     """Rows are true labels, columns are answers."""
     rows = [[_cell("true label, answered as", "th"), *(_cell(n, "th", "number") for n in names)]]
     for true, counts in enumerate(matrix):
-        kinds = ["right" if i == true else "wrong" if n else "" for i, n in enumerate(counts)]
-        cells = [_cell(count, "td", f"number {kind}") for count, kind in zip(counts, kinds)]
-        rows.append([_cell(names[true], "th"), *cells])
+        cells = [_cell(names[true], "th")]
+        for answered, count in enumerate(counts):
+            kind = "wrong" if count else ""
+            if answered == true:
+                kind = "right"
+            cells.append(_cell(count, "td", f"number {kind}"))
+        rows.append(cells)
     return _table(rows)
 
 
@@ -68,7 +72,9 @@ def _kind(value: Any) -> str:
 
 def _cell(value: Any, tag: str = "td", kind: str | None = None) -> str:
     """A cell; numbers are right-aligned, fractions have four digits."""
-    text = f"{value:.4f}" if isinstance(value, float) else "-" if value is None else str(value)
+    text = f"{value:.4f}" if isinstance(value, float) else str(value)
+    if value is None:
+        text = "-"
     kind = _kind(value) if kind is None else kind
     attribute = f' class="{kind}"' if kind else ""
     return f"<{tag}{attribute}>{escape(text)}</{tag}>"

@@ -73,7 +73,8 @@ def store(entry: Path, content: bytes | memoryview) -> bool:
     for _, size, path in sorted(found):
         if total > MAX_BYTES and path != entry:
             total -= size
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
     return True
 
 

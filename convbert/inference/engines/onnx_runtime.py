@@ -59,17 +59,14 @@ def convert(model_dir: str, onnx_file: str) -> None:
     Raises:
         UserError: paddle2onnx is not installed, or it failed.
     """
-    flags = {
-        "--model_dir": model_dir,
-        "--model_filename": "inference.pdmodel",
-        "--params_filename": "inference.pdiparams",
-        "--save_file": onnx_file,
-        "--opset_version": str(OPSET_VERSION),
-    }
-    code = "from paddle2onnx.command import main; main()"
-    command = [sys.executable, "-c", code, *(word for flag in flags.items() for word in flag)]
-    merged = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    done = subprocess.run(command, text=True, errors="replace", **merged)
+    command = [sys.executable, "-c", "from paddle2onnx.command import main; main()"]
+    command += ["--model_dir", model_dir, "--save_file", onnx_file]
+    command += ["--model_filename", "inference.pdmodel"]
+    command += ["--params_filename", "inference.pdiparams"]
+    command += ["--opset_version", str(OPSET_VERSION)]
+    done = subprocess.run(
+        command, text=True, errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     # After some errors paddle2onnx writes an empty file and exits with status 0.
     if done.returncode or not os.path.getsize(onnx_file):
         reason = (done.stdout.splitlines() or [""])[-1]
