@@ -96,7 +96,9 @@ def answer_of(body: object) -> dict[str, object]:
         answered = {}
         for name, value in zip(body["key"], body["value"]):
             (answered[name],) = json.loads(value)
-        names = ("label_id", "prob", *(["label"] if "label" in answered else []))
-        return {name: answered[name] for name in names}
+        found = {"label_id": answered["label_id"], "prob": answered["prob"]}
+        if "label" in answered:
+            found["label"] = answered["label"]
+        return found
     except (KeyError, TypeError, ValueError):
         raise CallError(f"the answer contains no label: {body}") from None

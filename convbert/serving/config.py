@@ -126,7 +126,9 @@ class Settings:
         Precision "auto" is int8 if OpenVINO's model is quantized, else fp32. Engine "auto" is
         OpenVINO if it can run this model, else Paddle.
         """
-        gpus = re.findall(r"\d+", self["devices"]) or ["0"] * (self["device_type"] == 1)
+        gpus = re.findall(r"\d+", self["devices"])
+        if not gpus and self["device_type"] == 1:
+            gpus = ["0"]
         use_mkldnn = self["use_mkldnn"] and not gpus
         engine, precision = self["engine"], self["precision"]
         if precision == "auto":

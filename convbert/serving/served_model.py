@@ -111,12 +111,14 @@ def convert(
     missing = [os.path.basename(path) for path in files if not os.path.isfile(path)]
     if missing:
         names = ", ".join(missing)
-        raise UserError("export", f"'{dirname}' does not contain {names}: export it again")
+        hint = "export it again, or correct --model_filename and --params_filename"
+        raise UserError("export", f"'{dirname}' does not contain {names}: {hint}")
     verify(dirname)
     check_finite(params)
     config = model_config(_read_program(program))
-    # Programs exported by other tools have no configuration.
-    files += filter(os.path.isfile, [os.path.join(dirname, CONFIG_FILE)])
+    config_file = os.path.join(dirname, CONFIG_FILE)
+    if os.path.isfile(config_file):  # programs exported by other tools have none
+        files.append(config_file)
     folders = [(serving_server, SERVER_KIND), (serving_client, CLIENT_KIND)]
     with product_directories(folders, [dirname]) as (server, client):
         for path in files:
@@ -140,11 +142,15 @@ def check_served(model_dir: str) -> None:
 def _model_files(
     dirname: str, model_filename: str | None, params_filename: str | None
 ) -> tuple[str, str]:
-    names = [model_filename, params_filename]
-    if not any(names) and os.path.isfile(os.path.join(dirname, MODEL_FILES[0][0])):
-        names = MODEL_FILES[0]
-    found = ("", "") if all(names) else find_program(dirname)
-    return tuple(os.path.join(dirname, n) if n else path for n, path in zip(names, found))
+    """Return the paths of program and weights; None means the usual name."""
+    given = model_filename or params_filename
+    if not given and os.path.isfile(os.path.join(dirname, MODEL_FILES[0][0])):
+        model_filename, params_filename = MODEL_FILES[0]
+    if not (model_filename and params_filename):
+        program, params = find_program(dirname)
+        model_filename = model_filename or os.path.basename(program)
+        params_filename = params_filename or os.path.basename(params)
+    return os.path.join(dirname, model_filename), os.path.join(dirname, params_filename)
 
 
 def _read_program(path: str) -> ProgramInfo:

@@ -89,7 +89,7 @@ def start(flags: list[str], run_dir: str) -> int:
     except BaseException:  # Ctrl-C while waiting
         process.terminate()
         raise
-    sys.stderr.write(Path(console).read_text())
+    sys.stderr.write(Path(console).read_text(encoding="utf-8", errors="replace"))
     if process.returncode == 0:
         print("stopped before it was ready", file=sys.stderr)
     return process.returncode or EXIT_NOT_READY

@@ -83,6 +83,18 @@ def explanation(text: str, found: dict, language: str) -> str:
     return "".join(parts)
 
 
+def translated(parts: dict, language: str) -> list:
+    """The updates that show components in a language; ``parts``: their names in `TEXTS`."""
+    updates = []
+    for part, name in parts.items():
+        text = TEXTS[language][name]
+        if isinstance(part, (gr.Textbox, gr.Number, gr.Dataset)):
+            updates.append(gr.update(label=text))
+        else:
+            updates.append(gr.update(value=text))
+    return updates
+
+
 def build(model) -> gr.Blocks:
     """Make the page of a model (`deploy.web_demo.app.Model`)."""
 
@@ -120,12 +132,7 @@ def build(model) -> gr.Blocks:
         parts[examples.dataset] = "examples"
 
         def translate(language: str) -> list:
-            texts = {part: TEXTS[language][name] for part, name in parts.items()}
-            labelled = (gr.Textbox, gr.Number, gr.Dataset)
-            return [
-                gr.update(**{"label" if isinstance(part, labelled) else "value": text})
-                for part, text in texts.items()
-            ] + ["", ""]  # the answers are in the other language
+            return [*translated(parts, language), "", ""]  # no answers in the other language
 
         outputs = [*parts, answers, reasons]
         choice.change(translate, choice, outputs, api_visibility="private")

@@ -234,7 +234,11 @@ def _grpc_server(settings: Settings, servicer: CheckingServicer):
         maximum_concurrent_rpcs=2 * workers,
     )
     add_servicer(servicer, server)
-    server.add_insecure_port(str(settings.rpc))
+    try:
+        server.add_insecure_port(str(settings.rpc))
+    except RuntimeError:  # another process has taken the port since it was checked
+        message = f"cannot listen on {settings.rpc}: choose another port with --rpc_port"
+        raise UserError("port", message) from None
     return server
 
 

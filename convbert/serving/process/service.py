@@ -86,8 +86,13 @@ def _signal_future() -> asyncio.Future[int]:
     """Return a future that the first SIGTERM or SIGINT sets to its number."""
     loop = asyncio.get_running_loop()
     first = loop.create_future()
+
+    def receive(number: int) -> None:
+        if not first.done():
+            first.set_result(number)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda n: first.done() or first.set_result(n), number)
+        loop.add_signal_handler(number, receive, number)
     return first
 
 

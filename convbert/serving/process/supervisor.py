@@ -1,4 +1,4 @@
-"""The pipeline as the front end sees it: a process that is kept running, and calls to it."""
+"""Keeps the pipeline's process running, and sends requests to it for the front end."""
 
 from __future__ import annotations
 
