@@ -173,7 +173,9 @@ def test_what_only_the_pipeline_finds_ends_the_start_in_one_line(
 
 
 def test_a_start_that_is_stopped_fails(model_dir, tmp_path, run_script):
-    service = Served(model_dir, tmp_path / "run")
+    # Paddle, because OpenVINO may be ready before the service is stopped.
+    engine = "op.convbert.local_service_conf.engine=paddle"
+    service = Served(model_dir, tmp_path / "run", engine)
     starting = subprocess.Popen(
         [*service.command()[:1], str(CONTROL), "start", *service.flags],
         stderr=subprocess.PIPE,
