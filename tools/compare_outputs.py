@@ -30,8 +30,10 @@ def load(path: str) -> dict[str, np.ndarray]:
         )
     try:
         content = load_npy_dict(path)
-        numbers = [isinstance(v, np.ndarray) and v.dtype.kind in "iuf" for v in content.values()]
-        if not content or not all(numbers):
+        arrays = list(content.values())
+        if not arrays or not all(
+            isinstance(array, np.ndarray) and array.dtype.kind in "iuf" for array in arrays
+        ):
             raise ValueError("it does not contain arrays of numbers")
     except ValueError as error:
         raise UserError(

@@ -186,7 +186,10 @@ class TextProcessor:
         if logits.shape[1] == 1:
             return [Prediction(0, float(score)) for score in logits[:, 0]]
         probs = np.take_along_axis(softmax(logits), classes[:, None], axis=1)[:, 0]
-        return [Prediction(int(c), float(p), self._label(int(c))) for c, p in zip(classes, probs)]
+        return [
+            Prediction(label_id, prob, self._label(label_id))
+            for label_id, prob in zip(classes.tolist(), probs.tolist())
+        ]
 
     def _label(self, label_id: int) -> str:
         named = self.label_names is not None and label_id < len(self.label_names)

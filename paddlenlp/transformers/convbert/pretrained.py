@@ -103,7 +103,7 @@ class ConvBertPretrainedModel(nn.Layer, metaclass=CallForms):
         given = {bare(name): array for name, array in weights.items()}
         missing = [name for name in target if bare(name) not in given]
         # A name with and without the prefix: nothing says which of them is right.
-        extra = [n for n in weights if bare(n) not in known or PREFIX + n in weights]
+        extra = [name for name in weights if bare(name) not in known or PREFIX + name in weights]
         head = [name for name in target if is_of_head(name)]
         has_no_head = bool(head) and missing == head
         if has_no_head and not new_head:
