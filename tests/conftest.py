@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
+import io
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from convbert.command.machine import set_cpu_environment
+from convbert.command.start import run_main
 from paddlenlp.utils.products import MANIFEST_FILE
 from tests.helpers.local_server import http_server  # noqa: F401 (a fixture)
 
@@ -139,3 +143,30 @@ def run_script(tmp_path):
         )
 
     return run
+
+
+@pytest.fixture
+def call_script(tmp_path, monkeypatch, capfd):
+    """Return ``call(*args)``: `run_script` in this process, without the seconds that imports take.
+
+    Not for what a process sets for itself: signals, threads, memory, encodings.
+    """
+
+    def call(*args, cwd=None, env=None, stdin=""):
+        script, *rest = [str(arg) for arg in args]
+        path = REPO_ROOT / script
+        name = ".".join(path.relative_to(REPO_ROOT).with_suffix("").parts)
+        capfd.readouterr()
+        with monkeypatch.context() as patch, mock.patch.dict(os.environ, env or {}):
+            patch.syspath_prepend(path.parent)
+            main = importlib.import_module(name).main
+            patch.chdir(cwd or tmp_path)
+            patch.setattr(sys, "argv", [script, *rest])
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+            with pytest.raises(SystemExit) as ended:
+                run_main(main)
+        return subprocess.CompletedProcess(args, ended.value.code, *capfd.readouterr())
+
+    handler = signal.getsignal(signal.SIGTERM)
+    yield call
+    signal.signal(signal.SIGTERM, handler)

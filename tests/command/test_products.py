@@ -75,7 +75,7 @@ def fill(command, source, target):
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_a_writer_replaces_nothing_foreign(run_script, product, tmp_path, writer):
+def test_a_writer_replaces_nothing_foreign(call_script, product, tmp_path, writer):
     project = product(writer).parent
     (project / "thesis.txt").write_text("mine")
     (project / "texts.txt").write_text("a good film\n")
@@ -84,19 +84,19 @@ def test_a_writer_replaces_nothing_foreign(run_script, product, tmp_path, writer
     (tmp_path / "mine" / "letter.txt").write_text("mine")
     before = snapshot(tmp_path)
     for target in (".", tmp_path / "mine"):  # "." contains the input
-        done = run_script(*fill(WRITERS[writer], project / "product", target), cwd=project)
+        done = call_script(*fill(WRITERS[writer], project / "product", target), cwd=project)
         assert_refused(done, "occupied")
         assert snapshot(tmp_path) == before
 
 
-def test_train_does_not_replace(run_script, tiny_checkpoint, tmp_path):
+def test_train_does_not_replace(call_script, tiny_checkpoint, tmp_path):
     data = write_sst2(tmp_path / "data")
     best = tmp_path / "out" / "best.pdparams"
     shutil.copytree(tiny_checkpoint, best)
     before = snapshot(best)
     for overwrite in (None, True):
         flags = tiny_flags(best, data, tmp_path / "out", overwrite=overwrite)
-        assert_refused(run_script("train.py", *flags), "occupied", best)
+        assert_refused(call_script("train.py", *flags), "occupied", best)
         assert snapshot(best) == before
 
 
@@ -124,13 +124,13 @@ READERS = {
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_a_flipped_bit_in_the_weights_is_one_error(run_script, products, tmp_path, reader):
+def test_a_flipped_bit_in_the_weights_is_one_error(call_script, products, tmp_path, reader):
     script, kind, *flags = READERS[reader]
     copy = shutil.copytree(products / kind, tmp_path / "copy")
     (weights,) = [path for path in copy.iterdir() if path.suffix in (".pdparams", ".pdiparams")]
     data = bytearray(weights.read_bytes())
     data[len(data) // 2] ^= 1
     weights.write_bytes(data)
-    done = run_script(script, *fill(flags, copy, tmp_path / "out"))
+    done = call_script(script, *fill(flags, copy, tmp_path / "out"))
     assert_refused(done, "file-damaged", weights)
     assert not (tmp_path / "out").exists()

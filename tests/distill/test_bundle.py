@@ -19,12 +19,12 @@ def changed_copy(checkpoint, target, change):
     return target
 
 
-def test_a_bundle_has_the_mean_of_the_weights(run_script, tmp_path, tiny_checkpoint):
+def test_a_bundle_has_the_mean_of_the_weights(call_script, tmp_path, tiny_checkpoint):
     other = changed_copy(tiny_checkpoint, tmp_path / "other", lambda array: array + 1)
     dev = tmp_path / "dev.tsv"
     dev.write_text("sentence\tlabel\na good film\t1\na bad film\t0\n")
     flags = ("--output_dir", tmp_path / "bundle", "--dev_file", dev)
-    done = run_script("distill/bundle.py", "--model_path", tiny_checkpoint, other, *flags)
+    done = call_script("distill/bundle.py", "--model_path", tiny_checkpoint, other, *flags)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("same label: 2 of 2; right: ")
     weights = read_weights(str(tiny_checkpoint / WEIGHTS_FILE))

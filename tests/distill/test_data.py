@@ -71,7 +71,7 @@ def sst2(tmp_path, repo_root):
     return folder
 
 
-def test_the_folders_for_training(run_script, sst2, tmp_path):
+def test_the_folders_for_training(call_script, sst2, tmp_path):
     official = data.read_sst2(sst2, "train")
     in_dev = data.read_sst2(sst2, "dev").texts[0]
     rows = [
@@ -86,7 +86,7 @@ def test_the_folders_for_training(run_script, sst2, tmp_path):
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr(data.MEMBER, content.getvalue())
     flags = (f"--data_dir={sst2}", f"--wheel={wheel}", f"--output_dir={tmp_path}")
-    done = run_script("distill/data.py", *flags)
+    done = call_script("distill/data.py", *flags)
     assert done.returncode == 0, done.stderr
     folders = [tmp_path / f"sst2-{name}" for name in ("held-out", "reviews-42", "reviews-43")]
     train, dev = (data.read_sst2(folders[0], name) for name in ("train", "dev"))

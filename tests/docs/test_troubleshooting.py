@@ -45,9 +45,9 @@ def test_every_section_of_both_pages_has_a_line_and_a_test():
     assert len(lines()) == len(tests)
 
 
-def test_1_no_network(run_script, tmp_path):
+def test_1_no_network(call_script, tmp_path):
     env = {"PPNLP_HUB": "http://127.0.0.1:9", "PPNLP_HOME": str(tmp_path / "cache")}
-    done = run_script("train.py", "--max_steps", 1, env=env)
+    done = call_script("train.py", "--max_steps", 1, env=env)
     assert_refused(done, shown(1), "--data_dir")
     assert not (tmp_path / "convbert_base_outputs").exists()
 
@@ -65,9 +65,9 @@ def test_2_wrong_python(tmp_path):
     assert_refused(done, shown(2), "3.9")
 
 
-def test_3_no_gpu(run_script, tiny_checkpoint):
+def test_3_no_gpu(call_script, tiny_checkpoint):
     flags = ("--model_path", tiny_checkpoint, "--device", "gpu")
-    done = run_script("tools/predict.py", *flags, env={"CUDA_VISIBLE_DEVICES": ""})
+    done = call_script("tools/predict.py", *flags, env={"CUDA_VISIBLE_DEVICES": ""})
     assert_refused(done, shown(3), "--device gpu")
 
 
@@ -105,16 +105,16 @@ def test_6_disk_full(tiny_export, tmp_path):
     assert_refused(done, shown(6), "standard output")
 
 
-def test_7_wrong_vocabulary(run_script, tiny_checkpoint, tmp_path):
+def test_7_wrong_vocabulary(call_script, tiny_checkpoint, tmp_path):
     mixed = tmp_path / "best.pdparams"
     shutil.copytree(tiny_checkpoint, mixed)
     with open(mixed / "vocab.txt", "a") as file:
         file.write("wonderful\nboring\n")
-    done = run_script("tools/predict.py", "--model_path", mixed)
+    done = call_script("tools/predict.py", "--model_path", mixed)
     assert_refused(done, shown(7), mixed)
 
 
-def test_8_paddle_3_model_with_paddle_2(run_script, tiny_export, tmp_path):
+def test_8_paddle_3_model_with_paddle_2(call_script, tiny_export, tmp_path):
     import paddle
 
     if not paddle.__version__.startswith("2."):
@@ -122,7 +122,7 @@ def test_8_paddle_3_model_with_paddle_2(run_script, tiny_export, tmp_path):
     model = tmp_path / "convbert_infer"
     shutil.copytree(tiny_export, model)
     (model / "inference.pdmodel").rename(model / "inference.json")
-    assert_refused(run_script(INFER, "--model_dir", model), shown(8), "inference.json")
+    assert_refused(call_script(INFER, "--model_dir", model), shown(8), "inference.json")
 
 
 def test_9_missing_serving_packages(run_script, tmp_path):

@@ -51,9 +51,9 @@ def test_the_color_says_for_or_against():
     assert float(colors[0][1]) > float(colors[1][1])
 
 
-def test_the_command(run_script, tiny_checkpoint, tmp_path):
+def test_the_command(call_script, tiny_checkpoint, tmp_path):
     flags = ["--model_path", tiny_checkpoint, "--output_dir", "out", "--steps", 4]
-    done = run_script("tools/visualize.py", *flags, "--text", "not a good film")
+    done = call_script("tools/visualize.py", *flags, "--text", "not a good film")
     assert done.returncode == 0, done.stderr
     names = ["index.html", "layer_01.png", "layer_02.png", "manifest.json", "words.png"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
@@ -62,8 +62,8 @@ def test_the_command(run_script, tiny_checkpoint, tmp_path):
     assert [line.split()[0] for line in lines[2:6]] == ["not", "a", "good", "film"]
     assert re.search(r"completeness error .*: -?\d\.\d\de-\d\d$", done.stdout, re.M)
     (tmp_path / "out" / "mine.txt").write_text("keep me")
-    assert_refused(run_script("tools/visualize.py", *flags), "occupied", "mine.txt")
+    assert_refused(call_script("tools/visualize.py", *flags), "occupied", "mine.txt")
     assert_refused(
-        run_script("tools/visualize.py", *flags[:2], "--output_dir", "new", "--text", " "), "text"
+        call_script("tools/visualize.py", *flags[:2], "--output_dir", "new", "--text", " "), "text"
     )
     assert not (tmp_path / "new").exists()

@@ -167,13 +167,13 @@ def test_what_cannot_be_quantized(int8, exported, dev, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["foreign"]
 
 
-def test_the_command(tmp_path, exported, dev, run_script):
+def test_the_command(tmp_path, exported, dev, call_script):
     (tmp_path / "calib.txt").write_text("\n".join(TEXTS))
     rows = [f"{row.text}\t{row.label_id}" for row in dev]
     (tmp_path / "dev.tsv").write_text("\n".join(["sentence\tlabel", *rows]))
     flags = ["--model_dir", exported, "--calib_file", "calib.txt", "--calib_size", 3]
     judge = ["--dev_file", "dev.tsv", "--max_drop", 100, "--save_results", "done.json"]
-    done = run_script(QUANTIZE, *flags, *judge)
+    done = call_script(QUANTIZE, *flags, *judge)
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "done.json").read_text())
     assert (report["texts"], report["dev_texts"]) == (3, 4)
@@ -181,13 +181,13 @@ def test_the_command(tmp_path, exported, dev, run_script):
     assert len(done.stdout.splitlines()) == 5  # no progress bars in a log
 
 
-def test_the_command_needs_labelled_sentences(tmp_path, exported, run_script):
+def test_the_command_needs_labelled_sentences(tmp_path, exported, call_script):
     (tmp_path / "calib.txt").write_text("\n".join(TEXTS))
     flags = ["--model_dir", exported, "--calib_file", "calib.txt"]
-    assert_refused(run_script(QUANTIZE, *flags), "command-line", "--dev_file")
-    done = run_script(QUANTIZE, "--engine", "paddle", *flags)  # as in version 1.0
+    assert_refused(call_script(QUANTIZE, *flags), "command-line", "--dev_file")
+    done = call_script(QUANTIZE, "--engine", "paddle", *flags)  # as in version 1.0
     assert_refused(done, "command-line", "'paddle'", "openvino")
     (tmp_path / "dev.tsv").write_text("sentence\tlabel\ngood\tgreat\n")
-    done = run_script(QUANTIZE, *flags, "--dev_file", "dev.tsv")
+    done = call_script(QUANTIZE, *flags, "--dev_file", "dev.tsv")
     assert_refused(done, "label", "dev.tsv, line 2", "positive")
     assert not (tmp_path / "convbert_infer_int8").exists()

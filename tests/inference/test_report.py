@@ -58,9 +58,9 @@ def write(path, rows):
     return path
 
 
-def test_a_page_of_a_run(run_script, run_dir, tmp_path):
+def test_a_page_of_a_run(call_script, run_dir, tmp_path):
     file = write(tmp_path / "dev.csv", [(text, "positive") for text in TEXTS])
-    done = run_script(REPORT, run_dir, "--input_file", file, "--json", "numbers.json")
+    done = call_script(REPORT, run_dir, "--input_file", file, "--json", "numbers.json")
     assert done.returncode == 0, done.stderr
     numbers = json.loads((tmp_path / "numbers.json").read_text())
     assert numbers["texts"] == 4
@@ -76,11 +76,11 @@ def test_a_page_of_a_run(run_script, run_dir, tmp_path):
         assert f"{row['prob']:.4f}" in words
 
 
-def test_a_bare_checkpoint_has_no_curves_and_stays_as_it_is(run_script, tiny_checkpoint, tmp_path):
+def test_a_bare_checkpoint_has_no_curves_and_stays_as_it_is(call_script, tiny_checkpoint, tmp_path):
     before = sorted(tiny_checkpoint.iterdir())
     file = write(tmp_path / "dev.csv", [(TEXTS[0], 0), (TEXTS[3], 1)])
     columns = ["--text_column", "review", "--label_column", "stars"]
-    done = run_script(REPORT, tiny_checkpoint, "--input_file", file, *columns)
+    done = call_script(REPORT, tiny_checkpoint, "--input_file", file, *columns)
     assert done.returncode == 0, done.stderr
     assert Page((tmp_path / "report.html").read_text()).tags.count("img") == 2
     assert sorted(tiny_checkpoint.iterdir()) == before
@@ -94,10 +94,10 @@ def test_a_bare_checkpoint_has_no_curves_and_stays_as_it_is(run_script, tiny_che
     ],
 )
 def test_a_wrong_row_is_one_line_and_nothing_is_written(
-    run_script, run_dir, tmp_path, rows, code, fact
+    call_script, run_dir, tmp_path, rows, code, fact
 ):
     file = write(tmp_path / "dev.csv", rows)
-    done = run_script(REPORT, run_dir, "--input_file", file, "--json", "numbers.json")
+    done = call_script(REPORT, run_dir, "--input_file", file, "--json", "numbers.json")
     assert_refused(done, code, file, fact)
     assert not (run_dir / "report.html").exists()
     assert not (tmp_path / "numbers.json").exists()

@@ -272,18 +272,18 @@ def test_the_vocabulary_tells_the_padding_word(hf_checkpoint, tmp_path, file, pa
     assert config["pad_token_id"] == padding
 
 
-def test_tool_converts_both_ways(run_script, tiny_checkpoint, tmp_path):
-    there = run_script(
+def test_tool_converts_both_ways(call_script, tiny_checkpoint, tmp_path):
+    there = call_script(
         TOOL, "--input_dir", tiny_checkpoint, "--output_dir", tmp_path / "hf", "--to", "hf"
     )
     assert there.returncode == 0, there.stderr
     assert "ConvBertForSequenceClassification" in there.stdout
-    back = run_script(TOOL, "--input_dir", tmp_path / "hf", "--output_dir", tmp_path / "back")
+    back = call_script(TOOL, "--input_dir", tmp_path / "hf", "--output_dir", tmp_path / "back")
     assert back.returncode == 0, back.stderr
     assert (tmp_path / "back" / "model_state.pdparams").is_file()
 
 
-def test_tool_names_user_mistakes(run_script, tiny_checkpoint, hf_checkpoint, tmp_path):
+def test_tool_names_user_mistakes(call_script, tiny_checkpoint, hf_checkpoint, tmp_path):
     mistakes = {
         "file-missing": (["--input_dir", "nowhere"], "nowhere"),
         "model-name": (["--input_dir", tmp_path / "silent"], "--architecture"),
@@ -294,7 +294,7 @@ def test_tool_names_user_mistakes(run_script, tiny_checkpoint, hf_checkpoint, tm
     }
     copy_with(hf_checkpoint, tmp_path / "silent", architecture=None, architectures=None)
     for name, (flags, message) in mistakes.items():
-        result = run_script(TOOL, *flags, "--output_dir", tmp_path / "out")
+        result = call_script(TOOL, *flags, "--output_dir", tmp_path / "out")
         assert_refused(result, "model-name" if name == "architecture" else name, message)
         assert not (tmp_path / "out").exists(), name
 

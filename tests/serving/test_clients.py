@@ -46,16 +46,16 @@ def foreign_server():
         b'HTTP/1.1 200 OK\r\n\r\n{"err_no": 0, "value": [5]}',
     ],
 )
-def test_a_foreign_server_is_one_line(run_script, foreign_server, data):
+def test_a_foreign_server_is_one_line(call_script, foreign_server, data):
     url = f"http://127.0.0.1:{foreign_server(data)}/convbert/prediction"
-    done = run_script(HTTP_CLIENT, "--url", url)
+    done = call_script(HTTP_CLIENT, "--url", url)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert done.stdout == ""
 
 
-def test_an_output_that_cannot_be_written_is_noticed_before_the_first_text(run_script, tmp_path):
-    done = run_script(HTTP_CLIENT, "--url", "http://127.0.0.1:1/x", "--output_file", tmp_path)
+def test_an_output_that_cannot_be_written_is_noticed_before_the_first_text(call_script, tmp_path):
+    done = call_script(HTTP_CLIENT, "--url", "http://127.0.0.1:1/x", "--output_file", tmp_path)
     assert_refused(done, "not-writable", tmp_path)
 
 
@@ -80,17 +80,17 @@ def test_an_answer_without_one_label_and_probability_is_an_error(value):
     ["http://[::1/", "http://127.0.0.1:port/", "http://127.0.0.1:99999/", "http://x/a b"]
     + ["ftp://x", "127.0.0.1:18080"],
 )
-def test_a_wrong_url_is_one_line(run_script, url):
-    assert_refused(run_script(HTTP_CLIENT, "--url", url), "command-line", url)
+def test_a_wrong_url_is_one_line(call_script, url):
+    assert_refused(call_script(HTTP_CLIENT, "--url", url), "command-line", url)
 
 
 @pytest.mark.parametrize("address", ["", "somewhere", "127.0.0.1:", ":9993", "127.0.0.1:99999"])
-def test_a_wrong_rpc_address_is_one_line(run_script, address):
-    assert_refused(run_script(RPC_CLIENT, "--address", address), "command-line", address)
+def test_a_wrong_rpc_address_is_one_line(call_script, address):
+    assert_refused(call_script(RPC_CLIENT, "--address", address), "command-line", address)
 
 
-def test_wrong_texts_are_one_line(run_script):
-    done = run_script(HTTP_CLIENT, "--input_file", "missing.txt")
+def test_wrong_texts_are_one_line(call_script):
+    done = call_script(HTTP_CLIENT, "--input_file", "missing.txt")
     assert_refused(done, "file-unreadable", "missing.txt")
-    done = run_script(HTTP_CLIENT, "--text", "a", "--input_file", "b")
+    done = call_script(HTTP_CLIENT, "--text", "a", "--input_file", "b")
     assert_refused(done, "command-line", "--input_file", "--text")

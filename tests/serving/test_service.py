@@ -84,10 +84,10 @@ def test_the_answer_has_the_form_of_the_first_release(service):
     assert (answer["err_msg"], answer["tensors"]) == ("", [])
 
 
-def test_probabilities_are_those_of_infer(service, run_script, tiny_export, tmp_path):
+def test_probabilities_are_those_of_infer(service, call_script, tiny_export, tmp_path):
     (tmp_path / "in.txt").write_text("\n".join(TEXTS))
     flags = ["--input_file", "in.txt", "--output_file", "out.jsonl", "--max_seq_len", "64"]
-    inferred = run_script(INFER, "--model_dir", tiny_export, *flags)
+    inferred = call_script(INFER, "--model_dir", tiny_export, *flags)
     assert inferred.returncode == 0, inferred.stderr
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     for text, row in zip(TEXTS, rows):
@@ -415,30 +415,30 @@ def files_of(folder):
     }
 
 
-def test_the_clients_print_the_answer(service, run_script):
+def test_the_clients_print_the_answer(service, call_script):
     expected = str(service.ask(DEFAULT_SENTENCE)[1])
-    over_http = run_script(HTTP_CLIENT, "--url", service.url, env={"http_proxy": "http://[::1]:1"})
-    over_rpc = run_script(RPC_CLIENT, "--address", service.address)
+    over_http = call_script(HTTP_CLIENT, "--url", service.url, env={"http_proxy": "http://[::1]:1"})
+    over_rpc = call_script(RPC_CLIENT, "--address", service.address)
     for done in (over_http, over_rpc):
         assert done.returncode == 0, done.stderr
         assert done.stdout == expected + "\n"
 
 
-def test_the_client_sends_each_line_of_a_file(service, run_script, tmp_path):
+def test_the_client_sends_each_line_of_a_file(service, call_script, tmp_path):
     (tmp_path / "in.txt").write_text("\n".join(TEXTS))
     flags = ["--url", service.url, "--output_file", "out.jsonl"]
-    done = run_script(HTTP_CLIENT, *flags, "--input_file", "in.txt")
+    done = call_script(HTTP_CLIENT, *flags, "--input_file", "in.txt")
     assert done.stdout.splitlines() == [str(service.ask(text)[1]) for text in TEXTS]
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [row["text"] for row in rows] == TEXTS
-    piped = run_script(HTTP_CLIENT, *flags, "--input_file", "-", stdin="\n".join(TEXTS))
+    piped = call_script(HTTP_CLIENT, *flags, "--input_file", "-", stdin="\n".join(TEXTS))
     assert piped.stdout == done.stdout
 
 
-def test_a_client_without_a_label_exits_with_1(service, run_script, tmp_path):
+def test_a_client_without_a_label_exits_with_1(service, call_script, tmp_path):
     dead = f"127.0.0.1:{free_port()}"
     (tmp_path / "in.txt").write_text("fine\n\n")
-    done = run_script(HTTP_CLIENT, "--url", service.url, "--input_file", "in.txt")
+    done = call_script(HTTP_CLIENT, "--url", service.url, "--input_file", "in.txt")
     assert done.returncode == 1
     assert "in.txt, line 2" in done.stderr
     for script, *flags in (
@@ -449,7 +449,7 @@ def test_a_client_without_a_label_exits_with_1(service, run_script, tmp_path):
         (RPC_CLIENT, "--address", dead, "--timeout", "5"),
         (RPC_CLIENT, "--address", service.address, "--text", ""),
     ):
-        done = run_script(script, *flags, "--output_file", "out.jsonl")
+        done = call_script(script, *flags, "--output_file", "out.jsonl")
         assert done.returncode == 1, done.stderr
         assert len(done.stderr.splitlines()) == 1
         assert done.stdout == ""

@@ -249,7 +249,7 @@ def test_a_loss_that_is_not_a_number_stops(corpus, tmp_path):
         train(trainer)
 
 
-def test_the_command_on_the_embedded_reviews(run_script, tmp_path):
+def test_the_command_on_the_embedded_reviews(run_script, call_script, tmp_path):
     out = tmp_path / "out"
     common = ("pretrain.py", *FLAGS, "--output_dir", out, "--logging_steps", 2, "--save_steps", 3)
     started = run_script(*common)
@@ -258,9 +258,9 @@ def test_the_command_on_the_embedded_reviews(run_script, tmp_path):
     steps = re.findall(r"global step (\d+)/6, generator loss: ([\d.]+)", started.stdout)
     assert [int(step) for step, _ in steps] == [2, 4, 6]
     assert json.loads((out / "last" / "progress.json").read_text())["step"] == 6
-    again = run_script(*common)
+    again = call_script(*common)
     assert_refused(again, "resume", out)
-    resumed = run_script(*common, "--resume")
+    resumed = call_script(*common, "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert "global step" not in resumed.stdout  # nothing is left to do
 

@@ -61,11 +61,11 @@ def weights(output_dir):
     return read_weights(str(output_dir / "best.pdparams" / "model_state.pdparams"))
 
 
-def test_two_processes_equal_one(repo_root, run_script, tiny_checkpoint, data, tmp_path):
+def test_two_processes_equal_one(repo_root, call_script, tiny_checkpoint, data, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     common = {"logging_steps": 1, "save_steps": 5, "max_steps": 10, **PLAIN}
     single = tiny_flags(tiny_checkpoint, data, one, batch_size=8, **common)
-    assert run_script("train.py", *single).returncode == 0
+    assert call_script("train.py", *single).returncode == 0
     # 2 processes x 2 batches x 2 examples make the same 8 examples of a step
     cut = {"batch_size": 2, "gradient_accumulation_steps": 2}
     flags = tiny_flags(tiny_checkpoint, data, two, **cut, **common)
@@ -102,12 +102,12 @@ def test_two_processes_resume_bit_for_bit(repo_root, tiny_checkpoint, data, tmp_
     assert read_summary(broken)["best"] == read_summary(whole)["best"]
 
 
-def test_sharded_evaluation_is_exact(repo_root, run_script, tiny_checkpoint, tmp_path):
+def test_sharded_evaluation_is_exact(repo_root, call_script, tiny_checkpoint, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     # learning rate 0: the weights are those of the seed; mnli: two dev sets of odd sizes
     common = {"task_name": "mnli", "learning_rate": 0, "max_steps": 1, "batch_size": 2}
     single = tiny_flags(tiny_checkpoint, FIXTURES, one, **common)
-    assert run_script("train.py", *single).returncode == 0
+    assert call_script("train.py", *single).returncode == 0
     shared = launch(
         repo_root, tiny_flags(tiny_checkpoint, FIXTURES, two, **common), tmp_path / "log"
     )

@@ -12,10 +12,10 @@ from tests.helpers.training import read_log, tiny_flags, write_sst2
 
 
 @pytest.mark.skipif(find_spec("visualdl") is None, reason="needs requirements-visualdl.txt")
-def test_the_curves_are_those_of_the_log(run_script, tiny_checkpoint, tmp_path):
+def test_the_curves_are_those_of_the_log(call_script, tiny_checkpoint, tmp_path):
     curves = tmp_path / "curves"
     flags = tiny_flags(tiny_checkpoint, write_sst2(tmp_path / "data"), tmp_path / "out")
-    done = run_script("train.py", *flags, "--visualdl_dir", curves)
+    done = call_script("train.py", *flags, "--visualdl_dir", curves)
     assert done.returncode == 0, done.stderr
     from visualdl import LogReader
 
