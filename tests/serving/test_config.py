@@ -118,10 +118,13 @@ def test_a_configuration_without_an_engine_runs_paddle(tmp_path):
     assert load_settings(str(tmp_path / "config.yml")).engine_options().engine == "paddle"
 
 
-def test_gpus_are_assigned_to_workers_in_turn():
-    settings = load_settings(CONFIG, [f"{LOCAL}.devices=1,3"])
+@pytest.mark.parametrize(
+    ("setting", "gpus"), [("devices=1,3", [1, 3, 1]), ("device_type=1", [0, 0, 0])]
+)
+def test_gpus_are_assigned_to_workers_in_turn(setting, gpus):
+    settings = load_settings(CONFIG, [f"{LOCAL}.{setting}"])
     options = [settings.engine_options(worker) for worker in range(3)]
-    assert [(o.use_gpu, o.gpu_id) for o in options] == [(True, 1), (True, 3), (True, 1)]
+    assert [(o.use_gpu, o.gpu_id) for o in options] == [(True, gpu) for gpu in gpus]
 
 
 @pytest.mark.parametrize(

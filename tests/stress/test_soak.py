@@ -136,6 +136,7 @@ def test_how_long_health_says_ready(model_dir, tmp_path):
             assert time.monotonic() - began < 2 * SIGN_OF_LIFE_S
             time.sleep(0.02)
         seconds = time.monotonic() - began
+        assert service.health()["status"] == "silent"
         for process in family:
             process.resume()
         service.wait_for("ready")
