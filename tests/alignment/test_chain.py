@@ -33,11 +33,11 @@ def test_chain_from_checkpoint_to_equal_outputs(run_script, tiny_checkpoint, tmp
     assert compared.stdout.count("passed") == 2
 
 
-def test_comparison_fails_on_a_difference(run_script, tmp_path):
+def test_comparison_fails_on_a_difference(call_script, tmp_path):
     for name, prob in (("a.npy", 0.7), ("b.npy", 0.70002)):
         np.save(tmp_path / name, {"label_id": np.array([1]), "prob": np.array([prob])})
-    assert run_script(COMPARE, "a.npy", "b.npy").returncode == 1
-    assert run_script(COMPARE, "a.npy", "b.npy", "--threshold", "1e-4").returncode == 0
+    assert call_script(COMPARE, "a.npy", "b.npy").returncode == 1
+    assert call_script(COMPARE, "a.npy", "b.npy", "--threshold", "1e-4").returncode == 0
 
 
 def test_batches_files_and_standard_input_agree(run_script, tiny_checkpoint, tiny_export, tmp_path):
@@ -61,18 +61,10 @@ def test_batches_files_and_standard_input_agree(run_script, tiny_checkpoint, tin
     assert json.loads((tmp_path / "results.json").read_text())["texts"] == 20
 
 
-def test_columns_and_accuracy(run_script, tiny_export, tmp_path):
-    lines = ["sentence\tlabel"] + [f"{text}\t{i % 2}" for i, text in enumerate(SENTENCES)]
-    (tmp_path / "dev.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    flags = ["--input_column", "sentence", "--label_column", "label", "--output_file", "out.jsonl"]
-    run = run_script(INFER, "--model_dir", tiny_export, "--input_file", "dev.tsv", *flags)
-    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
-    right = sum(row["label_id"] == i % 2 for i, row in enumerate(rows))
-    assert run.stdout.splitlines()[-1] == f"accuracy: {right / 4:.4f} ({right} of 4)"
-
-
-def test_a_long_text_is_cut_with_one_warning(run_script, tiny_export):
-    run = run_script(INFER, "--model_dir", tiny_export, "--text", "good " * 99, "--max_seq_len", 16)
+def test_a_long_text_is_cut_with_one_warning(call_script, tiny_export):
+    run = call_script(
+        INFER, "--model_dir", tiny_export, "--text", "good " * 99, "--max_seq_len", 16
+    )
     assert run.returncode == 0
     assert run.stderr.count("16 tokens") == 1
 
@@ -101,7 +93,7 @@ def test_a_long_text_is_cut_with_one_warning(run_script, tiny_export):
         (["--precision", "int8"], "precision", "engine openvino"),
     ],
 )
-def test_wrong_input_is_one_line(run_script, tiny_export, tmp_path, flags, code, fact):
+def test_wrong_input_is_one_line(call_script, tiny_export, tmp_path, flags, code, fact):
     (tmp_path / "latin1.txt").write_bytes("good\nna\xefve\n".encode("latin-1"))
     (tmp_path / "blank.txt").write_text("good\n \nfine\n")
     (tmp_path / "good.txt").write_text("good\n")
@@ -117,7 +109,7 @@ def test_wrong_input_is_one_line(run_script, tiny_export, tmp_path, flags, code,
     shutil.copytree(tiny_export, tmp_path / "damaged")
     params = tmp_path / "damaged" / "inference.pdiparams"
     params.write_bytes(params.read_bytes()[:1000])
-    run = run_script(INFER, "--model_dir", tiny_export, *flags)
+    run = call_script(INFER, "--model_dir", tiny_export, *flags)
     assert_refused(run, code, fact)
     assert not (tmp_path / "output_inference_engine.npy").exists()
 
@@ -136,12 +128,12 @@ def test_wrong_input_is_one_line(run_script, tiny_export, tmp_path, flags, code,
 )
 @pytest.mark.parametrize("script", [PREDICT, EXPORT])
 def test_wrong_checkpoint_is_one_line(
-    run_script, tiny_checkpoint, tmp_path, script, change, code, fact
+    call_script, tiny_checkpoint, tmp_path, script, change, code, fact
 ):
     broken = tmp_path / "broken"
     shutil.copytree(tiny_checkpoint, broken)
     change(broken)
-    assert_refused(run_script(script, "--model_path", broken), code, fact)
+    assert_refused(call_script(script, "--model_path", broken), code, fact)
     assert [path.name for path in tmp_path.iterdir()] == ["broken"]
 
 

@@ -91,18 +91,6 @@ def test_an_answer_stays_when_the_next_one_is_computed(engine):
 
 
 @needs_openvino
-def test_two_engines_in_one_process(exported):
-    paddle, openvino = (
-        open_exported(str(exported), EngineOptions(engine=name))[0]
-        for name in ("paddle", "openvino")
-    )
-    rng = np.random.RandomState(4)
-    for _ in range(5):
-        batch = batch_of((3, 11), rng, 40)
-        np.testing.assert_allclose(paddle.run(*batch), openvino.run(*batch), atol=1e-5)
-
-
-@needs_openvino
 def test_threads_share_an_openvino_engine(exported, reference):
     engine = open_engine(str(exported), EngineOptions(engine="openvino", cpu_threads=1))
     batches = [batch_of((2, 5 + i), np.random.RandomState(i), 40) for i in range(4)]

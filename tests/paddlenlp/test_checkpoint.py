@@ -13,9 +13,7 @@ import paddle
 import pytest
 
 from paddlenlp.transformers import (
-    ConvBertDiscriminator,
     ConvBertForSequenceClassification,
-    ConvBertForTokenClassification,
     ConvBertModel,
     checkpoint,
 )
@@ -107,12 +105,6 @@ def test_a_head_for_other_classes_is_replaced_by_a_random_one(copy, capsys):
         load(str(copy), new_head=False, num_classes=3)
     with raises_code("weights", "shape"):
         load(str(copy), hidden_size=20)
-
-
-def test_discriminator_starts_a_classifier(tiny_config, tmp_path):
-    """What pretraining leaves: its own head is dropped, the new one is random."""
-    ConvBertDiscriminator(tiny_config).save_pretrained(str(tmp_path / "pretrained"))
-    ConvBertForTokenClassification.from_pretrained(str(tmp_path / "pretrained"))
 
 
 def test_a_head_is_left_out_of_the_body_unless_asked_to_be_strict(copy):
@@ -209,15 +201,6 @@ def test_weights_run_no_code(copy, tmp_path, function):
     with raises_code("file-damaged"):
         ConvBertForSequenceClassification.from_pretrained(str(copy))
     assert not trace.exists()
-
-
-@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-def test_every_pickle_protocol_is_read(tmp_path, protocol):
-    state = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.asfortranarray(np.eye(3))}
-    path = tmp_path / "x.pdparams"
-    path.write_bytes(pickle.dumps(state, protocol=protocol))
-    for name, array in checkpoint.read_weights(str(path)).items():
-        np.testing.assert_array_equal(array, state[name])
 
 
 def test_torch_file_without_torch(tmp_path):

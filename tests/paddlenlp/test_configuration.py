@@ -248,31 +248,6 @@ def test_bfloat16_as_paddle_stores_it(tiny_checkpoint, hf, tmp_path, kind):
     assert np.abs(logits_of(target) - logits_of(tiny_checkpoint)).max() < 0.1
 
 
-def test_a_word_table_may_be_larger_than_the_vocabulary(tiny_checkpoint, tmp_path):
-    """Some trainers round its size up; every step must take what the step before wrote."""
-    weights = checkpoint.read_weights(str(tiny_checkpoint / "model_state.pdparams"))
-    name = "convbert.embeddings.word_embeddings.weight"
-    weights[name] = np.concatenate([weights[name], np.zeros((6, weights[name].shape[1]), "f4")])
-    source = shutil.copytree(tiny_checkpoint, tmp_path / "source")
-    (source / "manifest.json").unlink(missing_ok=True)
-    edit(source / "model_config.json", vocab_size=len(weights[name]))
-    (source / "model_state.pdparams").write_bytes(pickle.dumps(weights, protocol=2))
-    convert(str(source), str(tmp_path / "hf"), "hf")
-    convert(str(tmp_path / "hf"), str(tmp_path / "back"), "paddle")
-    for directory in (source, tmp_path / "hf", tmp_path / "back"):
-        np.testing.assert_array_equal(logits_of(directory), logits_of(tiny_checkpoint))
-    assert TextProcessor.from_dir(str(tmp_path / "back")).encode(["good film"])
-
-
-def test_a_vocabulary_larger_than_the_table_is_refused(tiny_checkpoint, tmp_path):
-    target = shutil.copytree(tiny_checkpoint, tmp_path / "copy")
-    (target / "manifest.json").unlink(missing_ok=True)
-    with open(target / "vocab.txt", "a", encoding="utf-8") as file:
-        file.write("newest\n")
-    with raises_code("vocabulary"):
-        TextProcessor.from_dir(str(target))
-
-
 @pytest.mark.parametrize("changes", [{}, {"num_groups": 1}, {"embedding_size": 16}])
 def test_the_number_of_parameters(tiny_config, changes):
     config = dataclasses.replace(tiny_config, **changes, num_classes=3)
@@ -284,11 +259,6 @@ def test_a_model_that_does_not_fit_into_memory_is_not_built():
     config = ConvBertConfig(vocab_size=1 << 24, embedding_size=1 << 20, num_hidden_layers=1000)
     with raises_code("configuration", config.parameter_count):
         ConvBertForSequenceClassification(config)
-
-
-def test_unknown_size_lists_the_known_ones():
-    with raises_code("model-name", "convbert-medium-small"):
-        ConvBertConfig.preset("convbert-huge")
 
 
 FORMS = {

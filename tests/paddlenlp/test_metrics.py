@@ -1,8 +1,5 @@
 """The GLUE metrics against worked values, and their corner cases."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -155,11 +152,3 @@ def test_upstream_names_and_orders():
     assert names == ["acc", "acc_and_f1", "mcc", "pearson_and_spearman"]
     in_order = feed(AccuracyAndF1(), [1, 0], [1, 1]).accumulate()
     assert in_order == pytest.approx((0.5, 1.0, 0.5, 2 / 3, 7 / 12))
-
-
-def test_import_is_light(repo_root):
-    code = (
-        "import sys, paddlenlp.metrics, paddlenlp.data, paddlenlp.datasets;"
-        "assert not {'paddle', 'sklearn', 'scipy', 'requests'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=repo_root, check=True, timeout=60)

@@ -131,15 +131,6 @@ def test_optional_inputs_have_their_defaults(model):
     assert np.abs(shifted.numpy() - explicit.numpy()).max() > 1e-3
 
 
-def test_shapes(model):
-    ids, config = random_ids(model.config, 3, 5), model.config
-    assert model(ids).shape == [3, config.num_classes]
-    last, states = model.convbert(ids, output_hidden_states=True)
-    assert len(states) == config.num_hidden_layers + 1
-    assert all(state.shape == [3, 5, config.hidden_size] for state in states)
-    np.testing.assert_array_equal(states[-1].numpy(), last.numpy())
-
-
 @pytest.mark.parametrize("length", [1, 2, 5, 6, 17])
 @pytest.mark.parametrize("masked", [True, False])
 def test_the_first_token_alone_is_the_first_of_all(model, length, masked):

@@ -39,13 +39,6 @@ def test_ids_equal_the_reference_also_after_saving(golden, tmp_path, name):
     assert ours(tmp_path / "saved") == golden[name]
 
 
-def test_settings_differ_from_the_defaults(golden):
-    """A row whose ids are those of the defaults would prove nothing."""
-    same = [name for name in SETTINGS if golden[name] == golden["defaults"]]
-    expected = {"defaults", "unused keys", "special tokens as objects", "tokenizer.json"}
-    assert set(same) == expected
-
-
 REFUSED = {
     "never_split": {CONFIG: {"never_split": ["Good"]}},
     "do_basic_tokenize": {CONFIG: {"do_basic_tokenize": False}},

@@ -46,7 +46,7 @@ from paddlenlp.transformers import ConvBertForSequenceClassification, ConvBertTo
 from paddlenlp.transformers import LinearDecayWithWarmup
 from paddlenlp.utils.log import logger
 
-checkpoint, data_dir, target, workers = sys.argv[1:]
+checkpoint, data_dir, target = sys.argv[1:]
 print(list(ConvBertTokenizer.pretrained_init_configuration.keys()))
 
 
@@ -70,7 +70,7 @@ loader = DataLoader(
     dataset=train_ds,
     batch_sampler=BatchSampler(train_ds, batch_size=4, shuffle=True),
     collate_fn=batchify_fn,
-    num_workers=int(workers),
+    num_workers=2,
     return_list=True,
 )
 model = ConvBertForSequenceClassification.from_pretrained(
@@ -105,15 +105,12 @@ print("loss", float(loss))
 """
 
 
-@pytest.mark.parametrize(("workers", "parallelism"), [(0, None), (2, None), (2, "true")])
-def test_a_fine_tuning_script(tiny_checkpoint, repo_root, tmp_path, workers, parallelism):
+def test_a_fine_tuning_script(tiny_checkpoint, repo_root, tmp_path):
     script = tmp_path / "run_glue.py"
     script.write_text(GLUE_SCRIPT)
     env = {k: v for k, v in os.environ.items() if k != "TOKENIZERS_PARALLELISM"}
-    if parallelism:
-        env["TOKENIZERS_PARALLELISM"] = parallelism
     data = repo_root / "tests" / "fixtures" / "glue"
-    arguments = [str(tiny_checkpoint), str(data), str(tmp_path / "out"), str(workers)]
+    arguments = [str(tiny_checkpoint), str(data), str(tmp_path / "out")]
     done = subprocess.run(
         [sys.executable, str(script), *arguments],
         env={**env, "PYTHONPATH": str(repo_root)},

@@ -45,14 +45,6 @@ def expected_depth(name, layers):
     return 0
 
 
-def test_every_parameter_has_the_depth_of_its_part(config):
-    names = [name for name, _ in ConvBertForSequenceClassification(config).named_parameters()]
-    layers = config.num_hidden_layers
-    depths = {name: parameter_depth(name, layers) for name in names}
-    assert depths == {name: expected_depth(name, layers) for name in names}
-    assert set(depths.values()) == {*range(layers + 1), layers + 2}
-
-
 @pytest.mark.parametrize("name", ["convbert.pooler.weight", "encoder.layers.0.x", "classifiers.w"])
 def test_an_unknown_parameter_is_an_error(name):
     with pytest.raises(ValueError, match=name):

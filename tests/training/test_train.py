@@ -39,9 +39,9 @@ def _flags(tiny_checkpoint, data, tmp_path):
 
 
 @pytest.fixture(name="train")
-def _train(run_script, flags):
-    """Return ``train(**changes)``: run train.py to its end in a process of its own."""
-    return lambda **changes: run_script("train.py", *flags(**changes))
+def _train(call_script, flags):
+    """Return ``train(**changes)``: run train.py to its end."""
+    return lambda **changes: call_script("train.py", *flags(**changes))
 
 
 def start(repo_root, arguments, log):
@@ -51,10 +51,11 @@ def start(repo_root, arguments, log):
         return subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=os.environ)
 
 
-def test_a_whole_run(train, tmp_path):
+def test_a_whole_run(run_script, flags, tmp_path):
     out = tmp_path / "out"
     epochs = {"max_steps": None, "num_train_epochs": 12}
-    done = train(**epochs, logging_steps=5, save_steps=10, hidden_dropout_prob=0)
+    settings = {"logging_steps": 5, "save_steps": 10, "hidden_dropout_prob": 0}
+    done = run_script("train.py", *flags(**epochs, **settings))
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     places = [tuple(map(int, m.groups())) for m in map(TRAIN_LINE.fullmatch, lines) if m]
@@ -153,12 +154,24 @@ def stop_at(process, log, line, number=signal.SIGTERM):
     return process.wait(60)
 
 
+RESUMED = {"max_steps": 400, "logging_steps": 10, "save_steps": 50, "max_grad_norm": 1}
+
+
+@pytest.fixture(scope="module", name="whole")
+def _whole(repo_root, tiny_checkpoint, data, tmp_path_factory):
+    """The folder of a run in one go."""
+    folder = tmp_path_factory.mktemp("whole")
+    arguments = tiny_flags(tiny_checkpoint, data, folder / "out", **RESUMED)
+    assert start(repo_root, arguments, folder / "log").wait(timeout=300) == 0
+    return folder / "out"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_resumed_run_equals_one_in_one_go(train, repo_root, flags, tmp_path, number):
+def test_a_resumed_run_equals_one_in_one_go(
+    whole, train, run_script, repo_root, flags, tmp_path, number
+):
     """Also after kill -9, which leaves the state of the last evaluation."""
-    whole, out, log = tmp_path / "whole", tmp_path / "out", tmp_path / "log"
-    common = {"max_steps": 400, "logging_steps": 10, "save_steps": 50, "max_grad_norm": 1}
-    assert train(output_dir=whole, **common).returncode == 0
+    out, log, common = tmp_path / "out", tmp_path / "log", RESUMED
     status = stop_at(start(repo_root, flags(**common), log), log, "step 120/", number)
     assert status == {signal.SIGINT: 130, signal.SIGTERM: 143}.get(number, -number)
     assert "Traceback" not in log.read_text()
@@ -170,7 +183,7 @@ def test_a_resumed_run_equals_one_in_one_go(train, repo_root, flags, tmp_path, n
         assert not [name for name in os.listdir(out) if name.endswith(".tmp")]
     again = train(**common)
     assert_refused(again, "resume", out)
-    done = train(resume=True, **common)
+    done = run_script("train.py", *flags(resume=True, **common))
     assert done.returncode == 0, done.stderr
     for kind in ("train", "eval"):
         timing = ("seconds", "steps_per_second", "examples_per_second")
@@ -230,7 +243,6 @@ def test_a_loss_that_is_not_a_number_stops_the_run(train, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "code", "fact"),
     [
-        ({"task_name": "imdb"}, "command-line", "'imdb'"),
         ({"scheduler_type": "step"}, "command-line", "'step'"),
         ({"model_name_or_path": "convbert-huge"}, "model-name", "convbert-base"),
         ({"model_name_or_path": "bert-base", "from_scratch": None}, "model-name", "convbert-base"),
