@@ -9,21 +9,16 @@ AVX512 = f"{AVX2} avx512f avx512dq avx512cd avx512bw avx512vl"
 
 
 @pytest.mark.parametrize(
-    ("vendor", "flags", "kernels"),
+    ("fields", "kernels"),
     [
-        ("AuthenticAMD", "fpu avx", None),
-        ("AuthenticAMD", AVX2, "5"),
-        ("AuthenticAMD", f"{AVX2} avx512f", "5"),
-        ("AuthenticAMD", AVX512, "7"),
-        ("GenuineIntel", AVX512, None),
+        ({"vendor_id": "AuthenticAMD", "flags": "fpu avx"}, None),
+        ({"vendor_id": "AuthenticAMD", "flags": AVX2}, "5"),
+        ({"vendor_id": "AuthenticAMD", "flags": f"{AVX2} avx512f"}, "5"),
+        ({"vendor_id": "AuthenticAMD", "flags": AVX512}, "7"),
+        ({"vendor_id": "GenuineIntel", "flags": AVX512}, None),
+        ({}, None),
     ],
 )
-def test_mkl_gets_the_kernels_of_an_amd_processor(monkeypatch, vendor, flags, kernels):
-    fields = {"vendor_id": vendor, "flags": flags}
+def test_mkl_gets_the_kernels_of_an_amd_processor(monkeypatch, fields, kernels):
     monkeypatch.setattr(machine, "cpu_fields", lambda: fields)
     assert machine._mkl_kernels() == kernels
-
-
-def test_an_unknown_processor_is_left_alone(monkeypatch):
-    monkeypatch.setattr(machine, "cpu_fields", dict)
-    assert machine._mkl_kernels() is None

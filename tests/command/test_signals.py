@@ -40,13 +40,6 @@ def test_a_signal_waits_for_the_end_of_the_block(number):
     assert done
 
 
-def test_outside_the_block_it_comes_at_once(number):
-    with hold_signals():
-        pass
-    with pytest.raises(Arrived):
-        os.kill(os.getpid(), number)
-
-
 def test_an_error_in_the_block_wins_and_the_handler_is_back(number):
     with pytest.raises(KeyError):
         held(number, lambda: {}["missing"])

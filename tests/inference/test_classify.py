@@ -78,19 +78,10 @@ def test_an_output_that_cannot_be_written(infer, tmp_path, flag, target):
 @pytest.mark.parametrize(("script", "encoding"), [(INFER, "ascii"), (PREDICT, "gbk")])
 def test_any_argument_and_any_encoding(repo_root, tmp_path, request, script, encoding):
     model = request.getfixturevalue("tiny_export" if script == INFER else "tiny_checkpoint")
-    flag = "--model_dir" if script == INFER else "--model_path"
-    text = b"caf\xe9 \xe5\xa5\xbd \xf0\x9f\x98\x80 good"
+    flags = ["--model_dir" if script == INFER else "--model_path", model]
+    flags += ["--text", b"caf\xe9 \xe5\xa5\xbd \xf0\x9f\x98\x80 good", "--output_file", "a.jsonl"]
     done = subprocess.run(
-        [
-            sys.executable,
-            repo_root / script,
-            flag,
-            model,
-            "--text",
-            text,
-            "--output_file",
-            "a.jsonl",
-        ],
+        [sys.executable, repo_root / script, *flags],
         cwd=tmp_path,
         env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "1"},
         capture_output=True,

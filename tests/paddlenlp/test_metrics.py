@@ -61,13 +61,6 @@ def test_nothing_predicted_positive():
     assert (found["acc"], found["precision"], found["recall"], found["f1"]) == (0.5, 0.0, 0.0, 0.0)
 
 
-def test_three_classes():
-    labels = [0, 1, 2, 2]
-    metric = Accuracy()
-    metric.update(metric.compute(logits_of([0, 1, 2, 0], 3), labels))
-    assert metric.accumulate() == 0.75
-
-
 @pytest.mark.parametrize("metric", [*CLASSIFICATION, PearsonAndSpearman])
 def test_batches_ranks_and_a_last_batch_of_one_change_nothing(metric):
     generator = np.random.default_rng(0)

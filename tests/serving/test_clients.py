@@ -75,21 +75,18 @@ def test_an_answer_without_one_label_and_probability_is_an_error(value):
         answer_of({"err_no": 0, "key": keys, "value": value})
 
 
-@pytest.mark.parametrize(
-    "url",
-    ["http://[::1/", "http://127.0.0.1:port/", "http://127.0.0.1:99999/", "http://x/a b"]
-    + ["ftp://x", "127.0.0.1:18080"],
-)
-def test_a_wrong_url_is_one_line(call_script, url):
-    assert_refused(call_script(HTTP_CLIENT, "--url", url), "command-line", url)
+URLS = ["http://[::1/", "http://127.0.0.1:port/", "http://127.0.0.1:99999/", "http://x/a b"]
+URLS += ["ftp://x", "127.0.0.1:18080"]
+ADDRESSES = ["", "somewhere", "127.0.0.1:", ":9993", "127.0.0.1:99999"]
 
 
-@pytest.mark.parametrize("address", ["", "somewhere", "127.0.0.1:", ":9993", "127.0.0.1:99999"])
-def test_a_wrong_rpc_address_is_one_line(call_script, address):
-    assert_refused(call_script(RPC_CLIENT, "--address", address), "command-line", address)
-
-
-def test_wrong_texts_are_one_line(call_script):
+def test_wrong_addresses_and_texts_are_one_line(call_script):
+    for client, flag, values in (
+        (HTTP_CLIENT, "--url", URLS),
+        (RPC_CLIENT, "--address", ADDRESSES),
+    ):
+        for value in values:
+            assert_refused(call_script(client, flag, value), "command-line", value)
     done = call_script(HTTP_CLIENT, "--input_file", "missing.txt")
     assert_refused(done, "file-unreadable", "missing.txt")
     done = call_script(HTTP_CLIENT, "--text", "a", "--input_file", "b")

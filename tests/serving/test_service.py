@@ -126,11 +126,6 @@ def test_the_shipped_service_runs_openvino_and_answers_as_paddle(service, model_
     assert probs == pytest.approx(values(service.ask(*TEXTS)[1])[1], abs=1e-5)
 
 
-def test_grpc_gives_the_answer_of_http(service, rpc):
-    response = rpc(request_message(["text"], [TEXTS[0]]))
-    assert list(response.value) == service.ask(TEXTS[0])[1]["value"]
-
-
 def test_pairs_differ_from_their_first_sentence(service):
     pair = {"key": ["text", "text_pair"], "value": TEXTS[:2]}
     assert values(service.http(pair)[1]) != values(service.ask(TEXTS[0])[1])

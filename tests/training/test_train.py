@@ -201,7 +201,7 @@ def test_a_resumed_run_equals_one_in_one_go(
 
 def test_resume_takes_the_settings_of_the_run(repo_root, run_script, flags, train, tmp_path):
     out, log = tmp_path / "out", tmp_path / "log"
-    process = start(repo_root, flags(max_steps=300, seed=5, logging_steps=1), log)
+    process = start(repo_root, flags(max_steps=300, seed=5, logging_steps=1, save_steps=20), log)
     assert stop_at(process, log, "step 20/") == 143
     assert_refused(train(resume=True, max_steps=300, seed=6), "resume", "seed")
     done = run_script("train.py", "--resume", "--output_dir", out)
