@@ -201,12 +201,12 @@ def test_a_resumed_run_equals_one_in_one_go(
 
 def test_resume_takes_the_settings_of_the_run(repo_root, run_script, flags, train, tmp_path):
     out, log = tmp_path / "out", tmp_path / "log"
-    process = start(repo_root, flags(max_steps=300, seed=5, logging_steps=1, save_steps=20), log)
+    process = start(repo_root, flags(max_steps=150, seed=5, logging_steps=1, save_steps=20), log)
     assert stop_at(process, log, "step 20/") == 143
-    assert_refused(train(resume=True, max_steps=300, seed=6), "resume", "seed")
+    assert_refused(train(resume=True, max_steps=150, seed=6), "resume", "seed")
     done = run_script("train.py", "--resume", "--output_dir", out)
     assert done.returncode == 0, done.stderr
-    assert read_log(out, "train")[-1]["step"] == 300
+    assert read_log(out, "train")[-1]["step"] == 150
     assert_refused(train(resume=True, output_dir=tmp_path / "new"), "resume", tmp_path / "new")
 
 
