@@ -45,7 +45,8 @@ def test_every_section_of_both_pages_has_a_line_and_a_test():
     assert len(lines()) == len(tests)
 
 
-def test_1_no_network(call_script, tmp_path):
+def test_1_no_network(call_script, tmp_path, monkeypatch):
+    monkeypatch.setattr("pooch.core.time.sleep", lambda seconds: None)
     env = {"PPNLP_HUB": "http://127.0.0.1:9", "PPNLP_HOME": str(tmp_path / "cache")}
     done = call_script("train.py", "--max_steps", 1, env=env)
     assert_refused(done, shown(1), "--data_dir")
