@@ -8,7 +8,6 @@ The exit status is 1 if the answers are wrong. The runner checks each step with 
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -27,10 +26,7 @@ def main(argv=None) -> int:
     parser = make_parser(__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     infer = commands.add_parser("infer", help="check the results of an engine")
-    expect = {"action": "append", "default": [], "type": name_and_value, "metavar": "NAME=VALUE"}
-    infer.add_argument("--expect", **expect, help="a setting that the results must report")
-    infer.add_argument("--reference", type=Path, help="answers to compare with (.jsonl or results)")
-    infer.add_argument("--gt_file", type=Path, help="recorded result")
+    infer.add_argument("--gt_file", type=Path, required=True, help="recorded result")
     record = commands.add_parser("record", help="record a result")
     record.add_argument("--input_file", type=Path, required=True, help="the texts of the results")
     record.add_argument("--gt_file", type=Path, required=True, help="file to write")
@@ -50,20 +46,12 @@ def main(argv=None) -> int:
             file.write(json.dumps(content) + "\n")
         return 0
     try:
-        judge.engine(args.results, dict(args.expect), args.reference, gt_file=args.gt_file)
+        judge.engine(args.results, {}, gt_file=args.gt_file)
     except judge.Wrong as wrong:
         print(f"compare_results: {wrong}")
         return 1
     print("compare_results: good")
     return 0
-
-
-def name_and_value(text: str) -> tuple[str, str]:
-    """Parse NAME=VALUE."""
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise argparse.ArgumentTypeError(f"'{text}' is not NAME=VALUE")
-    return name, value
 
 
 if __name__ == "__main__":

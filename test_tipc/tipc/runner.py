@@ -96,9 +96,7 @@ class Run:
         # OK, FAILED, SKIPPED, INTERRUPTED or NOT RUN; and seconds
         self.outcomes = [("NOT RUN", "-")] * len(self.steps)
         self.server: Child | None = None
-        self.signals: list[
-            int
-        ] = []  # those received; they are only recorded, so clean-up continues
+        self.signals: list[int] = []  # received ones are only recorded, so clean-up continues
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
                 signal.signal(number, lambda number, frame: self.signals.append(number))

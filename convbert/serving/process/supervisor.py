@@ -94,6 +94,8 @@ class Supervisor:
             response = await self._call(request, timeout=timeout)
         except grpc.RpcError as error:
             unknown = (ErrNo.INTERNAL, "the prediction process failed")
+            if self._state is State.STOPPING:
+                unknown = (ErrNo.STOPPED, "the service stopped before it could answer")
             err_no, message = _STATUS_ERRORS.get(error.code(), unknown)
             unanswered = err_no is ErrNo.TIMEOUT and self._last_answer < sent
             if unanswered and self._state is State.READY:
