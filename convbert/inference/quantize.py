@@ -100,7 +100,7 @@ def _float_model(files: tuple[str, str]):
     """Read the exported model; raise `UserError` if it is damaged or quantized already."""
     model_dir = os.path.dirname(files[0])
     verify(model_dir)  # the quantized model gets its own manifest
-    model = openvino.read_model(openvino.require_openvino().Core(), *files)
+    model = openvino.read_model(*files)
     if openvino.is_quantized(model):
         raise UserError("precision", f"'{model_dir}' is quantized already: give the float model")
     if not os.path.isfile(os.path.join(model_dir, CONFIG_FILE)):

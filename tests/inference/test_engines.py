@@ -121,6 +121,24 @@ def test_openvino_releases_weights_after_they_were_packed(exported, monkeypatch)
     assert released == [32, 8, 3, 45]
 
 
+SIGNAL_AFTER_CLOSING = """
+import signal, sys
+from convbert.inference.engines import EngineOptions, open_engine
+engines = [open_engine(sys.argv[1], EngineOptions(engine="openvino")) for _ in range(3)]
+while engines:
+    del engines[0]
+signal.signal(signal.SIGTERM, lambda number, frame: print("arrived"))
+signal.raise_signal(signal.SIGTERM)
+"""
+
+
+@needs_openvino
+def test_a_signal_arrives_after_openvino_engines_were_closed(exported, repo_root):
+    command = [sys.executable, "-c", SIGNAL_AFTER_CLOSING, exported]
+    done = subprocess.run(command, cwd=repo_root, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "arrived\n"), done.stderr
+
+
 @needs_openvino
 def test_openvino_does_without_paddle(exported, tmp_path, repo_root):
     (tmp_path / "sitecustomize.py").write_text(

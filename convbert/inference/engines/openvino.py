@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ class OpenvinoEngine:
         self.options = options
         self.files = find_model(model_dir)
         self._openvino = require_openvino()
-        self._core = self._openvino.Core()
+        self._core = core()
         self._requests = threading.local()
         self._mapping: mmap.mmap | None = None
         self._smallest, self._largest = sys.maxsize, 0  # tokens of a batch so far
@@ -124,7 +125,7 @@ class OpenvinoEngine:
 
     def _compile(self):
         path = self.files[0]
-        model = read_model(self._core, *self.files)
+        model = read_model(*self.files)
         check_inputs([variable.get_any_name() for variable in model.inputs], path)
         if is_quantized(model) != (self.options.precision == "int8"):
             fits = "int8" if is_quantized(model) else "fp32"
@@ -156,6 +157,17 @@ def require_openvino():
     return openvino
 
 
+@cache
+def core():
+    """Return OpenVINO's core, the only one of this process; raise `UserError` without OpenVINO.
+
+    Its CPU plugin gives the thread a stack for signals and takes it back when the core is deleted.
+    With several cores the stack of a deleted one may remain set: the next signal would then kill
+    the process.
+    """
+    return require_openvino().Core()
+
+
 def find_model(model_dir: str) -> tuple[str, str]:
     """Return the model file and the weight file that OpenVINO can read.
 
@@ -174,15 +186,16 @@ def find_model(model_dir: str) -> tuple[str, str]:
     raise not_exported(model_dir, "inference.pdmodel")
 
 
-def read_model(core, path: str, weights: str):
+def read_model(path: str, weights: str):
     """Read a program or an IR.
 
     Raises:
         UserError: it is damaged, has operators that OpenVINO does not support, or its weights
             contain NaN or infinity.
     """
+    reader = core()
     try:
-        model = core.read_model(path)
+        model = reader.read_model(path)
     except Exception as error:  # classes defined in its C++ module
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise UserError(
