@@ -14,16 +14,16 @@ HEADINGS = {
     "input": """text text_pair input_file input_dir input_column label_column text_column
         text_pair_column task_name data_dir train_file dev_file dev_column dev_share regression
         max_seq_len max_seq_length group_by_length calib_file calib_column calib_size
-        mask_probability wheels fit_texts sentences""",
+        mask_probability wheel sentences""",
     "model": """model_path model_dir model_type model_name_or_path from_scratch vocab_file
         num_hidden_layers hidden_size num_attention_heads intermediate_size embedding_size
         hidden_dropout_prob attention_probs_dropout_prob model_size generator_share architecture
-        teacher student trained_dir dirname model_filename params_filename size sizes model
+        teacher trained_dir dirname model_filename params_filename size sizes model
         models""",
     "output": """output_dir output_file output_npy output save_inference_dir save_results
         serving_server serving_client run_dir work_dir to overwrite keep_states logging_steps
         save_steps visualdl_dir quiet""",
-    "engine": """engine engines onnx_file use_gpu gpu_id use_mkldnn cpu_threads threads precision
+    "engine": """engine engines onnx_file use_gpu gpu_id use_mkldnn cpu_threads precision
         engine_cluster ray_workers device use_amp amp_dtype""",
     "training": "",
 }

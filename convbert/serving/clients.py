@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 
 from convbert.command.flags import DEFAULT_SENTENCE, float_in, make_parser
-from convbert.text.reading import Row, read_rows
-from paddlenlp.utils.errors import UserError
+from convbert.inference.inference_flags import check_text_flags, read_texts
+from convbert.text.reading import Row
 from paddlenlp.utils.files import atomic_write
-from paddlenlp.utils.text import argument_text
 
 FIRST_LOG_ID = 10000
 EXIT_FAILED = 1
@@ -52,16 +51,12 @@ def run_client(
     parser.add_argument(
         address_flag, dest="address", default=default, help="address of the service (%(default)s)"
     )
+    # The other flags of the inference commands, which the clients do not have.
+    parser.set_defaults(text_pair=None, input_column=None, label_column=None)
     args = parser.parse_args(argv)
     send = connect(args.address, args.timeout)
-    if args.input_file and args.text is not None:
-        raise UserError("command-line", "give either --input_file or --text, not both")
-    if args.input_file:
-        rows = read_rows(args.input_file)
-    else:
-        text = DEFAULT_SENTENCE if args.text is None else args.text
-        rows = [Row(argument_text(text), where="--text")]
-    return _send_all(rows, send, args.output_file)
+    check_text_flags(args)
+    return _send_all(read_texts(args), send, args.output_file)
 
 
 def _send_all(rows: Iterable[Row], send: Callable[[str, int], object], output: str | None) -> int:

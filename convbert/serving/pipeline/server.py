@@ -201,8 +201,8 @@ def serve(settings: Settings) -> NoReturn:
 def _start_workers(settings: Settings) -> CheckingServicer:
     op = ConvBertOp(settings, name=SERVICE_NAME, input_ops=[CheckedRequestOp()])
     response_op = QuietResponseOp(input_ops=[op])
-    # For the other keys of "dag" only Paddle Serving's defaults do not deadlock. There is no model
-    # that it should open.
+    # The other keys of "dag" keep Paddle Serving's defaults: other values can deadlock.
+    # local_service_conf is empty, because `Runner` opens the model.
     dag_keys = ("is_thread_op", "use_profile")
     op_keys = ("concurrency", "batch_size", "auto_batching_timeout")
     op_config = {"local_service_conf": {}, **{key: settings[key] for key in op_keys}}

@@ -21,8 +21,6 @@ from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.files import write_json
 from paddlenlp.utils.products import product_directory
 
-LAYOUTS = ("paddle", "hf")
-
 
 def convert(source: str, target: str, layout: str, architecture: str | None = None) -> str:
     """Convert one checkpoint; ``target`` is written atomically.
