@@ -33,7 +33,7 @@ from convbert.text.processing import TextProcessor
 from convbert.training.data import BatchSampler, Update
 from convbert.training.run_folder import locked
 from convbert.training.settings import SIZES, given, identity, pretrain_settings
-from paddlenlp.datasets import load_dataset
+from convbert.training.tasks import glue_examples
 from paddlenlp.transformers import ConvBertTokenizer
 from paddlenlp.transformers.tokenizer_utils import Features
 from paddlenlp.utils.checkout import REVIEWS
@@ -127,8 +127,7 @@ def build(config: Namespace) -> Run:
 def read_sequences(config: Namespace, tokenizer: ConvBertTokenizer) -> list[np.ndarray]:
     """Read and tokenize the text; each sequence is ``[CLS] ... [SEP]``, int32, cut to length."""
     if config.input_file is None:
-        examples = load_dataset("glue", "sst-2", "train", data_dir=str(REVIEWS))
-        lines = [example["sentence"] for example in examples]
+        lines = glue_examples("sst-2", "train", REVIEWS).texts
     else:
         lines = [line for _, line in read_lines(config.input_file) if line.strip()]
     room = config.max_seq_length - 2

@@ -26,6 +26,7 @@ from convbert.command.flags import make_parser
 from convbert.command.start import run_main, run_step, start_paddle
 from convbert.inference.classify import run_by_length
 from convbert.text.processing import TextProcessor
+from convbert.training.tasks import glue_examples
 from paddlenlp.transformers.convbert.configuration import PRESETS
 from paddlenlp.utils.checkout import REVIEWS
 from paddlenlp.utils.logits import softmax
@@ -91,7 +92,7 @@ def answers(args: argparse.Namespace, export: Path, earlier: Path | None = None)
 
     paddle.set_device("cpu")
     model, processor = load_classifier(args.model_dir)
-    features = processor.encode(read_dev(args.data_dir)[0])
+    features = processor.encode(glue_examples("sst-2", "dev", args.data_dir).texts)
     export_checkpoint(args.model_dir, str(export))
     spec = [paddle.static.InputSpec([None, None], "int64")] * 2
     static = paddle.jit.to_static(model, input_spec=spec, full_graph=True)
@@ -117,15 +118,6 @@ def engines(export: Path, what: str) -> Iterator[tuple[str, Callable]]:
         yield f"{what}, {name}", engine.run
 
 
-def read_dev(data_dir: Path) -> tuple[list[str], np.ndarray]:
-    """Return the dev sentences and their labels."""
-    from paddlenlp.datasets import load_dataset
-
-    examples = load_dataset("glue", "sst-2", "dev", data_dir=str(data_dir))
-    labels = np.array([example["labels"] for example in examples])
-    return [example["sentence"] for example in examples], labels
-
-
 def save_random(args: argparse.Namespace, target: Path) -> str:
     """Write a checkpoint with the random weights of the alignment and different answers."""
     from alignment.ours import CLASSIFIER, random_model
@@ -134,7 +126,8 @@ def save_random(args: argparse.Namespace, target: Path) -> str:
     tokenizer = ConvBertTokenizer(REVIEWS / "vocab.txt")
     config = ConvBertConfig.preset(args.size, vocab_size=tokenizer.vocab_size)
     model = random_model(config, CLASSIFIER)
-    spread_answers(model, TextProcessor(tokenizer), read_dev(args.data_dir)[0])
+    texts = glue_examples("sst-2", "dev", args.data_dir).texts
+    spread_answers(model, TextProcessor(tokenizer), texts)
     model.save_pretrained(str(target))
     tokenizer.save_pretrained(target)
     return str(target)

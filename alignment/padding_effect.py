@@ -16,11 +16,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from alignment.chain import BATCH, read_dev
+from alignment.chain import BATCH
 from convbert.command.flags import make_parser
 from convbert.command.start import run_main, start_paddle
 from convbert.inference.classify import Run, run_by_length
 from convbert.text.processing import TextProcessor
+from convbert.training.tasks import glue_examples
 from paddlenlp.utils.checkout import REVIEWS
 from paddlenlp.utils.logits import softmax
 
@@ -41,7 +42,7 @@ def main(argv=None) -> None:
 
     paddle.set_device("cpu")
     model, processor = load_classifier(args.model_dir)
-    texts, labels = read_dev(args.data_dir)
+    texts, labels = glue_examples("sst-2", "dev", args.data_dir)
     longest = processor.max_seq_len
     padded = TextProcessor(processor.tokenizer, longest, pad_multiple=longest)
     kinds = {  # sentences that are sorted by length together

@@ -199,16 +199,16 @@ def training_batches() -> Arrays:
     import numpy as np
 
     from convbert.text.processing import TextProcessor
-    from paddlenlp.datasets import load_dataset
+    from convbert.training.tasks import glue_examples
     from paddlenlp.transformers import ConvBertTokenizer
 
     processor = TextProcessor(ConvBertTokenizer(str(REVIEWS / "vocab.txt")))
-    examples = load_dataset("glue", "sst-2", "train", data_dir=str(REVIEWS))
+    examples = glue_examples("sst-2", "train", REVIEWS)
     size, arrays = cases.TRAINING["batch"], {}
     for step in range(cases.TRAINING["steps"]):
-        part = [examples[index] for index in range(step * size, (step + 1) * size)]
-        ids, types = processor.collate(processor.encode([each["sentence"] for each in part]))
-        labels = np.array([each["labels"] for each in part], dtype=np.int64)
+        part = slice(step * size, (step + 1) * size)
+        ids, types = processor.collate(processor.encode(examples.texts[part]))
+        labels = np.array(examples.labels[part], dtype=np.int64)
         batch = {"input_ids": ids, "token_type_ids": types, "labels": labels}
         arrays.update({f"{name}_{step}": array for name, array in batch.items()})
     return arrays

@@ -31,8 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from convbert.command.flags import make_parser
 from convbert.command.start import run_main
-from convbert.training.tasks import Examples
-from paddlenlp.datasets import load_dataset
+from convbert.training.tasks import Examples, glue_examples
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.products import product_directories
 
@@ -90,14 +89,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def read_sst2(folder: str | Path, split: str) -> Examples:
-    """Read train.tsv, dev.tsv or test.tsv, which has no labels, in the form of GLUE.
-
-    Raises:
-        UserError: the file is missing, damaged, or has no rows.
-    """
-    rows = load_dataset("glue", "sst-2", splits=split, data_dir=folder)
-    texts = [row["sentence"].strip() for row in rows]
-    return Examples(texts, [row["labels"] for row in rows if "labels" in row])
+    """Read a split in the form of GLUE, without spaces around the texts; see `glue_examples`."""
+    texts, labels = glue_examples("sst-2", split, folder)
+    return Examples([text.strip() for text in texts], labels)
 
 
 def write_split(folder: Path, train: Labelled, dev: Labelled, reviews: Labelled) -> None:

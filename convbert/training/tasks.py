@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from paddlenlp.datasets import GLUE_TASKS, load_dataset
 from paddlenlp.transformers.tokenizer_utils import Text
+from paddlenlp.utils.files import PathLike
 from paddlenlp.utils.log import get_logger
 
 
@@ -84,8 +85,8 @@ TASKS: dict[str, Task] = {
 }
 
 
-def glue_examples(name: str, split: str, data_dir: str | None = None) -> Examples:
-    """Read one split of a GLUE task.
+def glue_examples(name: str, split: str, data_dir: PathLike | None = None) -> Examples:
+    """Read one split of a GLUE task; a test split may have no labels.
 
     Raises:
         UserError: the files are missing, damaged, or contain no examples.
@@ -95,7 +96,7 @@ def glue_examples(name: str, split: str, data_dir: str | None = None) -> Example
         texts = [(row["sentence1"], row["sentence2"]) for row in rows]
     else:
         texts = [row["sentence"] for row in rows]
-    return Examples(texts, [row["labels"] for row in rows])
+    return Examples(texts, [row["labels"] for row in rows if "labels" in row])
 
 
 def report_data(task: Task, splits: dict[str, Examples]) -> None:

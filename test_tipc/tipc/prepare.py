@@ -22,6 +22,7 @@ from typing import Any
 from convbert.command.flags import add_bool_flag, make_parser
 from convbert.command.start import run_step, start_paddle
 from convbert.inference.default_model import default_checkpoint
+from convbert.training.tasks import glue_examples
 from paddlenlp.transformers.checkpoint import WEIGHTS_FILE
 from paddlenlp.utils.checkout import REVIEWS, ROOT
 from paddlenlp.utils.download import file_lock
@@ -207,10 +208,8 @@ def _is_complete(part: Path, source: str) -> bool:
 
 def read_sst2(data_dir: str | None) -> Splits:
     """Read ``{split: [(sentence, label), ...]}`` from a folder, or download SST-2 for None."""
-    from paddlenlp.datasets import load_dataset
-
-    loaded = zip(("train", "dev"), load_dataset("glue", "sst-2", ["train", "dev"], data_dir))
-    return {split: [(row["sentence"], row["labels"]) for row in rows] for split, rows in loaded}
+    splits = ("train", "dev")
+    return {split: list(zip(*glue_examples("sst-2", split, data_dir))) for split in splits}
 
 
 def write_data(splits: Splits, limits: dict[str, int], target: Path) -> None:
