@@ -129,6 +129,15 @@ def test_a_wrong_start_is_one_line(model_dir, tmp_path, run_script, flags, code)
     assert len(done.stderr.splitlines()) == 1 or "--pipeline_only" in flags
 
 
+@pytest.fixture
+def slow_pipeline(tmp_path, monkeypatch):
+    """Let a pipeline start so late that something else happens first."""
+    module = tmp_path / "late" / "sitecustomize.py"
+    module.parent.mkdir()
+    module.write_text("import sys, time\nif '--parent' in sys.orig_argv:\n    time.sleep(30)\n")
+    monkeypatch.setenv("PYTHONPATH", str(module.parent))
+
+
 @pytest.mark.parametrize(
     ("opt", "status", "code"),
     [
@@ -137,12 +146,14 @@ def test_a_wrong_start_is_one_line(model_dir, tmp_path, run_script, flags, code)
         ("dag.is_thread_op=false service.max_seq_len=65", 2, "sequence-length"),
         ("vocabulary", 2, "vocabulary"),
         ("damaged", 2, "file-damaged"),
-        ("op.convbert.local_service_conf.engine=paddle service.start_timeout_s=1", 1, "service"),
+        ("service.start_timeout_s=1", 1, "service"),
     ],
 )
 def test_what_only_the_pipeline_finds_ends_the_start_in_one_line(
-    model_dir, tmp_path, call_script, opt, status, code
+    model_dir, tmp_path, call_script, request, opt, status, code
 ):
+    if "start_timeout" in opt:
+        request.getfixturevalue("slow_pipeline")
     if opt in ("vocabulary", "damaged"):
         model_dir = Path(shutil.copytree(model_dir, tmp_path / "server"))
         with open(model_dir / "vocab.txt", "a") as file:
@@ -159,10 +170,8 @@ def test_what_only_the_pipeline_finds_ends_the_start_in_one_line(
     assert service.health() is None
 
 
-def test_a_start_that_is_stopped_fails(model_dir, tmp_path, call_script):
-    # Paddle, because OpenVINO may be ready before the service is stopped.
-    engine = "op.convbert.local_service_conf.engine=paddle"
-    service = Served(model_dir, tmp_path / "run", engine)
+def test_a_start_that_is_stopped_fails(model_dir, tmp_path, call_script, slow_pipeline):
+    service = Served(model_dir, tmp_path / "run")
     starting = subprocess.Popen(
         [*service.command()[:1], str(CONTROL), "start", *service.flags],
         stderr=subprocess.PIPE,
