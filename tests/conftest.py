@@ -1,7 +1,5 @@
 """Shared fixtures: tiny models made once, real processes, the real data if present."""
 
-from __future__ import annotations
-
 import importlib
 import io
 import os

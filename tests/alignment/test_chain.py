@@ -1,7 +1,5 @@
 """The commands of the chain as real processes: export, predict, infer, compare, and wrong input."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

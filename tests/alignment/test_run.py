@@ -1,7 +1,5 @@
 """The alignment commands: a difference is never overlooked, and their tiny forms run here."""
 
-from __future__ import annotations
-
 import re
 import sys
 

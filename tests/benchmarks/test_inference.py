@@ -1,7 +1,5 @@
 """The inference benchmark: sides in turns, wrong answers, and the tables made from a result."""
 
-from __future__ import annotations
-
 import json
 import sys
 

@@ -1,7 +1,5 @@
 """Every entry script runs this checkout's packages, from anywhere, and explains its flags."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

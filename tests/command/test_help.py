@@ -1,7 +1,5 @@
 """--help: flags below headings, and examples that the script accepts."""
 
-from __future__ import annotations
-
 import argparse
 import re
 import runpy

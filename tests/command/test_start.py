@@ -1,7 +1,5 @@
 """How a script ends: the line, its code, and the exit status."""
 
-from __future__ import annotations
-
 import errno
 import os
 import subprocess

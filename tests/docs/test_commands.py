@@ -1,7 +1,5 @@
 """The commands of the documents run, and print what is shown below them except for measurements."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,7 +1,5 @@
 """What the documents name exists, and both languages of the README have the same content."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 from pathlib import Path

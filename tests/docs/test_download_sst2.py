@@ -1,7 +1,5 @@
 """tools/download_sst2.py: files given by hand, wrong files, and no access to the download site."""
 
-from __future__ import annotations
-
 import shutil
 
 from tests.helpers.errors import assert_refused

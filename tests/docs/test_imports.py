@@ -1,7 +1,5 @@
 """The direction of imports: pyproject.toml states it, CONTRIBUTING.md draws it."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

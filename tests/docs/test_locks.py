@@ -1,7 +1,5 @@
 """The lock files fit the requirements files, have hashes, and name no server."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 

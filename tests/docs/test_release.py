@@ -1,7 +1,5 @@
 """The version is stated once; changelog, citation, issue forms and image are well formed."""
 
-from __future__ import annotations
-
 import re
 from glob import glob
 

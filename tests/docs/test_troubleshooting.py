@@ -1,7 +1,5 @@
 """Every failure of docs/troubleshooting.md, reproduced; its code is the one that the page shows."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

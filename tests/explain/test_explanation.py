@@ -1,7 +1,5 @@
 """The recorded kernels and attention weights are those that the layers used."""
 
-from __future__ import annotations
-
 import numpy as np
 import paddle
 import pytest

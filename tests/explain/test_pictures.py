@@ -1,7 +1,5 @@
 """Pictures and pages: they are whole, need nothing else, and show text as text."""
 
-from __future__ import annotations
-
 import io
 import re
 

@@ -1,7 +1,5 @@
 """The effects of words: what they must sum up to, and what hiding a word does."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import numpy as np

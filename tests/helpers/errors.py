@@ -1,7 +1,5 @@
 """Checks of a `UserError`: its code and the facts it names, never its wording."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

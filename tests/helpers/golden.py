@@ -1,7 +1,5 @@
 """The cases of tests/fixtures/model_golden.npz: small versions of the sizes, and their batches."""
 
-from __future__ import annotations
-
 from alignment.cases import Case
 
 COLUMNS = ("hidden_size", "embedding_size", "intermediate_size", "num_groups")

@@ -1,7 +1,5 @@
 """What the TIPC tests share: configurations to change, a fake python, a started run."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

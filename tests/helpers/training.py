@@ -1,7 +1,5 @@
 """What the tests of training share: tiny data in the official format, and a tiny run."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Changing weights in files that only an engine reads."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The codes of UserError: the code base, `CODES` and docs/errors.md agree."""
 
-from __future__ import annotations
-
 import ast
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """JSON and YAML of others: what is refused."""
 
-from __future__ import annotations
-
 import pytest
 
 from paddlenlp.utils import parsing

@@ -1,7 +1,5 @@
 """Arrays out of pickles: what is read, and what is refused without being run or built."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import resource

@@ -1,7 +1,5 @@
 """What every property test checks: one line or an answer, in 2 s and 500 MB."""
 
-from __future__ import annotations
-
 import os
 import resource
 import time

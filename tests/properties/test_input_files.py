@@ -1,7 +1,5 @@
 """Texts, tables, and the configurations of the service and of TIPC."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

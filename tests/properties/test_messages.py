@@ -1,7 +1,5 @@
 """Requests over HTTP and gRPC."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """Configurations, weights, programs, tokenizer files and vocabularies of others."""
 
-from __future__ import annotations
-
 import json
 import pickle
 

@@ -3,8 +3,6 @@
 Run it in the environment of the teacher: python tests/reference/bert_golden.py
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The clients: wrong addresses, and servers that are not this service."""
 
-from __future__ import annotations
-
 import socket
 import threading
 

@@ -1,7 +1,5 @@
 """config.yml: what is accepted, and that a wrong setting names itself."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

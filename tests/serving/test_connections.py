@@ -1,7 +1,5 @@
 """Idle connections are closed, and more than a bound are not accepted."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 import threading

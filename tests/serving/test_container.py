@@ -1,7 +1,5 @@
 """The container files name what exists: no container engine or cluster runs here."""
 
-from __future__ import annotations
-
 import pytest
 
 pytest.importorskip("grpc", reason="serving is not installed: bash shell/serving.sh setup")

@@ -1,7 +1,5 @@
 """Running the service: start, status, stop, death of a worker, overload, time-outs, logs."""
 
-from __future__ import annotations
-
 import contextlib
 import http.client
 import json

@@ -1,7 +1,5 @@
 """What a request may hold, what an answer is, and the gRPC messages."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import subprocess

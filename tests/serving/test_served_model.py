@@ -1,7 +1,5 @@
 """Conversion for Paddle Serving: equal to the original's, whole or not at all."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

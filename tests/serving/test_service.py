@@ -1,7 +1,5 @@
 """The real service over real HTTP and gRPC: answers, wrong requests, security, limits."""
 
-from __future__ import annotations
-
 import base64
 import gzip
 import json

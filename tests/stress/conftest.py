@@ -1,7 +1,5 @@
 """Options of the stress tests (known only when a file of this folder is named), and commands."""
 
-from __future__ import annotations
-
 import random
 import shlex
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """A full disk, a limit on file sizes and a read-only folder: one line, and nothing half-written."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import subprocess

@@ -1,7 +1,5 @@
 """Hostile messages over HTTP and gRPC: each is refused, and the service goes on."""
 
-from __future__ import annotations
-
 import http.client
 import json
 import socket

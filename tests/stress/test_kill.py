@@ -1,7 +1,5 @@
 """kill -9 at any moment leaves whole products only, and the next run completes them."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil

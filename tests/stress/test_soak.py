@@ -1,7 +1,5 @@
 """Load of 16 clients while processes are killed: each answer is right or says why there is none."""
 
-from __future__ import annotations
-
 import contextlib
 import http.client
 import json

@@ -1,7 +1,5 @@
 """Texts to features and logits to answers."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

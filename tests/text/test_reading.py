@@ -1,7 +1,5 @@
 """Files of texts and labels: formats, line ends, quoting, columns, true labels, mistakes."""
 
-from __future__ import annotations
-
 import pytest
 
 from convbert.text.reading import Row, open_table, read_rows, read_table, with_label_ids

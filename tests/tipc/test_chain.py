@@ -3,8 +3,6 @@
 Data and model are made once, in test_tipc/data, and kept there. Some minutes on two cores.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """TIPC configurations: lines, interpreter, packages and GPUs are checked; errors name the line."""
 
-from __future__ import annotations
-
 import re
 import sys
 

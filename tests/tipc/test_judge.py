@@ -1,7 +1,5 @@
 """What the judge of the TIPC runs accepts and refuses, and its command line."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """The steps of the TIPC chains: what each must write, what judges it, which flags it gets."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

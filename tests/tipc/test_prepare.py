@@ -1,7 +1,5 @@
 """Data and models of the TIPC configurations: made, kept, made again, taken from the user."""
 
-from __future__ import annotations
-
 import shutil
 from argparse import Namespace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The TIPC runner with a fake python: broken steps fail the run, and no process is left."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,7 +1,5 @@
 """Pretraining: masks, a resumed run equals an unbroken one, what is left behind, user mistakes."""
 
-from __future__ import annotations
-
 import json
 import re
 import signal

@@ -1,7 +1,5 @@
 """The files in the output directory of a run."""
 
-from __future__ import annotations
-
 import pytest
 
 from convbert.training.run_folder import read_records

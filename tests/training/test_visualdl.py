@@ -1,7 +1,5 @@
 """train.py --visualdl_dir: the curves of the log, in VisualDL's files."""
 
-from __future__ import annotations
-
 from importlib.util import find_spec
 
 import pytest

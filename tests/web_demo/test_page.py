@@ -3,8 +3,6 @@
 Run with ``SCREENSHOTS=images`` in the environment, the test writes the pictures of the documents.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
