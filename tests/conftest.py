@@ -21,6 +21,12 @@ set_cpu_environment()
 # A shell starts what it runs in the background with Ctrl-C ignored, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+def pytest_configure(config):
+    """Fail a test when one of its threads fails: pytest only warns."""
+    config.addinivalue_line("filterwarnings", "error::pytest.PytestUnhandledThreadExceptionWarning")
+
+
 TINY_VOCABULARY = (
     "[PAD] [UNK] [CLS] [SEP] [MASK] . , ! ' a an the it is was this that with of and not "
     "movie film story script problem things most these good great fine bad dull awful "

@@ -19,14 +19,8 @@ from paddlenlp.transformers import (
 )
 from paddlenlp.utils.errors import UserError
 from tests.helpers.errors import raises_code
-
-IDS = [[2, 9, 11, 8, 3], [2, 7, 3, 0, 0]]
-
-
-def logits_of(model):
-    """Logits of two padded rows."""
-    model.eval()
-    return model(paddle.to_tensor(IDS)).numpy()
+from tests.helpers.models import checkpoint_logits, logits_of
+from tests.helpers.pickles import Call
 
 
 @pytest.fixture
@@ -49,11 +43,9 @@ def rewrite(directory, change):
 def test_save_and_load_give_equal_logits(tiny_config, tmp_path):
     model = ConvBertForSequenceClassification(tiny_config)
     model.save_pretrained(str(tmp_path / "saved"))
-    loaded = ConvBertForSequenceClassification.from_pretrained(
-        str(tmp_path / "saved"), new_head=False
-    )
+    loaded = ConvBertForSequenceClassification.from_pretrained(str(tmp_path / "saved"))
     assert loaded.config == tiny_config
-    np.testing.assert_array_equal(logits_of(loaded), logits_of(model))
+    np.testing.assert_array_equal(checkpoint_logits(tmp_path / "saved"), logits_of(model))
 
 
 def test_saving_replaces_all_or_nothing(tiny_config, copy, monkeypatch):
@@ -80,9 +72,7 @@ def test_upstream_form_of_a_checkpoint(copy, tiny_checkpoint):
     with open(copy / "model_state.pdparams", "rb") as file:
         raw = pickle.load(file)
     assert "StructuredToParameterName@@" in raw  # Paddle's own table, which upstream has as well
-    load = ConvBertForSequenceClassification.from_pretrained
-    expected = logits_of(load(str(tiny_checkpoint)))
-    np.testing.assert_array_equal(logits_of(load(str(copy), new_head=False)), expected)
+    np.testing.assert_array_equal(checkpoint_logits(copy), checkpoint_logits(tiny_checkpoint))
 
 
 def test_body_alone_starts_a_random_head(copy, capsys):
@@ -182,21 +172,11 @@ def test_bad_configuration_file(copy, content):
         ConvBertForSequenceClassification.from_pretrained(str(copy))
 
 
-class Hostile:
-    """Pickles to a call of ``function(*arguments)``."""
-
-    def __init__(self, function, *arguments):
-        self.call = (function, arguments)
-
-    def __reduce__(self):
-        return self.call
-
-
 @pytest.mark.parametrize("function", [os.system, exec, np.load, builtins.eval, np.fromfile])
 def test_weights_run_no_code(copy, tmp_path, function):
     trace = tmp_path / "trace"
     command = f"touch {trace}" if function is os.system else f"open({str(trace)!r}, 'w')"
-    state = OrderedDict(weight=np.zeros(2, np.float32), bad=Hostile(function, command))
+    state = OrderedDict(weight=np.zeros(2, np.float32), bad=Call(function, command))
     (copy / "model_state.pdparams").write_bytes(pickle.dumps(state))
     with raises_code("file-damaged"):
         ConvBertForSequenceClassification.from_pretrained(str(copy))

@@ -7,7 +7,6 @@ import pickle
 import shutil
 
 import numpy as np
-import paddle
 import pytest
 from safetensors.numpy import load_file, save_file
 
@@ -19,19 +18,12 @@ from paddlenlp.transformers import (
     checkpoint,
 )
 from paddlenlp.transformers.convbert.conversion import convert
+from tests.conftest import without_manifest
 from tests.helpers.errors import raises_code
+from tests.helpers.models import checkpoint_logits
 
 FLAT = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 8}
-IDS = [[2, 9, 11, 8, 3], [2, 7, 3, 0, 0]]
 PAIR = {"0": "no", "1": "yes"}
-
-
-def logits_of(directory, **options):
-    model = ConvBertForSequenceClassification.from_pretrained(
-        str(directory), new_head=False, **options
-    )
-    model.eval()
-    return model(paddle.to_tensor(IDS)).numpy()
 
 
 WRONG_VALUES = {
@@ -133,8 +125,7 @@ def test_label_names_that_cannot_be_used(case):
 def hf(tiny_checkpoint, tmp_path):
     """The tiny classifier in transformers' layout, to be changed, without a manifest."""
     convert(str(tiny_checkpoint), str(tmp_path / "hf"), "hf")
-    (tmp_path / "hf" / "manifest.json").unlink(missing_ok=True)
-    return tmp_path / "hf"
+    return without_manifest(tmp_path / "hf")
 
 
 def edit(path, **changes):
@@ -159,7 +150,6 @@ def test_label_names_of_two_files_must_agree(hf):
 
 def test_label_names_must_be_as_many_as_the_classes(tiny_checkpoint, tmp_path):
     target = shutil.copytree(tiny_checkpoint, tmp_path / "copy")
-    (target / "manifest.json").unlink(missing_ok=True)
     edit(target / "tokenizer_config.json", label_names=["a", "b", "c"])
     with raises_code("label", 3, 2):
         TextProcessor.from_dir(str(target))
@@ -205,9 +195,11 @@ LAYOUTS = [
 @pytest.mark.parametrize("kind", LAYOUTS)
 def test_layouts_are_recognised_by_their_tensors(tiny_checkpoint, hf, tmp_path, kind):
     target = write_layout(kind, tiny_checkpoint, hf, tmp_path / "given")
-    np.testing.assert_array_equal(logits_of(target), logits_of(tiny_checkpoint))
+    np.testing.assert_array_equal(checkpoint_logits(target), checkpoint_logits(tiny_checkpoint))
     convert(str(target), str(tmp_path / "converted"), "paddle")
-    np.testing.assert_array_equal(logits_of(tmp_path / "converted"), logits_of(tiny_checkpoint))
+    np.testing.assert_array_equal(
+        checkpoint_logits(tmp_path / "converted"), checkpoint_logits(tiny_checkpoint)
+    )
 
 
 def test_mixed_names_are_refused(tiny_checkpoint, hf):
@@ -216,7 +208,7 @@ def test_mixed_names_are_refused(tiny_checkpoint, hf):
     name = "convbert.encoder.layers.0.self_attn.q_proj.weight"
     save_file({**mixed, name: ours[name]}, hf / "model.safetensors")
     with raises_code("checkpoint", name, "model.safetensors"):
-        logits_of(hf)
+        checkpoint_logits(hf)
 
 
 def test_adapters_are_named_as_such(hf):
@@ -224,11 +216,11 @@ def test_adapters_are_named_as_such(hf):
     lora = {"convbert.encoder.layer.0.attention.self.query.lora_A": np.zeros(2, np.float32)}
     save_file({**weights, **lora}, hf / "model.safetensors")
     with raises_code("checkpoint", "lora_A"):
-        logits_of(hf)
+        checkpoint_logits(hf)
     (hf / "model.safetensors").unlink()
     (hf / "adapter_config.json").write_text("{}")
     with raises_code("checkpoint", "adapter_config.json"):
-        logits_of(hf)
+        checkpoint_logits(hf)
 
 
 @pytest.mark.parametrize("kind", ["pdparams", "safetensors"])
@@ -245,7 +237,7 @@ def test_bfloat16_as_paddle_stores_it(tiny_checkpoint, hf, tmp_path, kind):
     found = checkpoint.read_weights(str(path))
     for name, array in cut.items():
         np.testing.assert_array_equal(found[name], array.view(np.float32))
-    assert np.abs(logits_of(target) - logits_of(tiny_checkpoint)).max() < 0.1
+    assert np.abs(checkpoint_logits(target) - checkpoint_logits(tiny_checkpoint)).max() < 0.1
 
 
 @pytest.mark.parametrize("changes", [{}, {"num_groups": 1}, {"embedding_size": 16}])
@@ -284,9 +276,3 @@ def test_forms_of_the_configuration(form):
         dropout,
     )
     assert ConvBertConfig.from_dict(config.to_dict()) == config
-
-
-def test_overrides_win():
-    assert ConvBertConfig.from_dict(FLAT, num_classes=7).num_classes == 7
-    with raises_code("configuration", "hidden_size"):
-        ConvBertConfig.from_dict({"num_classes": 2})

@@ -5,10 +5,8 @@ import shutil
 import zipfile
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
-from paddlenlp.data import Stack
 from paddlenlp.datasets import GLUE_TASKS, MapDataset, load_dataset
 from tests.helpers.errors import raises_code
 
@@ -115,11 +113,6 @@ def test_every_split_takes_the_columns_that_its_header_names(fixtures, task):
         names = text.splitlines()[0].split("\t")
         assert len(names) == where.columns
         assert [names[field] for field in where.fields] == HEADERS[task][: len(where.fields)]
-
-
-def test_cola_dev_without_a_header(fixtures):
-    second = load(fixtures, "dev", "cola")[1]
-    assert second == {"sentence": "They the fence painted pale a green.", "labels": 0}
 
 
 @pytest.mark.parametrize("task", SIZES)
@@ -260,20 +253,6 @@ def test_a_lazy_map_runs_at_each_reading():
     assert calls == []
     assert [data[0], data[0], data[1]] == [2, 2, 3]
     assert calls == [1, 1, 2]
-
-
-def test_it_feeds_a_paddle_loader(fixtures):
-    from paddle.io import BatchSampler, DataLoader
-
-    data = load(fixtures)
-    loader = DataLoader(
-        data,
-        batch_sampler=BatchSampler(data, batch_size=3),
-        collate_fn=lambda batch: Stack()([example["labels"] for example in batch]),
-        return_list=True,
-    )
-    labels = [np.asarray(batch).reshape(-1).tolist() for batch in loader]
-    assert labels == [[1, 0, 1], [0, 1, 0], [1, 0]]
 
 
 class TestDownload:

@@ -1,7 +1,6 @@
 """fetch against a real HTTP server on this machine, archives, cache paths and the log."""
 
 import hashlib
-import json
 import logging
 import random
 import subprocess
@@ -36,6 +35,14 @@ def no_waiting(monkeypatch):
 def server(http_server):
     http_server.files["/file"] = CONTENT
     return http_server
+
+
+@pytest.fixture
+def address(server, tmp_path, monkeypatch):
+    """The path of a vocabulary at a hub on this machine; the cache is empty."""
+    monkeypatch.setenv("PPNLP_HOME", str(tmp_path))
+    monkeypatch.setenv("PPNLP_HUB", server.url)
+    return "/paddlenlp/models/transformers/convbert/convbert-small/vocab.txt"
 
 
 @pytest.fixture
@@ -79,7 +86,8 @@ TROUBLES = {
 
 @pytest.mark.parametrize("kind", TROUBLES)
 def test_a_failure_that_may_pass_is_tried_again(get, server, kind, monkeypatch):
-    monkeypatch.setattr(download, "TIMEOUT", (5, 0.3))
+    if kind == "stalled":
+        monkeypatch.setattr(download, "TIMEOUT", (5, 1))
     server.troubles = list(TROUBLES[kind])
     get()
     assert server.count == len(TROUBLES[kind]) + 1
@@ -98,7 +106,8 @@ ENDINGS = {  # what the server does, options, a fact of the message, requests
 
 @pytest.mark.parametrize("case", ENDINGS)
 def test_failures_end_in_one_line_that_helps(server, tmp_path, monkeypatch, case):
-    monkeypatch.setattr(download, "TIMEOUT", (5, 0.2))
+    if case == "always stalled":
+        monkeypatch.setattr(download, "TIMEOUT", (5, 0.2))
     troubles, options, fact, requests = ENDINGS[case]
     server.troubles = list(troubles)
     url = f"{server.url}/file"
@@ -196,10 +205,7 @@ def test_a_file_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
     assert names(tmp_path) == ["a.zip"]
 
 
-def test_a_published_file_stays_what_it_was_at_first(server, monkeypatch, tmp_path):
-    monkeypatch.setenv("PPNLP_HOME", str(tmp_path))
-    monkeypatch.setenv("PPNLP_HUB", server.url)
-    address = "/paddlenlp/models/transformers/convbert/convbert-small/vocab.txt"
+def test_a_published_file_stays_what_it_was_at_first(server, address):
     server.files[address] = b"one"
     path = pretrained_file("convbert-small", "vocab.txt")
     path.write_bytes(b"0ne")
@@ -321,10 +327,7 @@ def test_cache_directories_follow_the_environment(monkeypatch, tmp_path):
     assert hub_url() == "https://mirror.example/x"
 
 
-def test_a_published_name_downloads_its_vocabulary(server, tiny_vocab, monkeypatch, tmp_path):
-    monkeypatch.setenv("PPNLP_HOME", str(tmp_path))
-    monkeypatch.setenv("PPNLP_HUB", server.url)
-    address = "/paddlenlp/models/transformers/convbert/convbert-small/vocab.txt"
+def test_a_published_name_downloads_its_vocabulary(server, address, tiny_vocab):
     server.files[address] = tiny_vocab.read_bytes()
     tokenizer = ConvBertTokenizer.from_pretrained("convbert-small")
     assert tokenizer.vocab == ConvBertTokenizer(tiny_vocab).vocab
@@ -360,12 +363,9 @@ def test_a_record_about_a_request_is_one_short_line():
 
 
 def test_a_log_line_is_printed_once_beside_other_handlers(repo_root):
-    code = (
-        "import logging; logging.basicConfig()\n"
-        "from paddlenlp.utils.log import LINE_FORMAT, BriefFormatter, get_logger\n"
-        "get_logger().info('hello'); get_logger().info('hello')\n"
-    )
+    code = "import logging; logging.basicConfig()\n"
+    code += "from paddlenlp.utils.log import get_logger; get_logger().info('hello')"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=repo_root, stderr=subprocess.PIPE, text=True, timeout=60
     )
-    assert json.dumps(done.stderr).count("hello") == 2
+    assert done.stderr.count("hello") == 1

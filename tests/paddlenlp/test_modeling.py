@@ -11,7 +11,6 @@ from paddlenlp import transformers
 from paddlenlp.transformers import ConvBertConfig, ConvBertForSequenceClassification, ConvBertModel
 from paddlenlp.transformers.convbert import cpu_ops
 from paddlenlp.transformers.convbert.layers import (
-    GroupedLinear,
     banded,
     span_dynamic_conv,
     split_heads,
@@ -59,15 +58,6 @@ def test_band_of_two_rows(dtype):
     band = banded(taps, paddle.zeros([1, 1, 2, 2], "float32"))
     assert band.dtype == taps.dtype
     assert band.numpy().tolist() == [[[[2, 3], [4, 5]]]]
-
-
-def test_grouped_linear_is_block_diagonal(tiny_config):
-    layer = GroupedLinear(tiny_config, 6, 4)
-    layer.bias.set_value(np.arange(4, dtype=np.float32))
-    x = paddle.randn([2, 3, 6])
-    first, second = layer.weight  # [3, 2] each
-    expected = paddle.concat([x[..., :3] @ first, x[..., 3:] @ second], axis=-1) + layer.bias
-    np.testing.assert_allclose(layer(x).numpy(), expected.numpy(), atol=1e-6)
 
 
 def random_ids(config, batch, length):
@@ -144,15 +134,6 @@ def test_the_first_token_alone_is_the_first_of_all(model, length, masked):
     assert found[0][0].shape == (3, 1, model.config.hidden_size)
     for ours, expected in zip(*found):
         np.testing.assert_allclose(ours, expected, atol=2e-6 * max(1.0, np.abs(expected).max()))
-
-
-def test_dropout_only_while_training(model):
-    ids = random_ids(model.config, 2, 9)
-    model.train()
-    first, second = model(ids).numpy(), model(ids).numpy()
-    model.eval()
-    assert np.abs(first - second).max() > 1e-3
-    np.testing.assert_array_equal(model(ids).numpy(), model(ids).numpy())
 
 
 # What follows the body's dropouts in training mode, recorded from transformers 5.23.0.

@@ -11,6 +11,7 @@ import pytest
 
 from paddlenlp.utils import pickled_arrays
 from paddlenlp.utils.pickled_arrays import UnsafePickle, load_file, load_npy_dict
+from tests.helpers.pickles import Call
 
 STATE = OrderedDict(
     a=np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -28,16 +29,6 @@ def test_every_protocol(tmp_path, protocol):
     assert list(found) == list(STATE)
     for name, expected in STATE.items():
         np.testing.assert_array_equal(found[name], expected)
-
-
-class Call:
-    """Pickles to a call of ``function(*arguments)``."""
-
-    def __init__(self, function, *arguments):
-        self.call = function, arguments
-
-    def __reduce__(self):
-        return self.call
 
 
 GIANT = struct.pack("<Q", 1 << 40)

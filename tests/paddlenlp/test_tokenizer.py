@@ -2,7 +2,7 @@
 
 import json
 import pickle
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -116,14 +116,10 @@ def test_padding_mask_and_length(tokenizer):
     assert row["seq_len"] == 5
 
 
-def test_literal_special_tokens_cannot_forge_a_boundary(tiny_vocab):
-    text = "good [SEP] bad [PAD]"
-    safe = ConvBertTokenizer(tiny_vocab)(text)["input_ids"]
-    assert safe.count(SEP) == 1
-    assert PAD not in safe
-    parsed = ConvBertTokenizer(tiny_vocab, split_special_tokens=False)(text)["input_ids"]
-    assert parsed.count(SEP) == 2
-    assert PAD in parsed
+def test_literal_special_tokens_cannot_forge_a_boundary(tokenizer):
+    ids = tokenizer("good [SEP] bad [PAD]")["input_ids"]
+    assert ids.count(SEP) == 1
+    assert PAD not in ids
 
 
 def test_lone_surrogates_are_dropped_and_pairs_joined(tokenizer):
@@ -140,14 +136,8 @@ def test_what_is_not_a_string_is_a_type_error(tokenizer):
 
 
 def test_tokens_and_ids(tokenizer):
-    assert tokenizer.tokenize("Films acted, unwatched") == [
-        "film",
-        "##s",
-        "act",
-        "##ed",
-        ",",
-        "[UNK]",
-    ]
+    pieces = ["film", "##s", "act", "##ed", ",", "[UNK]"]
+    assert tokenizer.tokenize("Films acted, unwatched") == pieces
     ids = tokenizer.convert_tokens_to_ids(["film", "nothing"])
     assert ids[1] == tokenizer.unk_token_id
     assert tokenizer.convert_ids_to_tokens(ids) == ["film", "[UNK]"]
@@ -156,24 +146,12 @@ def test_tokens_and_ids(tokenizer):
             tokenizer.convert_ids_to_tokens([bad])
 
 
-def test_a_cased_tokenizer_keeps_the_case(tiny_vocab):
-    cased = ConvBertTokenizer(tiny_vocab, do_lower_case=False)
-    assert cased.tokenize("Good good") == ["[UNK]", "good"]
-    assert ConvBertTokenizer(tiny_vocab).tokenize("Good good") == ["good", "good"]
-
-
 def test_the_word_cache_stays_small_and_right(tiny_vocab, monkeypatch):
     monkeypatch.setattr(tokenizer_module, "CACHED_WORDS", 3)
     monkeypatch.setattr(tokenizer_module, "CACHED_WORD_CHARS", 5)
     tokenizer = ConvBertTokenizer(tiny_vocab)
     fresh = ConvBertTokenizer(tiny_vocab)
-    texts = [
-        "good film",
-        "problem things",
-        "bad dull plot",
-        "a good dull film with the problem",
-        "good",
-    ]
+    texts = ["good film", "problem things", "bad dull plot", "a good dull film", "good"]
     for text in texts * 2:
         fresh._word_cache = {}
         assert tokenizer(text) == fresh(text)
@@ -187,19 +165,9 @@ def test_threads_share_a_tokenizer(tiny_vocab, monkeypatch):
     words = ["good", "film", "bad", "dull", "plot", "story", "these", "most", "act", "fine"]
     texts = [f"{first} {second}" for first in words for second in words]
     expected = ConvBertTokenizer(tiny_vocab).batch_encode(texts, 8)
-    wrong = []
-
-    def work():
-        for text, row in zip(texts * 5, expected * 5):
-            if tokenizer.batch_encode([text], 8) != [row]:
-                wrong.append(text)
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
+    with ThreadPoolExecutor(4) as threads:
+        rows = threads.map(lambda text: tokenizer.batch_encode([text], 8)[0], texts * 20)
+    assert list(rows) == expected * 20
 
 
 def test_pickle_keeps_the_ids(tokenizer):
@@ -232,10 +200,7 @@ def test_settings_of_other_writers_are_understood(tiny_vocab, tmp_path):
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     tokenizer = ConvBertTokenizer.from_pretrained(tmp_path)
     assert not tokenizer.do_lower_case
-    assert (
-        tokenizer("a good film")["input_ids"]
-        == ConvBertTokenizer(tiny_vocab)("a good film")["input_ids"]
-    )
+    assert tokenizer("a good film") == ConvBertTokenizer(tiny_vocab)("a good film")
 
 
 @pytest.mark.parametrize(
@@ -263,13 +228,7 @@ def test_missing_files_and_names(tmp_path):
 
 
 def test_the_vocabulary_of_the_reviews_can_be_rebuilt(call_script, repo_root, tmp_path):
-    done = call_script(
-        "tools/build_vocab.py",
-        "--data_dir",
-        repo_root / "data" / "reviews",
-        "--output",
-        tmp_path / "vocab.txt",
-    )
+    reviews = repo_root / "data" / "reviews"
+    done = call_script("tools/build_vocab.py", "--data_dir", reviews, "--output", "vocab.txt")
     assert done.returncode == 0, done.stderr
-    committed = repo_root / "data" / "reviews" / "vocab.txt"
-    assert (tmp_path / "vocab.txt").read_bytes() == committed.read_bytes()
+    assert (tmp_path / "vocab.txt").read_bytes() == (reviews / "vocab.txt").read_bytes()

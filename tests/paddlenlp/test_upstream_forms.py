@@ -21,6 +21,7 @@ from paddlenlp.transformers import (
     ConvBertModel,
     ConvBertTokenizer,
 )
+from tests.helpers.models import IDS
 
 SIZES = {
     "vocab_size": 53,
@@ -30,8 +31,6 @@ SIZES = {
     "num_attention_heads": 4,
     "intermediate_size": 32,
 }
-IDS = [[2, 9, 11, 8, 3], [2, 7, 3, 0, 0]]
-
 GLUE_SCRIPT = """
 import sys
 from functools import partial

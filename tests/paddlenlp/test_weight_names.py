@@ -15,6 +15,7 @@ from paddlenlp.transformers import ConvBertTokenizer, checkpoint
 from paddlenlp.transformers.convbert import weight_names
 from paddlenlp.transformers.convbert.conversion import convert
 from tests.helpers.errors import assert_refused, raises_code
+from tests.helpers.models import checkpoint_logits
 
 TOOL = "tools/convert_weights.py"
 
@@ -60,25 +61,6 @@ def hf_checkpoint(tmp_path_factory, tiny_checkpoint):
     return target
 
 
-def logits_of(model):
-    """Logits of two padded rows."""
-    ids = paddle.to_tensor([[2, 9, 11, 8, 3], [2, 7, 3, 0, 0]])
-    model.eval()
-    return model(ids).numpy()
-
-
-def test_round_trip_gives_the_same_logits(hf_checkpoint, tiny_checkpoint, tmp_path):
-    classifier = transformers.ConvBertForSequenceClassification
-    expected = logits_of(classifier.from_pretrained(str(tiny_checkpoint)))
-    loaded = classifier.from_pretrained(str(hf_checkpoint), new_head=False)
-    np.testing.assert_array_equal(logits_of(loaded), expected)
-    convert(str(hf_checkpoint), str(tmp_path / "back"), "paddle")
-    back = classifier.from_pretrained(str(tmp_path / "back"), new_head=False)
-    np.testing.assert_array_equal(logits_of(back), expected)
-    tokenizer = ConvBertTokenizer.from_pretrained(tmp_path / "back")
-    assert tokenizer.label_names == ["negative", "positive"]
-
-
 def test_config_for_transformers(hf_checkpoint):
     config = json.loads((hf_checkpoint / "config.json").read_text())
     assert config["architectures"] == ["ConvBertForSequenceClassification"]
@@ -117,18 +99,17 @@ def test_body_without_prefix_and_old_buffers(hf_checkpoint, tmp_path):
 
 
 def test_left_over_and_missing_tensors_are_named(hf_checkpoint, tmp_path):
-    load = transformers.ConvBertForSequenceClassification.from_pretrained
     extra = {"convbert.encoder.layer.7.output.dense.bias": np.zeros(16, np.float32)}
     copy_with(hf_checkpoint, tmp_path / "extra", extra)
     with raises_code("weights", "convbert.encoder.layer.7.output.dense.bias"):
-        load(str(tmp_path / "extra"))
+        checkpoint_logits(tmp_path / "extra")
     copy_with(hf_checkpoint, tmp_path / "deeper", num_hidden_layers=3)
     with raises_code("weights", "convbert.encoder.layers.2"):
-        load(str(tmp_path / "deeper"))
+        checkpoint_logits(tmp_path / "deeper")
     wrong = {"classifier.out_proj.weight": np.zeros((5, 16), np.float32)}
     copy_with(hf_checkpoint, tmp_path / "shape", wrong)
     with raises_code("weights", "classifier.out_proj.weight [16, 5]"):
-        load(str(tmp_path / "shape"))
+        checkpoint_logits(tmp_path / "shape")
 
 
 @pytest.mark.parametrize(
@@ -172,12 +153,11 @@ def test_weights_in_several_files(hf_checkpoint, tmp_path):
     tensors = copy_with(hf_checkpoint, tmp_path / "shards")
     (tmp_path / "shards" / "model.safetensors").unlink()
     write_shards(tmp_path / "shards", tensors)
-    load = transformers.ConvBertForSequenceClassification.from_pretrained
-    parts, whole = (load(str(d), new_head=False) for d in (tmp_path / "shards", hf_checkpoint))
-    np.testing.assert_array_equal(logits_of(parts), logits_of(whole))
+    parts = checkpoint_logits(tmp_path / "shards")
+    np.testing.assert_array_equal(parts, checkpoint_logits(hf_checkpoint))
     (tmp_path / "shards" / "model-00002-of-00003.safetensors").unlink()
     with raises_code("checkpoint", "model-00002-of-00003.safetensors"):
-        load(str(tmp_path / "shards"))
+        checkpoint_logits(tmp_path / "shards")
 
 
 def test_a_wrong_list_of_files_is_named(hf_checkpoint, tmp_path):
@@ -272,31 +252,36 @@ def test_the_vocabulary_tells_the_padding_word(hf_checkpoint, tmp_path, file, pa
     assert config["pad_token_id"] == padding
 
 
-def test_tool_converts_both_ways(call_script, tiny_checkpoint, tmp_path):
-    there = call_script(
-        TOOL, "--input_dir", tiny_checkpoint, "--output_dir", tmp_path / "hf", "--to", "hf"
-    )
-    assert there.returncode == 0, there.stderr
+def test_the_tool_converts_both_ways_and_changes_nothing(call_script, tiny_checkpoint, tmp_path):
+    hf, back = tmp_path / "hf", tmp_path / "back"
+    there = call_script(TOOL, "--input_dir", tiny_checkpoint, "--output_dir", hf, "--to", "hf")
+    again = call_script(TOOL, "--input_dir", hf, "--output_dir", back)
+    assert (there.returncode, again.returncode) == (0, 0), there.stderr + again.stderr
     assert "ConvBertForSequenceClassification" in there.stdout
-    back = call_script(TOOL, "--input_dir", tmp_path / "hf", "--output_dir", tmp_path / "back")
-    assert back.returncode == 0, back.stderr
-    assert (tmp_path / "back" / "model_state.pdparams").is_file()
+    assert (back / "model_state.pdparams").is_file()
+    for directory in (hf, back):
+        found = checkpoint_logits(directory)
+        np.testing.assert_array_equal(found, checkpoint_logits(tiny_checkpoint))
+    assert ConvBertTokenizer.from_pretrained(back).label_names == ["negative", "positive"]
 
 
-def test_tool_names_user_mistakes(call_script, tiny_checkpoint, hf_checkpoint, tmp_path):
-    mistakes = {
-        "file-missing": (["--input_dir", "nowhere"], "nowhere"),
-        "model-name": (["--input_dir", tmp_path / "silent"], "--architecture"),
-        "architecture": (
-            ["--input_dir", tiny_checkpoint, "--architecture", "Bert"],
-            "ConvBertGenerator",
-        ),
-    }
+@pytest.mark.parametrize(
+    ("source", "architecture", "fact"),
+    [
+        ("nowhere", None, "nowhere"),
+        ("silent", None, "--architecture"),
+        ("tiny", "Bert", "ConvBertGenerator"),
+    ],
+)
+def test_tool_names_user_mistakes(
+    call_script, tiny_checkpoint, hf_checkpoint, tmp_path, source, architecture, fact
+):
     copy_with(hf_checkpoint, tmp_path / "silent", architecture=None, architectures=None)
-    for name, (flags, message) in mistakes.items():
-        result = call_script(TOOL, *flags, "--output_dir", tmp_path / "out")
-        assert_refused(result, "model-name" if name == "architecture" else name, message)
-        assert not (tmp_path / "out").exists(), name
+    source = tiny_checkpoint if source == "tiny" else source
+    flags = ["--architecture", architecture] if architecture else []
+    result = call_script(TOOL, "--input_dir", source, *flags, "--output_dir", "out")
+    assert_refused(result, "file-missing" if source == "nowhere" else "model-name", fact)
+    assert not (tmp_path / "out").exists()
 
 
 def test_damaged_file(hf_checkpoint, tmp_path):
