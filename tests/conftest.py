@@ -133,20 +133,31 @@ def run_script(tmp_path):
     a temporary directory), ``env`` (extra variables), ``stdin`` (text), ``timeout`` (seconds).
     """
 
-    def run(*args, cwd=None, env=None, stdin=None, timeout=300):
-        script, *rest = [str(arg) for arg in args]
-        return subprocess.run(
-            [sys.executable, str(REPO_ROOT / script), *rest],
-            cwd=str(cwd or tmp_path),
-            env={**os.environ, **(env or {})},
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
+    def run(script, *args, cwd=tmp_path, **options):
+        return run_python(REPO_ROOT / script, *args, cwd=cwd, **options)
 
     return run
+
+
+def run_python(*args, cwd=REPO_ROOT, env=None, stdin=None, timeout=300):
+    """Run Python to its end, by default in the checkout; the options are those of `run_script`."""
+    return subprocess.run(
+        [sys.executable, *map(str, args)],
+        cwd=str(cwd),
+        env={**os.environ, **(env or {})},
+        input=stdin,
+        stdin=subprocess.DEVNULL if stdin is None else None,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def start_script(script, *args, output=subprocess.DEVNULL, **options):
+    """Start an entry script of the checkout; both its streams go to ``output``."""
+    command = [sys.executable, REPO_ROOT / script, *args]
+    options = {"stdout": output, "stderr": output, "text": True, **options}
+    return subprocess.Popen(list(map(str, command)), **options)
 
 
 @pytest.fixture

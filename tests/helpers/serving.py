@@ -127,6 +127,12 @@ class Served:
         """What GET /metrics answers."""
         return self.http(path="/metrics", method="GET")[1]
 
+    def kill_pipeline(self) -> None:
+        """Kill the pipeline's main process, and wait until another one is ready."""
+        self.pipeline.kill()
+        self.wait_for("restarting")
+        self.wait_for("ready")
+
     def wait_for(self, status: str) -> None:
         """Wait until GET /health has this status."""
         wait_until(lambda: (self.health() or {}).get("status") == status, self.log)

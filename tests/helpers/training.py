@@ -3,6 +3,17 @@
 import json
 from pathlib import Path
 
+# The sizes of a tiny model in the flags of pretrain.py.
+PRETRAINED = {
+    "num_hidden_layers": 1,
+    "hidden_size": 16,
+    "num_attention_heads": 4,
+    "intermediate_size": 16,
+    "embedding_size": 8,
+    "generator_share": 2,
+    "batch_size": 8,
+    "device": "cpu",
+}
 GOOD = ("a great film .", "the story is fine", "good acting and a great plot", "i like it , good")
 BAD = ("a dull film .", "the story is awful", "bad acting and a dull plot", "it was bad , awful")
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "glue"
@@ -17,6 +28,13 @@ def write_sst2(directory: Path, train: int = 40, dev: int = 20) -> Path:
         ]
         (directory / f"{name}.tsv").write_text("\n".join(["sentence\tlabel", *rows]) + "\n")
     return directory
+
+
+def with_padding_last(vocab: Path, target: Path) -> Path:
+    """Write a copy of a vocabulary with its first word, the padding, at the end."""
+    first, *words = vocab.read_text().split()
+    target.write_text("\n".join([*words, first]) + "\n")
+    return target
 
 
 def tiny_flags(checkpoint: Path, data: Path, output: Path, **flags) -> list[str]:

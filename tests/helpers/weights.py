@@ -1,11 +1,42 @@
-"""Changing weights in files that only an engine reads."""
+"""Weights in other forms than ours, and changes of weights in files that only an engine reads."""
 
+import json
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from paddlenlp.transformers.checkpoint import WEIGHTS_FILE, read_weights
 from tests.conftest import TINY_WORDS
+
+
+def write_pdparams(arrays: dict[str, np.ndarray], path: Path) -> None:
+    """Write weights as PaddleNLP does."""
+    path.write_bytes(pickle.dumps(arrays, protocol=2))
+
+
+def write_shards(
+    arrays: dict[str, np.ndarray], index: Path, names: list[str], save: Callable
+) -> dict[str, str]:
+    """Write weights in turn into the named files, and which one has each into the file ``index``.
+
+    Args:
+        arrays: the weights.
+        index: its folder gets the files.
+        names: of the files.
+        save: writes a part of the arrays to a path.
+
+    Returns:
+        The name of the file of each array.
+    """
+    places = {}
+    for number, name in enumerate(names):
+        part = {key: arrays[key] for key in sorted(arrays)[number :: len(names)]}
+        save(part, index.parent / name)
+        places.update(dict.fromkeys(part, name))
+    index.write_text(json.dumps({"metadata": {"total_size": 0}, "weight_map": places}))
+    return places
 
 
 def fill_row(path: Path, checkpoint: Path, word: str, value: float) -> None:
