@@ -17,10 +17,10 @@ from paddlenlp.transformers import (
     ConvBertModel,
     checkpoint,
 )
-from paddlenlp.utils.errors import UserError
 from tests.helpers.errors import raises_code
 from tests.helpers.models import checkpoint_logits, logits_of
 from tests.helpers.pickles import Call
+from tests.helpers.weights import write_pdparams
 
 
 @pytest.fixture
@@ -36,8 +36,7 @@ def rewrite(directory, change):
     path = directory / "model_state.pdparams"
     weights = checkpoint.read_weights(str(path))
     change(weights)
-    with open(path, "wb") as file:
-        pickle.dump(weights, file, protocol=2)
+    write_pdparams(weights, path)
 
 
 def test_save_and_load_give_equal_logits(tiny_config, tmp_path):
@@ -165,10 +164,18 @@ def test_missing_files_are_named(copy, missing):
         ConvBertForSequenceClassification.from_pretrained(str(copy))
 
 
-@pytest.mark.parametrize("content", ["{", "[1]", "{}", '{"hidden_size": "wide"}'])
-def test_bad_configuration_file(copy, content):
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        ("{", "file-damaged"),
+        ("[1]", "file-damaged"),
+        ("{}", "configuration"),
+        ('{"hidden_size": "wide"}', "configuration"),
+    ],
+)
+def test_bad_configuration_file(copy, content, code):
     (copy / "model_config.json").write_text(content)
-    with pytest.raises(UserError):
+    with raises_code(code, "model_config.json"):
         ConvBertForSequenceClassification.from_pretrained(str(copy))
 
 

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import pickle
 import shutil
 
 import numpy as np
@@ -21,6 +20,7 @@ from paddlenlp.transformers.convbert.conversion import convert
 from tests.conftest import without_manifest
 from tests.helpers.errors import raises_code
 from tests.helpers.models import checkpoint_logits
+from tests.helpers.weights import write_pdparams, write_shards
 
 FLAT = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 8}
 PAIR = {"0": "no", "1": "yes"}
@@ -165,21 +165,16 @@ def write_layout(kind, source, hf, target):
         edit(target / "config.json", paddlenlp_version="2.6.1", num_labels=2, id2label=None)
         edit(target / "config.json", label2id=None, pad_token_id=0)
     if kind == "PaddleNLP, pdparams":
-        (target / "model_state.pdparams").write_bytes(pickle.dumps(weights, protocol=2))
+        write_pdparams(weights, target / "model_state.pdparams")
     elif kind == "PaddleNLP, safetensors":
         save_file(weights, target / "model.safetensors", metadata={"format": "np"})
     elif kind == "PaddleNLP, shards":
-        names, places = sorted(weights), {}
-        for number in range(2):
-            shard = f"model_state-0000{number + 1}-of-00002.pdparams"
-            part = {name: weights[name] for name in names[number::2]}
-            (target / shard).write_bytes(pickle.dumps(part, protocol=2))
-            places.update(dict.fromkeys(part, shard))
+        shards = [f"model_state-0000{number}-of-00002.pdparams" for number in (1, 2)]
         index = target / "model_state.pdparams.index.json"
-        index.write_text(json.dumps({"weight_map": places}))
+        write_shards(weights, index, shards, write_pdparams)
     elif kind == "transformers' names as pdparams":
         (target / "model.safetensors").unlink()
-        (target / "model_state.pdparams").write_bytes(pickle.dumps(theirs, protocol=2))
+        write_pdparams(theirs, target / "model_state.pdparams")
     return target
 
 
@@ -229,11 +224,10 @@ def test_bfloat16_as_paddle_stores_it(tiny_checkpoint, hf, tmp_path, kind):
     weights = checkpoint.read_weights(str(tiny_checkpoint / "model_state.pdparams"))
     cut = {n: a.view(np.uint32) & 0xFFFF0000 for n, a in weights.items()}
     halves = {n: (a >> 16).astype(np.uint16) for n, a in cut.items()}
-    path = target / ("model_state.pdparams" if kind == "pdparams" else "model.safetensors")
     if kind == "pdparams":
-        path.write_bytes(pickle.dumps(halves, protocol=2))
+        write_pdparams(halves, path := target / "model_state.pdparams")
     else:
-        save_file(halves, path)
+        save_file(halves, path := target / "model.safetensors")
     found = checkpoint.read_weights(str(path))
     for name, array in cut.items():
         np.testing.assert_array_equal(found[name], array.view(np.float32))

@@ -17,6 +17,7 @@ from paddlenlp.utils.download import extract_zip, fetch, file_lock
 from paddlenlp.utils.env import hub_url, ppnlp_home
 from paddlenlp.utils.hub import PRETRAINED_MODELS, pretrained_file
 from paddlenlp.utils.log import LINE_FORMAT, BriefFormatter, get_logger
+from tests.conftest import run_python
 from tests.helpers.errors import raises_code
 from tests.helpers.local_server import Trouble, free_port
 from tests.helpers.waiting import wait_until
@@ -362,10 +363,8 @@ def test_a_record_about_a_request_is_one_short_line():
     assert formatter.format(record).endswith("] - request 1")
 
 
-def test_a_log_line_is_printed_once_beside_other_handlers(repo_root):
+def test_a_log_line_is_printed_once_beside_other_handlers():
     code = "import logging; logging.basicConfig()\n"
     code += "from paddlenlp.utils.log import get_logger; get_logger().info('hello')"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=repo_root, stderr=subprocess.PIPE, text=True, timeout=60
-    )
+    done = run_python("-c", code)
     assert done.stderr.count("hello") == 1

@@ -36,16 +36,6 @@ def test_write_makes_the_file_and_its_directory(tmp_path):
     assert (tmp_path / "a" / "b.txt").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-def test_write_shows_nothing_before_the_end(tmp_path):
-    path = tmp_path / "b.bin"
-    path.write_bytes(b"old")
-    with atomic_write(path, "wb") as file:
-        file.write(b"new")
-        file.flush()
-        assert path.read_bytes() == b"old"
-    assert path.read_bytes() == b"new"
-
-
 def test_stopped_writers_leave_the_old_file_and_directory(tmp_path):
     (tmp_path / "file").write_text("old")
     (tmp_path / "best").mkdir()
@@ -84,20 +74,6 @@ def test_write_never_replaces_a_device(tmp_path):
     reader.join(timeout=10)
     assert got == ["text"]
     assert pipe.is_fifo()
-
-
-@pytest.mark.parametrize("exchange", [True, False])
-def test_directory_replaces_the_old_one_as_a_whole(tmp_path, monkeypatch, exchange):
-    if not exchange:  # systems without renameat2
-        monkeypatch.setattr(files, "_exchange", lambda first, second: False)
-    target = tmp_path / "best"
-    target.mkdir()
-    (target / "old").write_text("x")
-    with atomic_directories([target]) as (work,):
-        (work / "new").write_text("y")
-        assert names(target) == ["old"]
-    assert names(target) == ["new"]
-    assert names(tmp_path) == ["best"]
 
 
 def test_a_failed_swap_puts_the_old_directory_back(tmp_path, monkeypatch):

@@ -176,7 +176,7 @@ def test_a_sample_that_is_the_original_word_is_no_replacement(pretraining, tiny_
     np.testing.assert_array_equal(disc_labels, chosen & (raw.numpy() != word))
 
 
-def test_word_embeddings_are_shared(pretraining, tiny_config):
+def test_word_embeddings_are_shared(pretraining):
     words = pretraining.discriminator.convbert.embeddings.word_embeddings.weight
     assert pretraining.generator.convbert.embeddings.word_embeddings.weight is words
     names = [name for name, _ in pretraining.named_parameters()]
@@ -205,7 +205,7 @@ def numpy_criterion(gen_logits, disc_logits, gen_labels, disc_labels, mask):
     return generator + 50 * binary_losses[mask].mean()
 
 
-def test_criterion_equals_its_formula(tiny_config):
+def test_criterion_equals_its_formula():
     random = np.random.RandomState(0)
     vocab = 11
     gen_logits = random.randn(B, L, vocab).astype(np.float32)

@@ -16,8 +16,11 @@ from paddlenlp.transformers.convbert import weight_names
 from paddlenlp.transformers.convbert.conversion import convert
 from tests.helpers.errors import assert_refused, raises_code
 from tests.helpers.models import checkpoint_logits
+from tests.helpers.weights import write_shards
 
 TOOL = "tools/convert_weights.py"
+INDEX = "model.safetensors.index.json"
+SHARDS = [f"model-0000{number}-of-00003.safetensors" for number in (1, 2, 3)]
 
 
 def build(architecture, config):
@@ -135,37 +138,23 @@ def test_floating_point_numbers_become_single(tmp_path, stored, numpy, read):
     np.testing.assert_array_equal(found, values if is_brain else data)
 
 
-def write_shards(directory, tensors):
-    """Write weights as three files and their list; returns the list's path and content."""
-    places = {}
-    for number in range(3):
-        name = f"model-0000{number + 1}-of-00003.safetensors"
-        part = {key: tensors[key] for key in sorted(tensors)[number::3]}
-        save_file(part, directory / name)
-        places.update(dict.fromkeys(part, name))
-    index = directory / "model.safetensors.index.json"
-    content = {"metadata": {"total_size": 0}, "weight_map": places}
-    index.write_text(json.dumps(content))
-    return index, content
-
-
 def test_weights_in_several_files(hf_checkpoint, tmp_path):
     tensors = copy_with(hf_checkpoint, tmp_path / "shards")
     (tmp_path / "shards" / "model.safetensors").unlink()
-    write_shards(tmp_path / "shards", tensors)
+    write_shards(tensors, tmp_path / "shards" / INDEX, SHARDS, save_file)
     parts = checkpoint_logits(tmp_path / "shards")
     np.testing.assert_array_equal(parts, checkpoint_logits(hf_checkpoint))
-    (tmp_path / "shards" / "model-00002-of-00003.safetensors").unlink()
-    with raises_code("checkpoint", "model-00002-of-00003.safetensors"):
+    (tmp_path / "shards" / SHARDS[1]).unlink()
+    with raises_code("checkpoint", SHARDS[1]):
         checkpoint_logits(tmp_path / "shards")
 
 
 def test_a_wrong_list_of_files_is_named(hf_checkpoint, tmp_path):
-    index, content = write_shards(tmp_path, load_file(hf_checkpoint / "model.safetensors"))
-    first = next(iter(content["weight_map"].values()))
-    for change in ({"no.such.weight": first}, {"away": f"../{first}"}, {"itself": index.name}):
-        changed = {**content, "weight_map": {**content["weight_map"], **change}}
-        index.write_text(json.dumps(changed))
+    index = tmp_path / INDEX
+    tensors = load_file(hf_checkpoint / "model.safetensors")
+    places = write_shards(tensors, index, SHARDS, save_file)
+    for name, file in (("no.such", SHARDS[0]), ("away", f"../{SHARDS[0]}"), ("itself", INDEX)):
+        index.write_text(json.dumps({"weight_map": {**places, name: file}}))
         with raises_code("file-damaged", index):
             checkpoint.read_weights(str(index))
 
