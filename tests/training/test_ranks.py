@@ -7,7 +7,6 @@ import contextlib
 import os
 import subprocess
 import sys
-import time
 
 import numpy as np
 import psutil
@@ -15,6 +14,7 @@ import pytest
 
 from paddlenlp.transformers.checkpoint import read_weights
 from tests.helpers.training import FIXTURES, read_log, read_summary, tiny_flags, write_sst2
+from tests.helpers.waiting import wait_while_running
 
 PLAIN = {"hidden_dropout_prob": 0, "attention_probs_dropout_prob": 0}
 
@@ -87,11 +87,9 @@ def test_two_processes_resume_bit_for_bit(repo_root, tiny_checkpoint, data, tmp_
     assert done.returncode == 0, done.stdout
     flags = tiny_flags(tiny_checkpoint, data, broken, **common)
     process = start(repo_root, flags, tmp_path / "log")
-    deadline = time.monotonic() + 240
-    while not list(broken.glob("states/step-*")):
-        assert process.poll() is None, process.stdout.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_while_running(
+        lambda: list(broken.glob("states/step-*")), process, lambda: process.stdout.read()
+    )
     kill(process)
     process.communicate()
     assert not read_log(broken, "train")  # killed before the end
@@ -108,9 +106,8 @@ def test_sharded_evaluation_is_exact(repo_root, call_script, tiny_checkpoint, tm
     common = {"task_name": "mnli", "learning_rate": 0, "max_steps": 1, "batch_size": 2}
     single = tiny_flags(tiny_checkpoint, FIXTURES, one, **common)
     assert call_script("train.py", *single).returncode == 0
-    shared = launch(
-        repo_root, tiny_flags(tiny_checkpoint, FIXTURES, two, **common), tmp_path / "log"
-    )
+    flags = tiny_flags(tiny_checkpoint, FIXTURES, two, **common)
+    shared = launch(repo_root, flags, tmp_path / "log")
     assert shared.returncode == 0, shared.stdout
     assert read_log(two, "eval") == read_log(one, "eval")
     assert len(read_log(two, "eval")) == 2
