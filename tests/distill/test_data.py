@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import zipfile
 
 import pytest
@@ -48,10 +49,7 @@ def test_overlap_ignores_case_and_punctuation():
     texts = ["He said : A GOOD film , really !", "a good film really", "a very good long film"]
     sentences = ["a good film , really .", "a very good long", "and VERY good, long film", "..."]
     found = data.overlap([*texts, "Well, a very good; long film"], [*sentences, texts[2]])
-    assert found == (
-        "2 of 4 texts equal a sentence, 3 of 5 sentences are in a text, "
-        "1 of these have 5 words or more"
-    )
+    assert re.findall(r"\d+ of \d+|\d+", found) == ["2 of 4", "3 of 5", "1", "5"]
 
 
 def test_sentences_of_reviews_get_the_form_of_sst2():
@@ -92,7 +90,8 @@ def test_the_folders_for_training(call_script, sst2, tmp_path):
     train, dev = (data.read_sst2(folders[0], name) for name in ("train", "dev"))
     assert not set(train.texts) & set(dev.texts)
     assert {*zip(*train), *zip(*dev)} <= set(zip(*official))
-    assert done.stdout.startswith(f"{len(train.texts)} training rows, {len(dev.texts)} held-out")
+    sizes = re.findall(r"\d+", done.stdout.splitlines()[0])
+    assert sizes[:2] == [str(len(train.texts)), str(len(dev.texts))]
     for folder in folders[1:]:
         after, count = data.read_sst2(folder, "train"), len(train.texts)
         assert after.texts[:count] == train.texts

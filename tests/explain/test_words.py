@@ -1,12 +1,10 @@
 """The effects of words: what they must sum up to, and what hiding a word does."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 from convbert.explain.explanation import explain
-from convbert.explain.words import margin, occlude, word_spans
+from convbert.explain.words import margin, occlude
 from convbert.inference.dygraph import dygraph_runner, load_classifier
 from convbert.inference.exported import open_exported
 from tests.helpers.errors import raises_code
@@ -17,18 +15,6 @@ TEXT = "the films was not good , a dull story"
 @pytest.fixture(scope="module", name="classifier")
 def _classifier(tiny_checkpoint):
     return load_classifier(str(tiny_checkpoint))
-
-
-def test_pieces_are_joined_to_words():
-    tokens = ["[CLS]", "un", "##able", "film", "##s", "[SEP]", "##ed", "[UNK]", "[SEP]", "[PAD]"]
-    tokenizer = SimpleNamespace(
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        pad_token="[PAD]",
-        convert_ids_to_tokens=lambda ids: [tokens[i] for i in ids],
-    )
-    spans = word_spans(tokenizer, range(len(tokens)))
-    assert spans == [("unable", 1, 3), ("films", 3, 5), ("##ed", 6, 7), ("[UNK]", 7, 8)]
 
 
 def test_margin():
