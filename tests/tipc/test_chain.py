@@ -12,13 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.tipc import (
-    CONFIGS,
-    CPU_CONFIG,
-    ROOT,
-    SERVING_CONFIG,
-    TRAIN_SCRIPT,
-)
+from tests.helpers.tipc import CONFIGS, CPU_CONFIG, ROOT, SERVING_CONFIG, TRAIN_SCRIPT
 
 MODEL_CONFIG = CONFIGS / "model_linux_cpu_normal_normal_infer_python_linux_cpu.txt"
 DISTILL_CONFIG = CONFIGS / "train_linux_cpu_normal_distill_infer_python_linux_cpu.txt"
@@ -56,11 +50,8 @@ def bash(*words, output: Path):
 @pytest.fixture(scope="module", autouse=True)
 def prepared(tmp_path_factory):
     output = tmp_path_factory.mktemp("none")
-    for config, mode in (
-        (CPU_CONFIG, "whole_infer"),
-        (MODEL_CONFIG, "whole_infer"),
-        (DISTILL_CONFIG, LITE),
-    ):
+    whole = "whole_infer"
+    for config, mode in ((CPU_CONFIG, whole), (MODEL_CONFIG, whole), (DISTILL_CONFIG, LITE)):
         status, printed = bash("test_tipc/prepare.sh", config, mode, output=output)
         assert status == 0, printed
 

@@ -95,11 +95,6 @@ def test_a_gpu_has_a_number():
     assert wrong(judge.check_expected, {"device": "cpu"}, {"device": "gpu"})
 
 
-@pytest.mark.parametrize("value", ["True", True])
-def test_expected_settings_are_compared_as_text(value):
-    assert not wrong(judge.check_expected, ENGINE, {"use_mkldnn": value, "cpu_threads": "2"})
-
-
 @pytest.mark.parametrize(
     ("options", "good"),
     [

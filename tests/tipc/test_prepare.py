@@ -1,5 +1,6 @@
 """Data and models of the TIPC configurations: made, kept, made again, taken from the user."""
 
+import json
 import shutil
 from argparse import Namespace
 from pathlib import Path
@@ -17,32 +18,29 @@ TINY = "ConvBERT-tiny"
 
 
 @pytest.fixture
-def make(tmp_path, monkeypatch, capsys):
-    """Return ``make(*parts, **flags)``: prepare in a temporary folder; returns what was printed."""
+def make(tmp_path, monkeypatch):
+    """Return ``make(*parts, **flags)``: prepare in a temporary folder; returns the parts made."""
     monkeypatch.setattr(prepare, "PREPARED", tmp_path)
     defaults = {"data_dir": None, "model_dir": None, "trained_dir": None, "force": False}
 
+    def written():
+        return {p.parent.name: p.stat().st_mtime_ns for p in run.folder.glob("*/manifest.json")}
+
     def run(*parts, name=TINY, **flags):
+        before = written().items()
         prepare.Preparation(name, Namespace(**{**defaults, **flags})).run(parts)
-        return capsys.readouterr().out
+        return sorted(part for part, _ in written().items() - before)
 
     run.folder = tmp_path / TINY
     return run
 
 
 def test_the_data(make):
-    printed = make("lite", "whole")
-    assert "lite: made (embedded reviews, sha256" in printed
-    rows = {
-        name: len((make.folder / name).read_text().splitlines())
-        for name in ("lite/train.tsv", "lite/dev.tsv", "lite/texts.txt", "whole/dev.tsv")
-    }
-    assert rows == {
-        "lite/train.tsv": 1 + 64,
-        "lite/dev.tsv": 1 + 32,
-        "lite/texts.txt": 32,
-        "whole/dev.tsv": 1 + 120,
-    }
+    assert make("lite", "whole") == ["lite", "whole"]
+    lines = {"lite/train.tsv": 1 + 64, "lite/dev.tsv": 1 + 32, "lite/texts.txt": 32}
+    lines["whole/dev.tsv"] = 1 + 120
+    for name, count in lines.items():
+        assert len((make.folder / name).read_text().splitlines()) == count
     sentence, label = (make.folder / "lite/dev.tsv").read_text().splitlines()[1].split("\t")
     assert label in "01"
     assert (make.folder / "lite/texts.txt").read_text().startswith(sentence + "\n")
@@ -50,14 +48,11 @@ def test_the_data(make):
 
 def test_parts_are_kept_until_something_changes(make):
     make("lite", "whole")
-    printed = make("lite", "whole")
-    assert printed.count("there already") == 2
+    assert make("lite", "whole") == []
     (make.folder / "lite/dev.tsv").write_text("sentence\tlabel\nnot ours\t1\n")
-    printed = make("lite", "whole")
-    assert "lite: made" in printed
-    assert "whole: there already" in printed
+    assert make("lite", "whole") == ["lite"]
     assert "not ours" not in (make.folder / "lite/dev.tsv").read_text()
-    assert make("lite", "whole", force=True).count(": made") == 2
+    assert make("lite", "whole", force=True) == ["lite", "whole"]
 
 
 def test_a_part_changed_by_hand_stays_changed_until_it_is_made_again(make):
@@ -67,16 +62,16 @@ def test_a_part_changed_by_hand_stays_changed_until_it_is_made_again(make):
     make("lite")  # another mode needs this part only
     with pytest.raises(UserError):
         verify(dev.parent)
-    assert "whole: made" in make("lite", "whole")
+    assert make("lite", "whole") == ["whole"]
     verify(dev.parent)
 
 
 def test_given_data_replace_the_embedded_and_back(make):
     make("lite")
     embedded = (make.folder / "lite/dev.tsv").read_text()
-    assert "lite: made (given data" in make("lite", data_dir=str(GLUE))
+    assert make("lite", data_dir=str(GLUE)) == ["lite"]
     assert (make.folder / "lite/dev.tsv").read_text() != embedded
-    assert "lite: made (embedded reviews" in make("lite")
+    assert make("lite") == ["lite"]
     assert (make.folder / "lite/dev.tsv").read_text() == embedded
 
 
@@ -87,7 +82,7 @@ def test_random_weights(make):
 
 
 def test_a_given_checkpoint_is_copied(make, tiny_checkpoint):
-    assert "init: made (copy of" in make("init", model_dir=str(tiny_checkpoint))
+    assert make("init", model_dir=str(tiny_checkpoint)) == ["init"]
     weights = "model_state.pdparams"
     copied = (make.folder / "init" / weights).read_bytes()
     assert copied == (tiny_checkpoint / weights).read_bytes()
@@ -99,21 +94,23 @@ def test_a_given_trained_checkpoint_is_copied_and_exported(
     exports, given, weights = [], tmp_path / "given", "model_state.pdparams"
     shutil.copytree(tiny_checkpoint, given)
     monkeypatch.setattr(prepare, "_python", lambda script, **flags: exports.append(script))
-    assert "trained: made (copy of" in make("trained", trained_dir=str(given))
+    assert make("trained", trained_dir=str(given)) == ["trained"]
     assert exports == ["tools/export_model.py"]
     copied = make.folder / "trained" / "best.pdparams" / weights
     assert copied.read_bytes() == (given / weights).read_bytes()
-    assert "trained: there already" in make("trained", trained_dir=str(given))
+    assert make("trained", trained_dir=str(given)) == []
     with open(given / weights, "ab") as file:
         file.write(b"changed")
-    assert "trained: made" in make("trained", trained_dir=str(given))
+    assert make("trained", trained_dir=str(given)) == ["trained"]
 
 
 def test_the_teacher_is_the_bundled_model(make, tiny_checkpoint, monkeypatch):
     monkeypatch.setattr(prepare, "_python", lambda *words, output_file, **_: output_file.touch())
     monkeypatch.setattr(prepare, "default_checkpoint", lambda: str(tiny_checkpoint))
-    assert f"teacher: made (answers of {tiny_checkpoint}, sha256" in make("teacher")
-    assert "teacher: there already" in make("teacher")
+    assert make("teacher") == ["teacher"]
+    manifest = (make.folder / "teacher" / "manifest.json").read_text()
+    assert str(tiny_checkpoint) in json.loads(manifest)["settings"]["source"]
+    assert make("teacher") == []
 
 
 def test_wrong_input_leaves_nothing(make, tmp_path):

@@ -7,17 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
-from tests.helpers.tipc import (
-    SERVING_SCRIPT,
-    TRAIN_SCRIPT,
-    FakeRun,
-    error_code,
-    is_running,
-)
+from tests.helpers.tipc import SERVING_SCRIPT, TRAIN_SCRIPT, FakeRun, error_code, is_running
+from tests.helpers.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="POSIX signals")
 LITE = "lite_train_lite_infer"
@@ -65,10 +59,8 @@ def all_ok(names, **other):
 
 def started_pids(fake) -> list[int]:
     """Numbers of the processes that the fake python left or hangs in; waits for them."""
-    path, deadline = fake.folder / "state" / "pids", time.monotonic() + 60
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} did not appear"
-        time.sleep(0.05)
+    path = fake.folder / "state" / "pids"
+    wait_until(path.exists, lambda: f"{path} did not appear")
     return [int(pid) for pid in path.read_text().split()]
 
 
@@ -111,9 +103,9 @@ def test_every_combination_is_run(fake, trained):
     calls = fake.calls()
     engines = [call for call in calls if "inference_python/infer.py" in call]
     assert len(engines) == len(set(engines)) == 2 * 2 * 2 * 2
-    launched = [call for call in calls if call.startswith("-m paddle.distributed.launch")]
-    assert len(launched) == 1
-    assert "--nproc_per_node 2 train.py" in launched[0]
+    assert all("--benchmark=True" in call and "--warmup=2" in call for call in engines)
+    (launched,) = [call for call in calls if call.startswith("-m paddle.distributed.launch")]
+    assert "--nproc_per_node 2 train.py" in launched
 
 
 def test_an_unknown_mode_is_refused_first(fake):
@@ -245,10 +237,11 @@ def test_sigterm_while_a_server_starts(fake):
 
 
 def test_a_step_has_a_time_limit(fake, trained):
-    status, printed, statuses = trained(hang=3, env={"TIPC_STEP_SECONDS": "1"})
+    # The first step hangs: a slow machine may need longer than the limit for the others.
+    status, printed, statuses = trained(hang=1, env={"TIPC_STEP_SECONDS": "3"})
     assert status == 1
     assert "FAILED with status 124" in printed
-    assert statuses["3 export"] == "FAILED"
+    assert statuses["1 train"] == "FAILED"
     assert not any(map(is_running, started_pids(fake)))
 
 
