@@ -3,9 +3,7 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.util import find_spec
 
@@ -20,6 +18,7 @@ from convbert.inference.engines import (
     open_engine,
 )
 from convbert.inference.exported import open_exported
+from tests.conftest import run_python
 from tests.helpers.errors import assert_refused, raises_code
 from tests.helpers.weights import fill_row
 
@@ -31,7 +30,7 @@ needs_openvino = pytest.mark.skipif(
 SHAPES = ((1, 1), (1, 2), (1, 8), (2, 9), (3, 17), (8, 31), (2, 63), (1, 64), (32, 5))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def cache(tmp_path_factory, monkeypatch):
     """A cache folder for each test."""
     folder = tmp_path_factory.mktemp("cache")
@@ -43,10 +42,10 @@ def cache(tmp_path_factory, monkeypatch):
 def open_as(tmp_path_factory, exported):
     """Return ``open(name)``: the exported program under an engine, with one thread."""
 
-    def open_one(name):
+    def open_one(name, onednn=True):
         if find_spec(PACKAGES[name]) is None:
             pytest.skip(f"needs {PACKAGES[name]}")
-        options = EngineOptions(engine=name, cpu_threads=1)
+        options = EngineOptions(engine=name, cpu_threads=1, use_mkldnn=onednn)
         if name == "onnxruntime":
             file = str(tmp_path_factory.mktemp("onnx") / "model.onnx")
             onnx_runtime.convert(str(exported), file)
@@ -56,9 +55,10 @@ def open_as(tmp_path_factory, exported):
     return open_one
 
 
-@pytest.fixture(params=["paddle", "openvino", "onnxruntime"])
+@pytest.fixture(params=["paddle", "paddle, plain", "openvino", "onnxruntime"])
 def engine(request, open_as):
-    return open_as(request.param)
+    name, comma, _ = request.param.partition(",")
+    return open_as(name, onednn=not comma)
 
 
 @pytest.fixture(scope="module")
@@ -95,19 +95,10 @@ def test_threads_share_an_openvino_engine(exported, reference):
     engine = open_engine(str(exported), EngineOptions(engine="openvino", cpu_threads=1))
     batches = [batch_of((2, 5 + i), np.random.RandomState(i), 40) for i in range(4)]
     expected = [reference(*batch) for batch in batches]
-    worst = [0.0] * 4
-
-    def work(index):
-        for _ in range(30):
-            difference = np.abs(engine.run(*batches[index]) - expected[index]).max()
-            worst[index] = max(worst[index], float(difference))
-
-    threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert max(worst) < 1e-5
+    with ThreadPoolExecutor(4) as threads:
+        found = threads.map(lambda batch: engine.run(*batch), batches * 30)
+    for logits, wanted in zip(found, expected * 30):
+        np.testing.assert_allclose(logits, wanted, atol=1e-5)
 
 
 @needs_openvino
@@ -133,27 +124,20 @@ signal.raise_signal(signal.SIGTERM)
 
 
 @needs_openvino
-def test_a_signal_arrives_after_openvino_engines_were_closed(exported, repo_root):
-    command = [sys.executable, "-c", SIGNAL_AFTER_CLOSING, exported]
-    done = subprocess.run(command, cwd=repo_root, capture_output=True, text=True, timeout=60)
+def test_a_signal_arrives_after_openvino_engines_were_closed(exported):
+    done = run_python("-c", SIGNAL_AFTER_CLOSING, exported)
     assert (done.returncode, done.stdout) == (0, "arrived\n"), done.stderr
 
 
 @needs_openvino
-def test_openvino_does_without_paddle(exported, tmp_path, repo_root):
+def test_openvino_does_without_paddle(exported, tmp_path, run_script):
     (tmp_path / "sitecustomize.py").write_text(
         "import atexit, sys; sys.modules['paddle'] = None\n"
         "atexit.register(lambda: print('usage is reported', 'openvino_telemetry' in sys.modules))\n"
     )
-    command = [sys.executable, INFER, "--engine", "openvino", "--model_dir", str(exported)]
-    files = ["--save_results", tmp_path / "r.json", "--output_npy", tmp_path / "a.npy"]
-    done = subprocess.run(
-        [*command, *map(str, files), "--benchmark"],
-        cwd=repo_root,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-    )
+    flags = ["--engine", "openvino", "--model_dir", exported, "--benchmark"]
+    flags += ["--save_results", "r.json", "--output_npy", "a.npy"]
+    done = run_script(INFER, *flags, env={"PYTHONPATH": str(tmp_path)})
     assert done.returncode == 0, done.stderr
     assert "engine openvino" in done.stdout
     assert "usage is reported False" in done.stdout
@@ -215,7 +199,7 @@ def _as_paddle3(directory):
         (_as_paddle3, "engine", "inference.json"),
     ],
 )
-def test_a_damaged_export(exported, tmp_path, change, code, fact, cache):
+def test_a_damaged_export(exported, tmp_path, change, code, fact):
     broken = tmp_path / "broken"
     shutil.copytree(exported, broken)
     change(broken)
@@ -264,28 +248,21 @@ def test_bf16_runs_only_where_the_processor_has_it(exported):
             open_engine(str(exported), options)
 
 
-class CountedCompilation:
-    """Counts how often OpenVINO compiles a model instead of opening a compiled one."""
-
-    def __init__(self, monkeypatch):
-        from convbert.inference.engines.openvino import OpenvinoEngine
-
-        self.count, compile_model = 0, OpenvinoEngine._compile
-
-        def compile_and_count(engine):
-            self.count += 1
-            return compile_model(engine)
-
-        monkeypatch.setattr(OpenvinoEngine, "_compile", compile_and_count)
-
-
 @needs_openvino
+@pytest.mark.usefixtures("cache")
 class TestCache:
     """The cache of compiled models."""
 
     @pytest.fixture
     def compiled(self, monkeypatch):
-        return CountedCompilation(monkeypatch)
+        """An entry for each model that OpenVINO compiled instead of opening a compiled one."""
+        from convbert.inference.engines.openvino import OpenvinoEngine
+
+        entries, compile_model = [], OpenvinoEngine._compile
+        monkeypatch.setattr(
+            OpenvinoEngine, "_compile", lambda engine: entries.append(1) or compile_model(engine)
+        )
+        return entries
 
     def logits(self, directory):
         options = EngineOptions(engine="openvino", cpu_threads=1)
@@ -297,7 +274,7 @@ class TestCache:
         first = self.logits(exported)
         shutil.copytree(exported, tmp_path / "moved")  # another place, the same content
         np.testing.assert_array_equal(self.logits(tmp_path / "moved"), first)
-        assert compiled.count == 1
+        assert len(compiled) == 1
         assert len(list(cache.iterdir())) == 1
 
     def test_other_weights_of_the_same_size(self, exported, tmp_path, compiled, tiny_checkpoint):
@@ -311,7 +288,7 @@ class TestCache:
         params.write_bytes(content.replace(weight.tobytes(), (-weight).tobytes()))
         os.utime(params, ns=(stat.st_atime_ns, stat.st_mtime_ns))
         assert np.abs(self.logits(changed) - first).max() > 1e-3
-        assert compiled.count == 2
+        assert len(compiled) == 2
 
     @pytest.mark.parametrize("damage", ["empty", "other", "cut", "another weight"])
     def test_a_damaged_entry_is_replaced(self, exported, compiled, cache, tiny_checkpoint, damage):
@@ -324,7 +301,7 @@ class TestCache:
             entry.write_bytes({"empty": b"", "other": b"damaged", "cut": whole[:40000]}[damage])
         np.testing.assert_array_equal(self.logits(exported), first)
         np.testing.assert_array_equal(self.logits(exported), first)
-        assert compiled.count == 2
+        assert len(compiled) == 2
 
     @pytest.mark.parametrize("filled", [True, False])
     def test_nothing_can_be_written(self, exported, compiled, cache, monkeypatch, filled):
@@ -337,7 +314,7 @@ class TestCache:
         monkeypatch.setattr(compiled_cache, "atomic_write", refuse)
         monkeypatch.setattr(compiled_cache.os, "utime", refuse)
         again = self.logits(exported)
-        assert compiled.count == 1
+        assert len(compiled) == 1
         assert first is None or np.array_equal(again, first)
         assert filled or not cache.exists()
 
@@ -346,9 +323,9 @@ class TestCache:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
         self.logits(exported)
         self.logits(exported)
-        assert compiled.count == 2
+        assert len(compiled) == 2
 
-    def test_the_folder_is_bounded(self, exported, compiled, cache, monkeypatch):
+    def test_the_folder_is_bounded(self, exported, cache, monkeypatch):
         self.logits(exported)
         (entry,) = cache.iterdir()
         size = entry.stat().st_size
@@ -361,17 +338,13 @@ class TestCache:
         assert {path.name for path in cache.iterdir()} == {"4.blob", entry.name, "new.blob"}
 
     def test_processes_start_together(self, exported, run_script, cache, tmp_path):
-        outputs = []
+        flags = ["--engine", "openvino", "--model_dir", exported, "--text", "a good film"]
 
-        def start(number):
-            flags = ["--engine", "openvino", "--model_dir", exported, "--text", "a good film"]
-            outputs.append(run_script(INFER, *flags, "--output_npy", tmp_path / f"{number}.npy"))
+        def start(name):
+            return run_script(INFER, *flags, "--output_npy", tmp_path / name)
 
-        threads = [threading.Thread(target=start, args=(number,)) for number in range(3)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(3) as threads:
+            outputs = list(threads.map(start, ("1.npy", "2.npy", "3.npy")))
         assert [done.returncode for done in outputs] == [0, 0, 0], outputs
         assert len({done.stdout for done in outputs}) == 1
         assert len(list(cache.iterdir())) == 1

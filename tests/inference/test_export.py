@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import shutil
-import subprocess
 import sys
 from importlib.util import find_spec
 
@@ -14,13 +13,13 @@ import pytest
 from convbert.inference import export
 from convbert.inference.dygraph import dygraph_runner, load_classifier
 from convbert.inference.engines import onnx_runtime
-from convbert.inference.engines.paddle_inference import EngineOptions, Predictor
+from convbert.inference.engines.paddle_inference import EngineOptions
 from convbert.inference.exported import open_exported
 from convbert.serving.served_model import convert as convert_for_serving
 from paddlenlp.transformers import ConvBertConfig, ConvBertForSequenceClassification
 from paddlenlp.transformers.convbert.configuration import PRESETS
 from paddlenlp.transformers.convbert.conversion import convert as convert_weights
-from tests.conftest import without_manifest
+from tests.conftest import run_python, without_manifest
 from tests.helpers.errors import raises_code
 
 
@@ -72,20 +71,6 @@ def test_a_word_table_larger_than_the_vocabulary(wide, tmp_path):
         np.testing.assert_allclose(engine.run(*again), expected, atol=1e-5)
 
 
-def test_random_shapes_plain_and_onednn(tiny_checkpoint, tiny_export, tiny_config):
-    model = ConvBertForSequenceClassification.from_pretrained(str(tiny_checkpoint))
-    model.eval()
-    run, rng = dygraph_runner(model), np.random.RandomState(1)
-    for use_mkldnn in (False, True):
-        engine = Predictor(str(tiny_export), EngineOptions(use_mkldnn=use_mkldnn, cpu_threads=1))
-        for _ in range(25):
-            shape = (rng.randint(1, 9), rng.randint(1, 65))
-            ids = rng.randint(0, tiny_config.vocab_size, shape).astype(np.int64)
-            ids[:, 0] = 2
-            types = rng.randint(0, 2, shape).astype(np.int64)
-            np.testing.assert_allclose(engine.run(ids, types), run(ids, types), atol=1e-5)
-
-
 MEMORY_OF_SHAPES = """
 import json
 import sys
@@ -105,20 +90,13 @@ print(resident_mb() - before)
 """
 
 
-def memory_of_shapes(repo_root, model_dir, shapes):
+def memory_of_shapes(model_dir, shapes):
     """MB that a process of its own takes more, once it has run these shapes."""
-    run = subprocess.run(
-        [sys.executable, "-c", MEMORY_OF_SHAPES, str(model_dir), json.dumps(shapes)],
-        stdout=subprocess.PIPE,
-        cwd=repo_root,
-        check=True,
-        text=True,
-    )
-    return float(run.stdout)
+    return float(run_python("-c", MEMORY_OF_SHAPES, model_dir, json.dumps(shapes)).stdout)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_no_copy_of_the_weights_for_each_shape(tmp_path, repo_root):
+def test_no_copy_of_the_weights_for_each_shape(tmp_path):
     config = ConvBertConfig.preset(
         "convbert-base", num_hidden_layers=2, intermediate_size=6144, vocab_size=100
     )
@@ -126,16 +104,16 @@ def test_no_copy_of_the_weights_for_each_shape(tmp_path, repo_root):
     weights_mb = (tmp_path / "inference.pdiparams").stat().st_size / 1e6
     shapes = [(2, length) for length in range(4, 36, 4)]
     # 8 shapes: with copies 8 times as much
-    assert memory_of_shapes(repo_root, tmp_path, shapes) < weights_mb
+    assert memory_of_shapes(tmp_path, shapes) < weights_mb
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_memory_does_not_depend_on_the_order_of_shapes(tmp_path, repo_root):
+def test_memory_does_not_depend_on_the_order_of_shapes(tmp_path):
     config = ConvBertConfig.preset("convbert-small", vocab_size=100)
     export.save_program(ConvBertForSequenceClassification(config), str(tmp_path / "inference"))
     shapes = [(8, length) for length in range(16, 144, 16)]
-    falling = memory_of_shapes(repo_root, tmp_path, shapes[::-1])
-    rising = memory_of_shapes(repo_root, tmp_path, shapes)
+    falling = memory_of_shapes(tmp_path, shapes[::-1])
+    rising = memory_of_shapes(tmp_path, shapes)
     assert rising < 5 * falling  # 17 times as much if buffers grow in place
 
 
@@ -152,7 +130,7 @@ def test_export_refuses_a_program_that_differs(tiny_checkpoint, tmp_path, monkey
     assert not (tmp_path / "out").exists()
 
 
-def test_failed_export_keeps_the_earlier_one(tiny_checkpoint, tiny_export, tmp_path, monkeypatch):
+def test_failed_export_keeps_the_earlier_one(tiny_checkpoint, tmp_path, monkeypatch):
     target = tmp_path / "out"
     export.export_checkpoint(str(tiny_checkpoint), str(target))
     before = sorted(path.name for path in target.iterdir())
@@ -170,4 +148,3 @@ def test_model_stays_dygraph_after_export(tiny_checkpoint, tmp_path):
     before = dygraph_runner(model)(ids, np.zeros_like(ids))
     export.save_program(model, str(tmp_path / "inference"))
     np.testing.assert_array_equal(dygraph_runner(model)(ids, np.zeros_like(ids)), before)
-    assert dataclasses.asdict(model.config)["num_groups"] == 2

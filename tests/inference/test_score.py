@@ -1,8 +1,7 @@
 """Scoring tables: nothing lost, doubled, reordered or changed, whatever happens in the middle."""
 
+import re
 import signal
-import subprocess
-import sys
 
 import pytest
 
@@ -12,7 +11,7 @@ from convbert.inference.score import SETTINGS_FILE, check_output, parts_of, scor
 from convbert.inference.score_files import open_score_file
 from convbert.text.processing import Prediction
 from paddlenlp.utils.files import UNFINISHED
-from tests.conftest import REPO_ROOT
+from tests.conftest import start_script
 from tests.helpers.errors import raises_code
 from tests.helpers.waiting import wait_while_running
 
@@ -48,13 +47,8 @@ TABLES = {
 def judge(chunks):
     """Answers that depend on the text alone."""
     for chunk in chunks:
-        yield (
-            chunk,
-            [
-                Prediction(1, 0.5, "go,od") if "fine" in row.text else Prediction(0, 0.25, "bad")
-                for row in chunk.rows
-            ],
-        )
+        answers = {True: Prediction(1, 0.5, "go,od"), False: Prediction(0, 0.25, "bad")}
+        yield chunk, [answers["fine" in row.text] for row in chunk.rows]
 
 
 def run(path, output, answer=judge, size=2, settings=None):
@@ -206,12 +200,7 @@ def test_a_killed_job_goes_on(run_script, tiny_export, tmp_path):
     flags = [SCORE, "--model_dir", str(tiny_export), "--input_file", "in.tsv"]
     flags += ["--output_file", "out.tsv", "--rows_per_part", "50", "--cpu_threads", "1"]
     flags += ["--engine", "openvino" if installed("openvino") else "paddle"]
-    process = subprocess.Popen(
-        [sys.executable, str(REPO_ROOT / flags[0]), *flags[1:]],
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = start_script(*flags, cwd=tmp_path)
     parts = tmp_path / "out.tsv.parts"
     wait_while_running(lambda: len(list(parts.glob("0*"))) >= 3, process)
     process.send_signal(signal.SIGKILL)
@@ -219,7 +208,7 @@ def test_a_killed_job_goes_on(run_script, tiny_export, tmp_path):
     assert not (tmp_path / "out.tsv").exists()
     done = run_script(*flags)
     assert done.returncode == 0, done.stderr
-    rows, earlier = (int(part.split(": ")[1]) for part in done.stdout.splitlines()[0].split(", "))
+    rows, earlier = map(int, re.findall(r"\d+", done.stdout.splitlines()[0]))
     assert rows == len(lines)
     assert 3 * 50 <= earlier < len(lines)
     assert "\r" not in done.stderr  # no progress bar outside a terminal
