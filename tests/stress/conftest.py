@@ -1,20 +1,15 @@
 """Options of the stress tests (known only when a file of this folder is named), and commands."""
 
 import random
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.training import tiny_flags, write_sst2
+from tests.helpers.training import PRETRAINED, tiny_flags, write_sst2
 
-PRETRAIN = shlex.split(
-    "--num_hidden_layers 1 --hidden_size 16 --num_attention_heads 4 --intermediate_size 16 "
-    "--embedding_size 8 --generator_share 2 --batch_size 8 --max_steps 60 --save_steps 5 "
-    "--device cpu"
-)
+PRETRAIN = {**PRETRAINED, "max_steps": 60, "save_steps": 5}
 # Option: what it counts, and its value in CI. 0 kills: one for each of the quick commands only.
 AMOUNTS = {
     "kills": ("kill -9 for each command", 0),
@@ -64,6 +59,7 @@ def commands(tmp_path, tiny_checkpoint, tiny_export, tiny_vocab):
     dev = tmp_path / "dev.tsv"
     dev.write_text("sentence\tlabel\nbad\t0\n")
     train = {"max_steps": 200, "save_steps": 20, "logging_steps": 20}
+    pretrain = [word for name, value in PRETRAIN.items() for word in (f"--{name}", value)]
     corpus = ["--input_file", texts, "--vocab_file", tiny_vocab]
     return {
         "train": Command(
@@ -95,7 +91,7 @@ def commands(tmp_path, tiny_checkpoint, tiny_export, tiny_vocab):
             ("int8",),
         ),
         "pretrain": Command(
-            lambda out: ["pretrain.py", *PRETRAIN, *corpus, "--output_dir", out],
+            lambda out: ["pretrain.py", *pretrain, *corpus, "--output_dir", out],
             ("last",),
             ("last", ["--resume"], []),
         ),

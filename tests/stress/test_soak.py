@@ -13,6 +13,7 @@ pytest.importorskip("grpc", reason="serving is not installed: bash shell/serving
 
 from deploy.serving_python import control
 from tests.helpers.serving import Served, wait_gone
+from tests.helpers.waiting import wait_until
 
 CLIENTS = 16
 WORDS = ("a good film", "the script is bad", "a very dull story", "not good", "fine , great plot")
@@ -83,15 +84,17 @@ def ready_again(service, kill) -> str:
     """Kill; return the seconds until a text is labelled again, and the CPU seconds of the start."""
     before, began = service.health()["pipeline_pid"], time.monotonic()
     kill(service)
-    while time.monotonic() - began < 300:
+
+    def labels_again() -> bool:
         with contextlib.suppress(OSError, http.client.HTTPException, TypeError):
-            if service.health()["pipeline_pid"] != before and service.ask("fine")[0] == 200:
-                seconds = time.monotonic() - began
-                new = [service.pipeline, *service.pipeline.children(recursive=True)]
-                used = sum(sum(process.cpu_times()[:2]) for process in new)
-                return f"{seconds:.1f} s ({used:.1f} s of CPU)"
-        time.sleep(0.02)
-    raise AssertionError(service.log())
+            return service.health()["pipeline_pid"] != before and service.ask("fine")[0] == 200
+        return False
+
+    wait_until(labels_again, service.log)
+    seconds = time.monotonic() - began
+    new = [service.pipeline, *service.pipeline.children(recursive=True)]
+    used = sum(sum(process.cpu_times()[:2]) for process in new)
+    return f"{seconds:.1f} s ({used:.1f} s of CPU)"
 
 
 def test_load_and_kills(model_dir, tmp_path, amount):
@@ -130,9 +133,7 @@ def test_how_long_health_says_ready(model_dir, tmp_path):
         for process in family:
             process.suspend()
         began = time.monotonic()
-        while service.health()["status"] == "ready":
-            assert time.monotonic() - began < 2 * SIGN_OF_LIFE_S
-            time.sleep(0.02)
+        wait_until(lambda: service.health()["status"] != "ready")
         seconds = time.monotonic() - began
         assert service.health()["status"] == "silent"
         for process in family:
