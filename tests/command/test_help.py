@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from convbert.command.flags import HEADINGS, make_parser
+from convbert.command.flags import HEADINGS
 from tests.command.test_entry_points import SCRIPTS
 from tests.conftest import REPO_ROOT
 
@@ -52,28 +52,6 @@ def test_the_examples_in_the_help_are_accepted(parser_of, script):
         assert (REPO_ROOT / name).is_file()
         if name == script:
             parser.parse_known_args(shlex.split(arguments))
-
-
-def test_flags_stand_below_their_headings():
-    parser = make_parser("Do it.\n\n    python do.py --text 'a film'", heading="work")
-    for flag in ("--text", "--engine", "--speed"):
-        parser.add_argument(flag)
-    parser.add_argument("name")
-    text = parser.format_help()
-    places = [
-        text.index(f"\n{part}")
-        for part in (
-            "    python do.py --text",
-            "positional arguments:\n  name",
-            "options:\n  -h",
-            "input:\n  --text",
-            "engine:\n  --engine",
-            "work:\n  --speed",
-        )
-    ]
-    assert places == sorted(places)
-    assert "training:" not in text
-    assert vars(parser.parse_args(["x", "--speed", "2"]))["speed"] == "2"
 
 
 def test_no_flag_has_two_headings():

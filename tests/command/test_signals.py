@@ -2,14 +2,12 @@
 
 import os
 import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 
 from convbert.command.start import hold_signals
+from tests.conftest import start_script
+from tests.helpers.waiting import wait_while_running
 
 
 class Arrived(Exception):
@@ -48,13 +46,9 @@ def test_an_error_in_the_block_wins_and_the_handler_is_back(number):
 
 
 def test_sigterm_in_the_middle_of_an_export(tmp_path, tiny_checkpoint):
-    script = Path(__file__).resolve().parents[2] / "tools" / "export_model.py"
-    target = tmp_path / "convbert_infer"
-    words = ["--model_path", str(tiny_checkpoint), "--save_inference_dir", str(target)]
-    run = subprocess.Popen([sys.executable, str(script), *words], stderr=subprocess.DEVNULL)
-    while not list(tmp_path.iterdir()):  # the unfinished directory
-        assert run.poll() is None
-        time.sleep(0.01)
+    flags = ["--model_path", tiny_checkpoint, "--save_inference_dir", tmp_path / "convbert_infer"]
+    run = start_script("tools/export_model.py", *flags)
+    wait_while_running(lambda: list(tmp_path.iterdir()), run)  # the unfinished directory
     run.terminate()
     assert run.wait(timeout=60) not in (0, -signal.SIGTERM)
     assert list(tmp_path.iterdir()) == []

@@ -1,7 +1,6 @@
 """How a script ends: the line, its code, and the exit status."""
 
 import errno
-import os
 import subprocess
 import sys
 
@@ -42,10 +41,8 @@ def test_an_error_is_one_line(capsys, error, status, end):
 
 
 def test_a_full_disk_below_the_output_is_noticed_at_the_end():
-    code = (
-        "from convbert.command.start import run_main\n"
-        "run_main(lambda argv: print('one line, which stays in the buffer'))"
-    )
+    code = "from convbert.command.start import run_main\n"
+    code += "run_main(lambda argv: print('one line, which stays in the buffer'))"
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [sys.executable, "-c", code],
@@ -53,7 +50,6 @@ def test_a_full_disk_below_the_output_is_noticed_at_the_end():
             stderr=subprocess.PIPE,
             text=True,
             cwd=REPO_ROOT,
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         )
     assert done.returncode == EXIT_USER_ERROR
     assert done.stderr.endswith(" [not-writable]\n")

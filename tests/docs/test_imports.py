@@ -1,18 +1,16 @@
 """The direction of imports: pyproject.toml states it, CONTRIBUTING.md draws it."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 from importlinter.api import read_configuration
 
+from tests.conftest import run_python
 
-def test_imports_go_one_way(repo_root: Path):
+
+def test_imports_go_one_way():
     # In a process of its own: import-linter's logging setup disables all other loggers.
     code = "import sys, importlinter.cli as cli; sys.exit(cli.lint_imports(no_cache=True))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=repo_root, capture_output=True, text=True
-    )
+    done = run_python("-c", code)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -240,8 +240,11 @@ def check_answer(browser, address: str, label: str, prob: float) -> None:
 
 
 @needs_browser
-def test_nothing_was_asked_of_other_hosts(browser):
-    """Last: the log holds the requests of all tests above."""
+def test_nothing_is_asked_of_other_hosts(browser, page):
+    visit(browser, page)
+    for button, place in (("classify", "#answers td"), ("explain", "#why img")):
+        type_and_click(browser, "a great film", button)
+        wait_until(lambda place=place: find(browser, place))
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     urls = [
         event["params"]["request"]["url"]
