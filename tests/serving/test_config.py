@@ -55,10 +55,19 @@ def test_a_wrong_setting_names_itself(override, facts):
         load_settings(CONFIG, [override])
 
 
-@pytest.mark.parametrize("override", ["nonsense", "worker_num=["])
-def test_a_wrong_override_names_itself(override):
-    with raises_code("command-line", override):
-        load_settings(CONFIG, [override])
+@pytest.mark.parametrize(
+    ("overrides", "code", "facts"),
+    [
+        (["nonsense"], "command-line", ["nonsense"]),
+        (["worker_num=["], "command-line", ["worker_num=["]),
+        ([f"{LOCAL}.device_type=0", f"{LOCAL}.devices=0"], "settings", []),
+        ([f"{LOCAL}.precision=fp16"], "precision", ["fp16"]),
+        ([f"{LOCAL}.engine=paddle", f"{LOCAL}.precision=int8"], "precision", ["int8"]),
+    ],
+)
+def test_wrong_overrides(overrides, code, facts):
+    with raises_code(code, *facts):
+        load_settings(CONFIG, overrides)
 
 
 @pytest.mark.parametrize(
@@ -123,19 +132,6 @@ def test_gpus_are_assigned_to_workers_in_turn(setting, gpus):
     settings = load_settings(CONFIG, [f"{LOCAL}.{setting}"])
     options = [settings.engine_options(worker) for worker in range(3)]
     assert [(o.use_gpu, o.gpu_id) for o in options] == [(True, gpu) for gpu in gpus]
-
-
-@pytest.mark.parametrize(
-    ("overrides", "code"),
-    [
-        ([f"{LOCAL}.device_type=0", f"{LOCAL}.devices=0"], "settings"),
-        ([f"{LOCAL}.precision=fp16"], "precision"),
-        ([f"{LOCAL}.engine=paddle", f"{LOCAL}.precision=int8"], "precision"),
-    ],
-)
-def test_settings_that_contradict_each_other_are_refused(overrides, code):
-    with raises_code(code):
-        load_settings(CONFIG, overrides)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.products import verify
 from tests.helpers.errors import raises_code
 from tests.helpers.tipc import CPU_CONFIG
@@ -60,7 +59,7 @@ def test_a_part_changed_by_hand_stays_changed_until_it_is_made_again(make):
     dev = make.folder / "whole/dev.tsv"
     dev.write_text("sentence\tlabel\nnot ours\t1\n")
     make("lite")  # another mode needs this part only
-    with pytest.raises(UserError):
+    with raises_code("file-damaged", dev):
         verify(dev.parent)
     assert make("lite", "whole") == ["whole"]
     verify(dev.parent)
@@ -116,7 +115,7 @@ def test_the_teacher_is_the_bundled_model(make, tiny_checkpoint, monkeypatch):
 def test_wrong_input_leaves_nothing(make, tmp_path):
     with raises_code("file-missing"):
         make("trained", trained_dir=str(tmp_path))
-    with pytest.raises(UserError):
+    with raises_code("file-missing", tmp_path / "none"):
         make("lite", data_dir=str(tmp_path / "none"))
     assert list(make.folder.iterdir()) == []
 
