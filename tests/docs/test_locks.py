@@ -6,6 +6,8 @@ import subprocess
 import pytest
 from packaging.markers import Marker
 
+from tests.helpers.files import write_below
+
 PIN = re.compile(r"^([\w.-]+)==([^\s;#]+)(?:\s*;\s*([^\\#\n]+))?", re.MULTILINE)
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 
@@ -53,22 +55,14 @@ while [ $# -gt 0 ]; do [ "$1" = --output ] && report=$2; shift; done
     ],
 )
 def test_an_audit_that_could_not_look_says_so(repo_root, tmp_path, found, status):
-    (tmp_path / "shell").mkdir()
-    for name in ("_env.sh", "packages.sh"):
-        (tmp_path / "shell" / name).write_text((repo_root / "shell" / name).read_text())
-    (tmp_path / "requirements-tools.txt").touch()
-    for venv, tool, script in (
-        (".venv", "python", "#!/bin/sh\n"),
-        (".venv-tools", "python", "#!/bin/sh\n"),
-        (".venv-tools", "pip-audit", AUDIT.format(found)),
-    ):
-        path = tmp_path / venv / "bin" / tool
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(script)
-        path.chmod(0o755)
-    done = subprocess.run(
-        ["bash", str(tmp_path / "shell" / "packages.sh"), "audit"], capture_output=True, text=True
-    )
+    for name in ("shell/_env.sh", "shell/packages.sh"):
+        write_below(tmp_path, name, (repo_root / name).read_text())
+    write_below(tmp_path, "requirements-tools.txt", "")
+    for name in (".venv/bin/python", ".venv-tools/bin/python"):
+        write_below(tmp_path, name, "#!/bin/sh\n")
+    write_below(tmp_path, ".venv-tools/bin/pip-audit", AUDIT.format(found))
+    command = ["bash", tmp_path / "shell" / "packages.sh", "audit"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == status
     assert ("flask" in done.stdout) == (status == 1)
     assert ("unreachable" in done.stderr) == (status == 2)

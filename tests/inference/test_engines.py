@@ -11,12 +11,7 @@ import numpy as np
 import pytest
 
 from convbert.inference.dygraph import dygraph_runner, load_classifier
-from convbert.inference.engines import (
-    EngineOptions,
-    compiled_cache,
-    onnx_runtime,
-    open_engine,
-)
+from convbert.inference.engines import EngineOptions, compiled_cache, onnx_runtime, open_engine
 from convbert.inference.exported import open_exported
 from tests.conftest import run_python
 from tests.helpers.errors import assert_refused, raises_code

@@ -12,11 +12,7 @@ import numpy as np
 import paddle
 import pytest
 
-from paddlenlp.transformers import (
-    ConvBertForSequenceClassification,
-    ConvBertModel,
-    checkpoint,
-)
+from paddlenlp.transformers import ConvBertForSequenceClassification, ConvBertModel, checkpoint
 from tests.helpers.errors import raises_code
 from tests.helpers.models import checkpoint_logits, logits_of
 from tests.helpers.pickles import Call

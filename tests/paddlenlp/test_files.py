@@ -10,12 +10,7 @@ import threading
 import pytest
 
 from paddlenlp.utils import files
-from paddlenlp.utils.files import (
-    atomic_directories,
-    atomic_write,
-    ensure_writable_dir,
-    json_text,
-)
+from paddlenlp.utils.files import atomic_directories, atomic_write, ensure_writable_dir, json_text
 from tests.helpers.errors import raises_code
 
 

@@ -10,11 +10,7 @@ import pytest
 from paddlenlp import transformers
 from paddlenlp.transformers import ConvBertConfig, ConvBertForSequenceClassification, ConvBertModel
 from paddlenlp.transformers.convbert import cpu_ops
-from paddlenlp.transformers.convbert.layers import (
-    banded,
-    span_dynamic_conv,
-    split_heads,
-)
+from paddlenlp.transformers.convbert.layers import banded, span_dynamic_conv, split_heads
 
 
 def nine_slices(values, kernels):

@@ -24,7 +24,7 @@ from convbert.serving.config import load_settings
 from convbert.serving.process.service import LogFile
 from convbert.serving.process.service_dir import Running, locked
 from convbert.serving.protocol import Request, text_message, unary_call
-from tests.conftest import without_manifest
+from tests.conftest import start_script, without_manifest
 from tests.helpers.errors import assert_refused
 from tests.helpers.serving import (
     CONTROL,
@@ -166,11 +166,7 @@ def test_what_only_the_pipeline_finds_ends_the_start_in_one_line(
 
 def test_a_start_that_is_stopped_fails(model_dir, tmp_path, call_script, slow_pipeline):
     service = Served(model_dir, tmp_path / "run")
-    starting = subprocess.Popen(
-        [*service.command()[:1], str(CONTROL), "start", *service.flags],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    starting = start_script(CONTROL, "start", *service.flags, stderr=subprocess.PIPE)
     service.wait_for("starting")
     assert call_script(CONTROL, "stop", "--run_dir", service.run_dir).returncode == 0
     assert len(starting.communicate(timeout=30)[1].splitlines()) == 1

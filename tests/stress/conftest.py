@@ -1,7 +1,6 @@
 """Options of the stress tests (known only when a file of this folder is named), and commands."""
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,82 +36,61 @@ def rng(amount):
     return random.Random(amount("seed"))
 
 
+OUT = "@OUT@"  # in a command line: the folder of the products
+
+
 @dataclass
 class Command:
-    """``argv(out)`` is the command line, ``products`` what it writes into out."""
+    """A command line, and ``products``: what it writes into `OUT`."""
 
-    argv: Callable[[Path], list]
+    words: list
     products: tuple[str, ...]
     resume: tuple[str, list[str], list[str]] = ("", [], [])
     compared: bool = True  # the end result has the same bytes each time
     quick: bool = False  # also in CI
+
+    def argv(self, out: Path) -> list[str]:
+        """The command line for a folder."""
+        return [str(word).replace(OUT, str(out)) for word in self.words]
 
 
 @pytest.fixture
 def commands(tmp_path, tiny_checkpoint, tiny_export, tiny_vocab):
     """The commands by name; `resume`: a pattern, flags if a path matches it, flags if none does."""
     data = write_sst2(tmp_path / "data")
-    texts = tmp_path / "texts.txt"
+    texts, table, dev = (tmp_path / name for name in ("texts.txt", "table.tsv", "dev.tsv"))
     texts.write_text("a good film .\nthe plot is bad\n" * 2000)
-    table = tmp_path / "table.tsv"
     table.write_text("sentence\n" + texts.read_text())
-    dev = tmp_path / "dev.tsv"
     dev.write_text("sentence\tlabel\nbad\t0\n")
-    train = {"max_steps": 200, "save_steps": 20, "logging_steps": 20}
+    train = tiny_flags(tiny_checkpoint, data, OUT, max_steps=200, save_steps=20, logging_steps=20)
     pretrain = [word for name, value in PRETRAIN.items() for word in (f"--{name}", value)]
-    corpus = ["--input_file", texts, "--vocab_file", tiny_vocab]
+    pretrain += ["--input_file", texts, "--vocab_file", tiny_vocab, "--output_dir", OUT]
+    serving = ["--serving_server", f"{OUT}/server", "--serving_client", f"{OUT}/client"]
+    export, exported = ["--model_path", tiny_checkpoint], ["--model_dir", tiny_export]
+    export += ["--save_inference_dir", f"{OUT}/infer"]
+    quantize = [*exported, "--calib_file", texts, "--dev_file", dev, "--max_drop", 100]
+    quantize += ["--save_inference_dir", f"{OUT}/int8"]
+    infer = [*exported, "--input_file", texts, "--output_file", f"{OUT}/labels.jsonl"]
+    score = [*exported, "--input_file", table, "--output_file", f"{OUT}/scored.tsv"]
+    score += ["--rows_per_part", 500]
+    quickstart = ["--device", "cpu", "--output_dir", OUT]
     return {
         "train": Command(
-            lambda out: ["train.py", *tiny_flags(tiny_checkpoint, data, out, **train)],
+            ["train.py", *train],
             ("best.pdparams",),
             ("states/step-*", ["--resume"], ["--overwrite"]),
         ),
-        "export": Command(
-            lambda out: (
-                ["tools/export_model.py", "--model_path", tiny_checkpoint]
-                + ["--save_inference_dir", out / "infer"]
-            ),
-            ("infer",),
-            quick=True,
-        ),
+        "export": Command(["tools/export_model.py", *export], ("infer",), quick=True),
         "convert": Command(
-            lambda out: (
-                ["tools/export_serving_model.py", "--dirname", tiny_export]
-                + ["--serving_server", out / "server", "--serving_client", out / "client"]
-            ),
+            ["tools/export_serving_model.py", "--dirname", tiny_export, *serving],
             ("server", "client"),
             quick=True,
         ),
-        "quantize": Command(
-            lambda out: (
-                ["tools/quantize_model.py", "--model_dir", tiny_export, "--calib_file", texts]
-                + ["--dev_file", dev, "--max_drop", 100, "--save_inference_dir", out / "int8"]
-            ),
-            ("int8",),
-        ),
-        "pretrain": Command(
-            lambda out: ["pretrain.py", *pretrain, *corpus, "--output_dir", out],
-            ("last",),
-            ("last", ["--resume"], []),
-        ),
-        "infer": Command(
-            lambda out: (
-                ["deploy/inference_python/infer.py", "--model_dir", tiny_export]
-                + ["--input_file", texts, "--output_file", out / "labels.jsonl"]
-            ),
-            ("labels.jsonl",),
-        ),
+        "quantize": Command(["tools/quantize_model.py", *quantize], ("int8",)),
+        "pretrain": Command(["pretrain.py", *pretrain], ("last",), ("last", ["--resume"], [])),
+        "infer": Command(["deploy/inference_python/infer.py", *infer], ("labels.jsonl",)),
         "score": Command(
-            lambda out: (
-                ["tools/score.py", "--model_dir", tiny_export, "--input_file", table]
-                + ["--output_file", out / "scored.tsv", "--rows_per_part", 500]
-            ),
-            ("scored.tsv",),
-            ("scored.tsv", ["--overwrite"], []),
+            ["tools/score.py", *score], ("scored.tsv",), ("scored.tsv", ["--overwrite"], [])
         ),
-        "quickstart": Command(
-            lambda out: ["tools/quickstart.py", "--device", "cpu", "--output_dir", out],
-            (),
-            compared=False,
-        ),
+        "quickstart": Command(["tools/quickstart.py", *quickstart], (), compared=False),
     }

@@ -5,13 +5,13 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from paddlenlp.utils.products import MANIFEST_FILE, verify
+from tests.conftest import start_script
 from tests.stress.conftest import Command
 
 PATIENCE_S = 600
@@ -62,15 +62,8 @@ class Killer:
         """Start it in a process group of its own; a second run continues the first."""
         marker, found, otherwise = self._command.resume
         flags = found if marker and any(out.glob(marker)) else otherwise
-        argv = [str(word) for word in (*self._command.argv(out), *flags)]
-        return subprocess.Popen(
-            [sys.executable, str(Path(__file__).resolve().parents[2] / argv[0]), *argv[1:]],
-            cwd=str(self._folder),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        options = {"stderr": subprocess.PIPE, "start_new_session": True}
+        return start_script(*self._command.argv(out), *flags, cwd=self._folder, **options)
 
     def finish(self, out: Path) -> None:
         """Run to the end."""
