@@ -97,7 +97,6 @@ def test_a_failure_that_may_pass_is_tried_again(get, server, kind, monkeypatch):
 ATTEMPTS = download.RETRIES + 1
 ENDINGS = {  # what the server does, options, a fact of the message, requests
     "not found": ([Trouble(status=404)], {}, 404, 1),
-    "forbidden": ([Trouble(status=403)], {}, 403, 1),
     "always busy": ([Trouble(status=503)] * 9, {}, 503, ATTEMPTS),
     "always closed early": ([Trouble(cut_after=0)] * 9, {}, "", ATTEMPTS),
     "always stalled": ([Trouble(stall_after=0)] * 9, {}, "", ATTEMPTS),

@@ -98,7 +98,6 @@ MISTAKES = {
     "an invisible text": ([*ROWS, ("\u200b\u3164", "good")], [], "text", "line 42"),
     "an empty label": ([*ROWS, ("a film", " ")], [], "label", "line 42"),
     "not a number": (ROWS, ["--regression"], "label", "'good'"),
-    "a missing cell": ([*ROWS, ("a film",)], [], "row", "line 42"),
 }
 
 

@@ -274,7 +274,6 @@ MISTAKES = {
     "no such text": (["--input_file", "nowhere.txt"], "file-unreadable", "nowhere.txt"),
     "no state": (["--resume"], "file-missing", "last"),
     "unknown size": (["--model_size", "huge"], "command-line", "huge"),
-    "odd heads": (["--num_attention_heads", "3"], "configuration", "3"),
     "too long": (["--max_seq_length", "513"], "sequence-length", "513"),
     "too short": (["--max_seq_length", "2"], "command-line", "2"),
 }
