@@ -8,8 +8,6 @@ Several checkpoints must have been fine-tuned from the same one (arXiv 2203.0548
 and its label names are those of the first.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path

@@ -15,8 +15,6 @@ of SST-2: lower case, ``do n't``. In ``train.tsv`` each has the label of its who
 says little about one sentence: train with ``--teacher_weight 1``. ``reviews.txt`` has them alone.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import random

@@ -7,8 +7,6 @@ r"""Store the logits of a ConvBERT checkpoint, so that a smaller model can learn
 Unlike teacher.py it needs no torch. Without --model_path the bundled classifier is the teacher.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path

@@ -6,8 +6,6 @@ r"""Make a small ConvBERT from a BERT and train it to reproduce the BERT's hidde
 No labels are used. The output is a checkpoint for train.py's --model_name_or_path.
 """
 
-from __future__ import annotations
-
 import random
 import sys
 import time

@@ -8,8 +8,6 @@ The output folder gets ``state.pt`` (everything that --resume needs, replaced at
 logits found so far, and the fine-tuned model in transformers' format.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import time

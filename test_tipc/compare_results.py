@@ -6,8 +6,6 @@ Example:
 The exit status is 1 if the answers are wrong. The runner checks each step with the same functions.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

@@ -7,8 +7,6 @@ TIPC_STEP_SECONDS   time limit of a step (21600)
 TIPC_READY_SECONDS  time limit for a server to become ready (120)
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import time

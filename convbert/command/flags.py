@@ -1,7 +1,5 @@
 """Typed command-line flags, and a parser whose errors are one line."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Callable
 from functools import partial

@@ -3,8 +3,6 @@
 Also running another program as a step of a script.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

@@ -1,7 +1,5 @@
 """Shared by the HTTP and the gRPC client: flags, texts, and checking of answers."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence

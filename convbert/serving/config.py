@@ -3,8 +3,6 @@
 The schema is a plain table: pydantic would need as many lines, and five packages.
 """
 
-from __future__ import annotations
-
 import difflib
 import os
 import re
@@ -95,7 +93,7 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
-    def local(self) -> Address:
+    def local(self) -> "Address":
         """The address to use on this machine."""
         return Address(LOOPBACK, self.port) if self.host in ("0.0.0.0", "::") else self
 

@@ -6,8 +6,6 @@ model's configuration are added, so that the service needs nothing else. A model
 for OpenVINO is converted too, although Paddle Serving itself could not run it.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 

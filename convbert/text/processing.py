@@ -3,8 +3,6 @@
 Paddle is never imported here: the HTTP front and the other engines work without it.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -71,7 +69,7 @@ class TextProcessor:
         max_seq_len: int | None = None,
         pad_multiple: int = 1,
         config: ConvBertConfig | None = None,
-    ) -> TextProcessor:
+    ) -> "TextProcessor":
         """Open the tokenizer and label names of a checkpoint or of an exported model.
 
         Args:

@@ -5,8 +5,6 @@ quotes around a cell that contains commas, quotes or line breaks. In TSV a quote
 character, as in the files of GLUE.
 """
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager

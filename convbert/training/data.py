@@ -1,7 +1,5 @@
 """A tokenized split, and which of its examples form which batch and optimizer step."""
 
-from __future__ import annotations
-
 import math
 from argparse import Namespace
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """AdamW with layer-wise learning rates, chosen by parameter name."""
 
-from __future__ import annotations
-
 from argparse import Namespace
 from collections import defaultdict
 

@@ -11,8 +11,6 @@ states/step-N/     everything needed to resume an unfinished run; removed when i
 previous/1, 2...   the records of earlier runs into the same directory (not their weights)
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -3,8 +3,6 @@
 Nothing here imports Paddle, so a mistake in the flags is reported immediately.
 """
 
-from __future__ import annotations
-
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec

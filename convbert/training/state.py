@@ -5,8 +5,6 @@ optimizer, and a small JSON file with the progress and the settings that a resum
 too.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

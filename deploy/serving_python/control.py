@@ -7,8 +7,6 @@ Example:
 Exit status of ``status``: 0 ready, 1 not ready, 3 not running.
 """
 
-from __future__ import annotations
-
 import contextlib
 import http.client
 import json

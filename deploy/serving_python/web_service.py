@@ -8,8 +8,6 @@ starts this script a second time for the pipeline itself. ``shell/serving.sh sta
 same in the background.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

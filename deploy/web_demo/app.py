@@ -7,8 +7,6 @@
 It listens on 127.0.0.1, loads nothing from other hosts, and has the limits of the service.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -1,7 +1,5 @@
 """Reading a configuration, and checking its lines, interpreter, packages and GPUs before a run."""
 
-from __future__ import annotations
-
 import json
 import re
 import shlex

@@ -5,8 +5,6 @@ A configuration is a numbered list of ``key:value`` lines; the position of a lin
 its own value. The runner fills in ``auto``.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 AUTO = "auto"

@@ -8,8 +8,6 @@ teacher/        logits.npz: logits of the bundled model for the training data, f
 Each of them has a manifest.json with its source and the SHA-256 of each file.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

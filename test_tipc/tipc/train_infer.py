@@ -1,7 +1,5 @@
 """The chain of test_train_inference_python.sh: train, evaluate, export, quantize, infer."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from functools import partial

@@ -1,7 +1,5 @@
 """The routes: predictions through the pipeline, health and metrics."""
 
-from __future__ import annotations
-
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +44,7 @@ _CLOSE = {"Connection": "close"}
 class HttpFrontEnd:
     """Answers HTTP requests through the pipeline."""
 
-    def __init__(self, settings: Settings, supervisor: Supervisor):
+    def __init__(self, settings: Settings, supervisor: "Supervisor"):
         self._settings, self._supervisor = settings, supervisor
         options = settings.engine_options()
         self._engine = {name: getattr(options, name) for name in ("engine", "precision", "device")}

@@ -1,7 +1,5 @@
 """The model of one worker: encodes texts and runs them in batches of similar length."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

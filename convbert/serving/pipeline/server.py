@@ -3,8 +3,6 @@
 Call `pipeline.prepare` before importing this module.
 """
 
-from __future__ import annotations
-
 import ctypes
 import logging
 import os

@@ -1,7 +1,5 @@
 """The run folder of one service: its lock, its process id, its logs, its temporary files."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import os

@@ -1,7 +1,5 @@
 """Keeps the pipeline's process running, and sends requests to it for the front end."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os
