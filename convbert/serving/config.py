@@ -66,12 +66,10 @@ _RULES = {
     f"{LOCAL}.thread_num": _integer(1, 1024),
     f"{LOCAL}.engine": _one_of("auto", "paddle", "openvino"),
     f"{LOCAL}.use_mkldnn": _FLAG,
-    f"{LOCAL}.mkldnn_cache_capacity": _integer(0, 10000),
     f"{LOCAL}.precision": _one_of("auto", *PRECISIONS),
     "service.max_seq_len": _integer(3, 4096),
     "service.pad_multiple": _integer(1, 512),
     "service.run_texts": _integer(1, 1024),
-    "service.warm_up_length": _integer(0, 4096),
     "service.max_texts": _integer(1, 100000),
     "service.max_text_chars": _integer(1, 10**7),
     "service.max_body_bytes": _integer(1024, 2**28),
@@ -132,10 +130,9 @@ class Settings:
         if precision == "auto":
             precision = "int8" if self._has(QUANTIZED) else "fp32"
         if engine == "auto":
-            plain = use_mkldnn and precision in ("fp32", "bf16") and self._has(PROGRAM)
-            quantized = precision == "int8" or self._has(QUANTIZED)  # Paddle cannot run these
-            openvino = quantized or (plain and installed("openvino"))
-            engine = "openvino" if openvino else "paddle"
+            plain = use_mkldnn and precision == "fp32" and self._has(PROGRAM)
+            only = precision in ("bf16", "int8") or self._has(QUANTIZED)  # Paddle cannot run these
+            engine = "openvino" if only or (plain and installed("openvino")) else "paddle"
         return EngineOptions(
             engine=engine,
             use_gpu=bool(gpus),
@@ -143,7 +140,6 @@ class Settings:
             use_mkldnn=use_mkldnn,
             cpu_threads=self["thread_num"],
             precision=precision,
-            mkldnn_cache_capacity=self["mkldnn_cache_capacity"],
         )
 
     def _has(self, model_file: str) -> bool:

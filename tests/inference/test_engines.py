@@ -183,7 +183,7 @@ def test_a_missing_package(exported, tmp_path, run_script, missing):
         ({"engine": "openvino", "use_gpu": True}, "device"),
         ({"engine": "paddle", "precision": "int8"}, "precision"),
         ({"engine": "paddle", "precision": "fp16"}, "precision"),
-        ({"engine": "paddle", "precision": "bf16", "use_mkldnn": False}, "precision"),
+        ({"engine": "paddle", "precision": "bf16"}, "precision"),
     ],
 )
 def test_what_an_engine_does_not_run(options, code):

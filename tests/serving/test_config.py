@@ -98,8 +98,9 @@ def test_auto_chooses_an_engine_that_runs_the_model(
     opts = [f"{LOCAL}.engine=auto", *overrides]
     assert load_settings(CONFIG, opts, str(tmp_path)).engine_options().engine == engine
     monkeypatch.setattr(config, "installed", lambda name: False)
-    # Only OpenVINO runs int8: opening the model says which package is missing.
-    expected = "openvino" if "int8" in str(overrides) or "inference.xml" in files else "paddle"
+    # Only OpenVINO runs int8 and bf16: opening the model says which package is missing.
+    only = "inference.xml" in files or any(name in str(overrides) for name in ("int8", "bf16"))
+    expected = "openvino" if only else "paddle"
     assert load_settings(CONFIG, opts, str(tmp_path)).engine_options().engine == expected
 
 

@@ -18,7 +18,7 @@ from paddlenlp.utils.errors import UserError
 # The number formats, and those of each engine. "int8" needs a model from tools/quantize_model.py.
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 PRECISIONS_OF = {
-    "paddle": ("fp32", "bf16", "fp16"),
+    "paddle": ("fp32", "fp16"),
     "openvino": ("fp32", "bf16", "int8"),
     "onnxruntime": ("fp32",),
 }
@@ -31,11 +31,8 @@ class EngineOptions:
     """How the program is run.
 
     ``precision`` is "fp32", "bf16" (a CPU that has it), "fp16" (GPU) or "int8" (a quantized model).
-    ``cpu_threads`` None uses every core that this process may use. ``use_mkldnn`` (oneDNN) and
-    ``mkldnn_cache_capacity`` are for Paddle Inference. The latter is the number of input shapes for
-    which oneDNN caches its kernels; 0: all; None: 1 in fp32, where preparing a shape is fast, and 8
-    in bf16, where each shape copies the weights. ``onnx_file`` is the converted model, for ONNX
-    Runtime.
+    ``cpu_threads`` None uses every core that this process may use. ``use_mkldnn`` (oneDNN) is for
+    Paddle Inference. ``onnx_file`` is the converted model, for ONNX Runtime.
 
     Raises:
         UserError: the engine does not support the precision or the device.
@@ -46,7 +43,6 @@ class EngineOptions:
     use_mkldnn: bool = True
     cpu_threads: int | None = None
     precision: str = "fp32"
-    mkldnn_cache_capacity: int | None = None
     engine: str = "paddle"
     onnx_file: str | None = None
 
@@ -67,15 +63,8 @@ class EngineOptions:
             raise UserError(
                 "device", f"engine {engine} runs on the CPU: use engine paddle for a GPU"
             )
-        if self.copies_weights and (self.use_gpu or not self.use_mkldnn):
-            raise UserError("precision", "precision bf16 needs the CPU and --use_mkldnn True")
         if precision == "fp16" and not self.use_gpu:
             raise UserError("precision", "precision fp16 needs --use_gpu True; on a CPU use fp32")
-
-    @property
-    def copies_weights(self) -> bool:
-        """Whether each new input shape makes a copy of the weights, which takes time."""
-        return self.engine == "paddle" and self.precision == "bf16"
 
     @property
     def device(self) -> str:

@@ -63,7 +63,7 @@ class Predictor:
             self._run_once()
         except Exception as error:
             # Some 3.x releases cannot run this program under oneDNN (Paddle#77340).
-            if not self.use_mkldnn or self.options.precision != "fp32":
+            if not self.use_mkldnn:
                 raise
             reason = str(error).strip().splitlines()[-1]
             get_logger().warning("oneDNN is off: this Paddle cannot run it (%s)", reason)
@@ -122,23 +122,13 @@ class Predictor:
         config.disable_gpu()
         config.set_cpu_math_library_num_threads(options.cpu_threads or default_threads())
         if self.use_mkldnn:
-            self._use_onednn(config)
+            config.enable_mkldnn()
+            config.set_mkldnn_cache_capacity(1)  # input shapes; more are not faster
+            for name in FC_PASSES:
+                config.delete_pass(name)
         else:
             config.disable_mkldnn()  # Paddle 3.x turns it on by default
         return config
-
-    def _use_onednn(self, config) -> None:
-        config.enable_mkldnn()
-        capacity = self.options.mkldnn_cache_capacity
-        if capacity is None:
-            capacity = 8 if self.options.copies_weights else 1
-        if capacity:
-            config.set_mkldnn_cache_capacity(capacity)
-        if self.options.precision == "bf16":
-            config.enable_mkldnn_bfloat16()
-        else:
-            for name in FC_PASSES:
-                config.delete_pass(name)
 
 
 def _require_gpu() -> None:
