@@ -43,8 +43,6 @@ def main(argv=None) -> int:
     args, flags = parser.parse_known_args(argv)
     if flags and args.command in ("stop", "status"):
         parser.error(f"{args.command} does not take {flags[0]}")
-    if any(flag.partition("=")[0] == "--pipeline_only" for flag in flags):
-        parser.error("--pipeline_only runs in the foreground: give it to web_service.py")
     if args.command == "status":
         return status(args.run_dir)
     if args.command == "stop":
