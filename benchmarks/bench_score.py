@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from convbert.command.flags import int_at_least, make_parser
+from convbert.command.flags import THREADS, int_at_least, make_parser
 from convbert.command.provenance import describe, provenance
 from convbert.command.start import run_main
 from paddlenlp.utils.checkout import REVIEWS
@@ -33,7 +33,7 @@ def main(argv=None) -> None:
     add("--rows", type=int_at_least(1), default=1_000_000, help="(%(default)s)")
     add("--engine", default="openvino", help="(%(default)s)")
     add("--batch_size", type=int_at_least(1), default=32, help="(%(default)s)")
-    add("--cpu_threads", type=int_at_least(1), default=1, help="(%(default)s)")
+    add("--cpu_threads", type=THREADS, default=1, help="(%(default)s)")
     add("--work_dir", help="folder in which the files are kept (a temporary directory)")
     args = parser.parse_args(argv)
     print(describe(provenance()))

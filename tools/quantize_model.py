@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from convbert.command.flags import float_in, int_at_least, make_parser
+from convbert.command.flags import THREADS, float_in, int_at_least, make_parser
 from convbert.command.start import run_main
 from convbert.inference.exported import open_processor
 from convbert.text.reading import read_rows, with_label_ids
@@ -41,7 +41,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     add("--label_column", metavar="NAME", default="label", help="its true label (%(default)s)")
     help = "accuracy that may be lost, in points (%(default)s)"
     add("--max_drop", type=float_in(0, 100), default=0.5, help=help)
-    add("--cpu_threads", type=int_at_least(1), help="threads of the engine (all cores)")
+    add("--cpu_threads", type=THREADS, help="threads of the engine (all cores)")
     return parser.parse_args(argv)
 
 

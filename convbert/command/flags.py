@@ -70,6 +70,9 @@ def _number(kind: type, low: float, high: float, value: str) -> float:
     return number
 
 
+THREADS = int_at_least(1, 1024)  # many thousands would make the machine unusable
+
+
 class OneLineParser(argparse.ArgumentParser):
     """An argument parser with flags below `HEADINGS` and errors of one line."""
 

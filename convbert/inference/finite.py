@@ -12,15 +12,27 @@ from contextlib import suppress
 
 import numpy as np
 
-from convbert.inference.program import DTYPES
 from paddlenlp.utils.errors import UserError
 
+# Numbers of floating-point and other types: of Paddle (framework.proto), of ONNX (onnx.proto).
+_DTYPES = {
+    0: "bool",
+    1: "int16",
+    2: "int32",
+    3: "int64",
+    4: "float16",
+    5: "float32",
+    6: "float64",
+    20: "uint8",
+    21: "int8",
+    22: "bfloat16",
+}
+_ONNX_DTYPES = {1: "float32", 10: "float16", 11: "float64", 16: "bfloat16"}
 # Places in an ONNX file, as field numbers (onnx.proto): the initializers of the graph, and the
 # values of its constants. In a tensor: data_type, the three fields of numbers, the key-value pairs
 # that name another file.
 _ONNX_TENSORS = ((7, 5), (7, 1, 5, 5))
 _ONNX_TYPE, _ONNX_NUMBERS, _ONNX_OUTSIDE = 2, (4, 9, 10), 13
-_ONNX_DTYPES = {1: "float32", 10: "float16", 11: "float64", 16: "bfloat16"}
 _FIXED = {1: 8, 5: 4}  # bytes of a value by its wire type
 _LONGEST_DESC = 1 << 16  # bytes
 
@@ -64,7 +76,7 @@ def paddle_weights(path: str) -> Iterator[np.ndarray]:
             raise ValueError("not the weights of a model")
         start = at + header.size + size
         desc = data[at + header.size : start]
-        dtype = DTYPES[next(_values(desc, 1))]
+        dtype = _DTYPES[next(_values(desc, 1))]
         bytes_each = 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
         at = start + math.prod(_values(desc, 2)) * bytes_each
         yield _numbers(data[start:at], dtype)

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import fields
 
-from convbert.command.flags import DEFAULT_SENTENCE, add_bool_flag, int_at_least
+from convbert.command.flags import DEFAULT_SENTENCE, THREADS, add_bool_flag, int_at_least
 from convbert.inference.engines import ENGINES, PRECISIONS, EngineOptions
 from convbert.text.reading import Row, read_rows
 from paddlenlp.utils.errors import UserError
@@ -86,7 +86,7 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
     add_bool_flag(parser, "--use_gpu", False, "run on a GPU (%(default)s); engine paddle only")
     add("--gpu_id", type=int_at_least(0), default=0, help="which GPU (%(default)s)")
     add_bool_flag(parser, "--use_mkldnn", True, "use oneDNN on the CPU (%(default)s); paddle only")
-    add("--cpu_threads", type=int_at_least(1), help="threads of the CPU kernels (all cores)")
+    add("--cpu_threads", type=THREADS, help="threads of the CPU kernels (all cores)")
     add("--precision", choices=PRECISIONS, default="fp32", help="number format (%(default)s)")
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from convbert.inference.engines import PRECISIONS, EngineOptions, installed
 from convbert.inference.engines.openvino import MODEL_FILES
 from convbert.serving.protocol import SERVICE_NAME
+from paddlenlp.transformers.checkpoint import CONFIG_FILE
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.parsing import MAX_YAML_CHARS, parse_yaml
 
@@ -130,7 +131,8 @@ class Settings:
         if precision == "auto":
             precision = "int8" if self._has(QUANTIZED) else "fp32"
         if engine == "auto":
-            plain = use_mkldnn and precision == "fp32" and self._has(PROGRAM)
+            plain = use_mkldnn and precision == "fp32"
+            plain = plain and self._has(PROGRAM) and self._has(CONFIG_FILE)
             only = precision in ("bf16", "int8") or self._has(QUANTIZED)  # Paddle cannot run these
             engine = "openvino" if only or (plain and installed("openvino")) else "paddle"
         return EngineOptions(
@@ -142,8 +144,8 @@ class Settings:
             precision=precision,
         )
 
-    def _has(self, model_file: str) -> bool:
-        return os.path.isfile(os.path.join(self.model_dir, model_file))
+    def _has(self, name: str) -> bool:
+        return os.path.isfile(os.path.join(self.model_dir, name))
 
 
 def load_settings(

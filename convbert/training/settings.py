@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from convbert.command.flags import add_bool_flag, float_in, int_at_least, make_parser
+from convbert.command.flags import THREADS, add_bool_flag, float_in, int_at_least, make_parser
 from convbert.training.tasks import TASKS
 from paddlenlp.transformers.checkpoint import read_json
 from paddlenlp.transformers.convbert.configuration import PRESETS
@@ -37,7 +37,7 @@ COMMON = (
     ("weight_decay", 0.01, NOT_NEGATIVE, "decoupled weight decay"),
     ("seed", 42, AT_LEAST_0, "fixes weights, order, masks, samples and dropout"),
     ("device", None, ["gpu", "cpu"], "gpu or cpu (default: gpu if Paddle sees one, else cpu)"),
-    ("cpu_threads", None, COUNT, "threads per process (default: one per available core)"),
+    ("cpu_threads", None, THREADS, "threads per process (default: one per available core)"),
 )
 TRAIN_FLAGS = (
     # data

@@ -223,6 +223,35 @@ def test_a_damaged_export(exported, tmp_path, change, code, fact, cache):
         open_exported(str(broken), EngineOptions(engine="openvino"))
 
 
+@pytest.fixture
+def foreign(exported, tmp_path):
+    """An exported model as another tool writes it: without configuration and manifest."""
+    directory = tmp_path / "foreign"
+    shutil.copytree(exported, directory)
+    for name in ("model_config.json", "manifest.json"):
+        (directory / name).unlink(missing_ok=True)
+    return directory
+
+
+@needs_openvino
+def test_a_model_of_another_tool(foreign):
+    _, processor = open_exported(str(foreign))
+    assert processor.num_classes == 2
+    with raises_code("export", "model_config.json"):
+        open_exported(str(foreign), EngineOptions(engine="openvino"))
+    with open(foreign / "vocab.txt", "a") as file:
+        file.write("oneword\n")
+    with raises_code("vocabulary", foreign):
+        open_exported(str(foreign))
+
+
+def test_a_program_that_is_none(foreign):
+    """Paddle Inference itself crashes on this file."""
+    (foreign / "inference.pdmodel").write_bytes(b"no program")
+    with raises_code("engine", "inference.pdmodel"):
+        open_exported(str(foreign))
+
+
 @pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs requirements-onnx.txt")
 def test_a_damaged_onnx_file(tmp_path):
     for content, code in ((None, "file-missing"), (b"not a model", "engine"), (b"", "engine")):

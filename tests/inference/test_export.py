@@ -13,8 +13,7 @@ import pytest
 
 from convbert.inference import export
 from convbert.inference.dygraph import dygraph_runner, load_classifier
-from convbert.inference.engines import onnx_runtime
-from convbert.inference.engines.paddle_inference import EngineOptions, Predictor
+from convbert.inference.engines import EngineOptions, onnx_runtime, open_engine
 from convbert.inference.exported import open_exported
 from convbert.serving.served_model import convert as convert_for_serving
 from paddlenlp.transformers import ConvBertConfig, ConvBertForSequenceClassification
@@ -77,7 +76,7 @@ def test_random_shapes_plain_and_onednn(tiny_checkpoint, tiny_export, tiny_confi
     model.eval()
     run, rng = dygraph_runner(model), np.random.RandomState(1)
     for use_mkldnn in (False, True):
-        engine = Predictor(str(tiny_export), EngineOptions(use_mkldnn=use_mkldnn, cpu_threads=1))
+        engine = open_engine(str(tiny_export), EngineOptions(use_mkldnn=use_mkldnn, cpu_threads=1))
         for _ in range(25):
             shape = (rng.randint(1, 9), rng.randint(1, 65))
             ids = rng.randint(0, tiny_config.vocab_size, shape).astype(np.int64)
@@ -90,13 +89,13 @@ MEMORY_OF_SHAPES = """
 import json
 import sys
 import numpy as np
-from convbert.inference.engines.paddle_inference import EngineOptions, Predictor
+from convbert.inference.engines import EngineOptions, open_engine
 
 def resident_mb():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * 4096 / 1e6
 
-run = Predictor(sys.argv[1], EngineOptions(cpu_threads=1)).run
+run = open_engine(sys.argv[1], EngineOptions(cpu_threads=1)).run
 before = resident_mb()
 for shape in json.loads(sys.argv[2]):
     ids = np.ones(shape, dtype=np.int64)

@@ -12,7 +12,7 @@ from convbert.inference.dygraph import load_classifier
 from convbert.inference.engines import EngineOptions, onnx_runtime
 from convbert.inference.exported import open_exported
 from convbert.inference.finite import check_finite, onnx_weights
-from convbert.inference.protobuf import Field, build_messages
+from convbert.serving.protobuf import Field, build_messages
 from paddlenlp.transformers.checkpoint import read_weights
 from tests.helpers.errors import raises_code
 from tests.helpers.weights import fill_row

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convbert.inference.finite import check_finite, onnx_weights, paddle_weights
-from convbert.inference.program import read_program
 from paddlenlp.transformers import ConvBertConfig, ConvBertTokenizer
 from paddlenlp.transformers.checkpoint import read_model_config, read_weights
 from paddlenlp.utils.parsing import parse_json
@@ -99,15 +98,6 @@ def test_weights(tmp_path, content):
     path.write_bytes(content)
     found = read_or_refused(lambda: read_weights(str(path)))
     assert found is None or all(isinstance(array, np.ndarray) for array in found.values())
-
-
-@bounded
-@given(st.data())
-def test_program(tmp_path, tiny_export, data):
-    (program,) = tiny_export.glob("inference.pdmodel")
-    path = tmp_path / data.draw(st.sampled_from(["inference.pdmodel", "inference.json"]))
-    path.write_bytes(data.draw(damaged(program.read_bytes()[:3000])))
-    read_or_refused(lambda: read_program(str(path)))
 
 
 @bounded

@@ -93,7 +93,7 @@ def test_auto_chooses_an_engine_that_runs_the_model(
     tmp_path, monkeypatch, files, overrides, engine
 ):
     monkeypatch.setattr(config, "installed", lambda name: name == "openvino")
-    for name in files:
+    for name in (*files, "model_config.json"):
         (tmp_path / name).write_text("")
     opts = [f"{LOCAL}.engine=auto", *overrides]
     assert load_settings(CONFIG, opts, str(tmp_path)).engine_options().engine == engine
@@ -102,6 +102,13 @@ def test_auto_chooses_an_engine_that_runs_the_model(
     only = "inference.xml" in files or any(name in str(overrides) for name in ("int8", "bf16"))
     expected = "openvino" if only else "paddle"
     assert load_settings(CONFIG, opts, str(tmp_path)).engine_options().engine == expected
+
+
+def test_auto_takes_paddle_for_a_model_of_another_tool(tmp_path, monkeypatch):
+    monkeypatch.setattr(config, "installed", lambda name: name == "openvino")
+    (tmp_path / "inference.pdmodel").write_text("")
+    opts = [f"{LOCAL}.engine=auto"]
+    assert load_settings(CONFIG, opts, str(tmp_path)).engine_options().engine == "paddle"
 
 
 def test_auto_takes_int8_for_a_quantized_model(tmp_path):

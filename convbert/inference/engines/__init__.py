@@ -114,9 +114,9 @@ def open_engine(
         from convbert.inference.engines.onnx_runtime import OnnxSession
 
         return OnnxSession(options)
-    from convbert.inference.engines.paddle_inference import Predictor
+    from convbert.inference.engines.paddle_inference import Predictor, find_program
 
-    return Predictor(model_dir, options)
+    return Predictor(find_program(model_dir), options)
 
 
 def installed(engine: str) -> bool:
