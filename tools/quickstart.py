@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -111,7 +110,7 @@ def engines(output: Path, exported: Path) -> dict[str, tuple[str, list]]:
         return found
     if installed("openvino"):
         found["OpenVINO"] = "openvino", ["--engine", "openvino"]
-    if installed("onnxruntime") and find_spec("paddle2onnx"):
+    if all(map(installed, ("onnx", "onnxruntime", "paddle2onnx"))):
         onnx_file = output / "model.onnx"
         convert(str(exported), str(onnx_file))
         flags = ["--engine", "onnxruntime", "--onnx_file", onnx_file]

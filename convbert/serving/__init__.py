@@ -9,7 +9,6 @@
 ``config``        config.yml
 ``protocol``      the format of requests and answers
 ``served_model``  an exported model in the folders that Paddle Serving reads
-``protobuf``      Paddle Serving's messages from tables of their fields
 ``clients``       shared by the HTTP and the gRPC client
 
 A request is checked at two borders. It comes in as a gRPC message, which `http.body` makes of JSON;

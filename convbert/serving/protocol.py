@@ -14,7 +14,7 @@ from enum import Enum, IntEnum
 
 import numpy as np
 
-from convbert.serving.protobuf import Field, build_messages
+from convbert.inference.protobuf import Field, build_messages
 from convbert.text.processing import Prediction
 
 SERVICE_NAME = "convbert"

@@ -16,7 +16,7 @@ from convbert.inference.default_model import cached_product, default_export
 from convbert.inference.engines import INPUTS, EngineOptions
 from convbert.inference.engines.openvino import MODEL_FILES
 from convbert.inference.engines.paddle_inference import Predictor, find_program
-from convbert.serving.protobuf import Field, build_messages
+from convbert.inference.protobuf import Field, build_messages
 from paddlenlp.transformers.checkpoint import CONFIG_FILE, read_json
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
 from paddlenlp.utils.errors import UserError

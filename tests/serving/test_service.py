@@ -22,9 +22,9 @@ pytest.importorskip("grpc", reason="serving is not installed: bash shell/serving
 import grpc
 
 from convbert.command.flags import DEFAULT_SENTENCE
+from convbert.inference.protobuf import Field, build_messages
 from convbert.serving.config import load_settings
 from convbert.serving.pipeline.runner import Runner
-from convbert.serving.protobuf import Field, build_messages
 from convbert.serving.protocol import (
     INFERENCE_METHOD,
     Request,

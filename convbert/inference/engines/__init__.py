@@ -119,9 +119,9 @@ def open_engine(
     return Predictor(find_program(model_dir), options)
 
 
-def installed(engine: str) -> bool:
-    """Whether the package of an engine is installed."""
-    return find_spec(engine) is not None
+def installed(package: str) -> bool:
+    """Whether a package, such as that of an engine, is installed."""
+    return find_spec(package) is not None
 
 
 def find_files(model_dir: str, forms: Sequence[tuple[str, str]]) -> tuple[str, str] | None:
