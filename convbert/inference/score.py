@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import filelock
 from tqdm import tqdm
 
 from convbert.inference.classify import classify
@@ -24,7 +23,7 @@ from convbert.inference.score_files import Chunk, ScoreFile
 from convbert.text.processing import Prediction
 from convbert.text.reading import Row
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import UNFINISHED, ensure_writable_dir, write_json
+from paddlenlp.utils.files import UNFINISHED, ensure_writable_dir, exclusive, write_json
 from paddlenlp.utils.log import get_logger
 from paddlenlp.utils.parsing import read_json_file
 
@@ -92,11 +91,7 @@ def parts_of(output: str, settings: dict[str, Any]) -> Iterator[Path]:
         if begun - {LOCK_FILE}:
             raise UserError("occupied", f"{folder} is not a folder of parts: move it away")
     ensure_writable_dir(folder)
-    try:
-        locked = filelock.FileLock(str(folder / LOCK_FILE)).acquire(timeout=0)
-    except filelock.Timeout:
-        raise UserError("busy", f"another process is scoring to {output}: wait for it") from None
-    with locked:
+    with exclusive(folder / LOCK_FILE, f"another process is scoring to {output}: wait for it"):
         for left in folder.glob(".*"):
             if left.suffix == UNFINISHED:  # of a killed call
                 left.unlink()

@@ -21,8 +21,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from convbert.training.settings import identity
 from paddlenlp.transformers.checkpoint import read_json
 from paddlenlp.utils import files
@@ -60,16 +58,11 @@ def locked(path: str) -> Iterator[Path]:
         UserError: not writable, or another run is writing there.
     """
     directory = files.ensure_writable_dir(path)
-    try:
-        with filelock.FileLock(str(directory / ".lock"), timeout=0):
-            for name in (*RECORDS, BEST_DIR):
-                files.remove_unfinished(directory / name)
-            yield directory
-    except filelock.Timeout:
-        raise UserError(
-            "busy",
-            f"another run is writing to {directory}: wait for it or give another --output_dir",
-        ) from None
+    busy = f"another run is writing to {directory}: wait for it or give another --output_dir"
+    with files.exclusive(directory / ".lock", busy):
+        for name in (*RECORDS, BEST_DIR):
+            files.remove_unfinished(directory / name)
+        yield directory
 
 
 def prepare(run) -> Progress:

@@ -75,6 +75,21 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
         os.replace(temporary, target)
 
 
+@contextmanager
+def exclusive(lock: PathLike, busy: str) -> Iterator[None]:
+    """Lock a file for the block; its content is kept.
+
+    Raises:
+        UserError: another process has locked it; ``busy`` is the message.
+    """
+    with open(lock, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError("busy", busy) from None
+        yield
+
+
 def write_json(path: PathLike, content: Any) -> None:
     """Write a JSON file atomically."""
     with atomic_write(path) as file:
