@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add("--model_path", nargs="+", required=True, help="checkpoint directories")
     add("--output_dir", required=True, help="folder to write, for example models/NAME")
-    add("--dev_file", help="labelled texts in SST-2's form, to compare both precisions on")
+    add("--dev_file", help="labelled texts in SST-2's format, to compare both precisions")
     args = parser.parse_args(argv)
     start_paddle()
     import paddle

@@ -40,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--data_dir", required=True, help="folder with SST-2's train.tsv")
     parser.add_argument("--input_file", required=True, help="further texts, one per line")
     parser.add_argument("--output_dir", required=True, help="checkpoint to write")
-    parser.add_argument("--max_steps", type=int_at_least(1), default=1800)
-    parser.add_argument("--cpu_threads", type=THREADS)
+    parser.add_argument("--max_steps", type=int_at_least(1), default=1800, help="optimizer steps")
+    parser.add_argument("--cpu_threads", type=THREADS, help="threads (default: all cores)")
     args = parser.parse_args(argv)
     start_paddle(args.cpu_threads, training=True)
     from distill.bert import read_bert

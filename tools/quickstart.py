@@ -45,10 +45,10 @@ FROM_BUNDLED = shlex.split(
 def parse_args(argv=None) -> argparse.Namespace:
     parser = make_parser(__doc__)
     add = parser.add_argument
-    add_bool_flag(parser, "--full", False, f"download SST-2 and {PRETRAINED} (%(default)s)")
+    add_bool_flag(parser, "--full", False, f"download SST-2 and {PRETRAINED}")
     add("--data_dir", help="folder with the official SST-2 files (default: data/reviews)")
     add("--model_name_or_path", help="checkpoint directory (default: the bundled model)")
-    add("--output_dir", default="./quickstart_outputs", help="folder for all output (%(default)s)")
+    add("--output_dir", default="./quickstart_outputs", help="folder for all output")
     add_device_flag(parser)
     return parser.parse_args(argv)
 

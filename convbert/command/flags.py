@@ -20,9 +20,9 @@ HEADINGS = {
         models""",
     "output": """output_dir output_file output_npy output save_inference_dir save_results
         serving_server serving_client run_dir work_dir to overwrite keep_states logging_steps
-        save_steps visualdl_dir quiet""",
+        save_steps visualdl_dir quiet prefix rows_per_part mistakes json""",
     "engine": """engine engines onnx_file use_gpu gpu_id use_mkldnn cpu_threads precision
-        engine_cluster ray_workers device use_amp amp_dtype""",
+        engine_cluster ray_workers int8_dir device use_amp amp_dtype""",
     "training": "",
 }
 HEADING_OF = {f"--{flag}": name for name, flags in HEADINGS.items() for flag in flags.split()}
@@ -80,7 +80,11 @@ class OneLineParser(argparse.ArgumentParser):
     groups: dict[str, argparse._ArgumentGroup] = {}
 
     def add_argument(self, *names, **options) -> argparse.Action:
-        """Add a positional argument, or a flag below its heading."""
+        """Add a positional argument, or a flag below its heading; help also shows the default."""
+        help, default = options.get("help"), options.get("default")
+        shown = default is not False and default not in (None, argparse.SUPPRESS)
+        if help and shown and "default" not in help:
+            options["help"] = f"{help} (default: %(default)s)"
         heading = HEADING_OF.get(names[0], self.heading)
         if names[0].startswith("--") and heading in self.groups:
             return self.groups[heading].add_argument(*names, **options)

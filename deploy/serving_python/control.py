@@ -37,9 +37,7 @@ def main(argv=None) -> int:
     """Run one command."""
     parser = make_parser(__doc__, heading="service")
     parser.add_argument("command", choices=("start", "stop", "restart", "status"))
-    parser.add_argument(
-        "--run_dir", default=str(HERE / "run"), help="folder for logs and state (%(default)s)"
-    )
+    parser.add_argument("--run_dir", default=str(HERE / "run"), help="folder for logs and state")
     args, flags = parser.parse_known_args(argv)
     if flags and args.command in ("stop", "status"):
         parser.error(f"{args.command} does not take {flags[0]}")

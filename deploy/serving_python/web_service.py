@@ -28,17 +28,17 @@ def parse_args(argv=None) -> argparse.Namespace:
     """Parse the command line."""
     parser = make_parser(__doc__, heading="service")
     add = parser.add_argument
-    add("--config", default=CONFIG, help="settings (%(default)s)")
-    overrides = "settings that override --config"
+    add("--config", default=CONFIG, help="settings")
+    overrides = "settings that override --config (default: none)"
     add("--opt", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=overrides)
-    model = "convbert_server beside the config; if that is missing, the bundled model"
+    model = "default: convbert_server next to the config, or the bundled model"
     add("--model_dir", help=f"served model ({model})")
-    add("--host", default=LOOPBACK, help="address of the HTTP front end (%(default)s)")
-    add("--port", type=int, help="port of the HTTP front end (http_port of the config)")
-    add("--rpc_host", default=LOOPBACK, help="address of the gRPC server (%(default)s)")
-    add("--rpc_port", type=int, help="port of the gRPC server (rpc_port of the config)")
-    add("--run_dir", default=str(HERE / "run"), help="folder for logs and state (%(default)s)")
-    add_bool_flag(parser, "--quiet", False, "log to --run_dir only (%(default)s)")
+    add("--host", default=LOOPBACK, help="address of the HTTP front end")
+    add("--port", type=int, help="port of the HTTP front end (default: http_port of the config)")
+    add("--rpc_host", default=LOOPBACK, help="address of the gRPC server")
+    add("--rpc_port", type=int, help="port of the gRPC server (default: rpc_port of the config)")
+    add("--run_dir", default=str(HERE / "run"), help="folder for logs and state")
+    add_bool_flag(parser, "--quiet", False, "log to --run_dir only")
     add("--parent", type=int, help=argparse.SUPPRESS)  # only the pipeline, for that supervisor
     return parser.parse_args(argv)
 

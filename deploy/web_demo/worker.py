@@ -1,4 +1,4 @@
-"""The model of the page, in a separate process: reads and answers one JSON request per line.
+"""The model of the web demo, in a separate process: one JSON request and answer per line.
 
 Started by app.py with the Python of the project, because Gradio and the service need different
 versions of the same packages.
