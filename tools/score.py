@@ -64,7 +64,7 @@ def main(argv=None) -> None:
         if args.engine_cluster:
             answer = answer_on_ray(args, columns, settings, folder)
         else:
-            if options.engine == "paddle":
+            if options.uses_paddle:
                 start_paddle(options.cpu_threads or default_threads())
             answer = score.Scorer(settings).answer
         done = score.score(file, answer, folder, args.output_file, args.rows_per_part)

@@ -33,7 +33,8 @@ def start_paddle(threads: int | None = None, training: bool = False) -> None:
         machine.keep_freed_memory()
     else:
         machine.return_freed_memory()
-    machine.set_cpu_environment(threads)
+    with hold_signals():  # Paddle's C++ module would turn an exception into an ImportError
+        machine.set_cpu_environment(threads)
     exit_on_sigterm()  # Paddle has just installed its own handler
 
 

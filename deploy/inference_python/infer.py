@@ -50,7 +50,7 @@ def main(argv=None) -> None:
     inference_flags.check_text_flags(args)
     options = inference_flags.engine_options(args)
     threads = options.cpu_threads or default_threads()
-    if options.engine == "paddle":
+    if options.uses_paddle:
         start_paddle(threads)
     model_dir = args.model_dir or default_export()
     engine, processor = open_exported(model_dir, options, args.max_seq_len)

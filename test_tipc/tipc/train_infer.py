@@ -12,7 +12,7 @@ from tipc.formats import INFER_MODES
 from tipc.plan import Plan, Step, combination
 
 # The number formats on each device; other combinations are skipped.
-PRECISIONS_OF = {"gpu": (None, "fp32", "fp16"), "cpu": (None, "fp32", "bf16", "int8")}
+PRECISIONS_ON = {"gpu": (None, "fp32", "fp16"), "cpu": (None, "fp32", "bf16", "int8")}
 WITH_OPENVINO = ("bf16", "int8")
 
 
@@ -133,7 +133,7 @@ def _combinations(plan: Plan, precisions: list[str | None]) -> list[Settings]:
         elif settings.precision in WITH_OPENVINO:
             settings = settings._replace(use_mkldnn=None, engine="openvino")
         # oneDNN on and off is the same to a GPU and to OpenVINO.
-        if settings.precision in PRECISIONS_OF[device] and settings not in found:
+        if settings.precision in PRECISIONS_ON[device] and settings not in found:
             found.append(settings)
     return found
 

@@ -67,6 +67,11 @@ class EngineOptions:
             raise UserError("precision", "precision fp16 needs --use_gpu True; on a CPU use fp32")
 
     @property
+    def uses_paddle(self) -> bool:
+        """Whether the engine imports Paddle, which needs `convbert.command.start.start_paddle`."""
+        return self.engine == "paddle"
+
+    @property
     def device(self) -> str:
         """The device as printed: ``cpu`` or ``gpu:0``. There is no fallback to another device."""
         return f"gpu:{self.gpu_id}" if self.use_gpu else "cpu"
