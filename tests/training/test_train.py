@@ -14,6 +14,7 @@ import pytest
 
 from convbert.inference.dygraph import load_classifier
 from paddlenlp.transformers.checkpoint import read_weights
+from paddlenlp.utils.products import add_to_manifest
 from tests.helpers.errors import assert_refused
 from tests.helpers.training import read_log, read_summary, tiny_flags, write_sst2
 from tests.helpers.waiting import wait_while_running
@@ -204,6 +205,11 @@ def test_resume_takes_the_settings_of_the_run(repo_root, run_script, flags, trai
     process = start(repo_root, flags(max_steps=150, seed=5, logging_steps=1, save_steps=20), log)
     assert stop_at(process, log, "step 20/") == 143
     assert_refused(train(resume=True, max_steps=150, seed=6), "resume", "seed")
+    (state,) = (out / "states").iterdir()
+    progress = json.loads((state / "progress.json").read_text())
+    del progress["adam_epsilon"]  # as if the flag were newer than the run
+    (state / "progress.json").write_text(json.dumps(progress))
+    add_to_manifest(state, "training state", ["progress.json"])
     done = run_script("train.py", "--resume", "--output_dir", out)
     assert done.returncode == 0, done.stderr
     assert read_log(out, "train")[-1]["step"] == 150
