@@ -87,7 +87,7 @@ def compare(dev_file: str, bundle: Path, weights: dict[str, np.ndarray]) -> str:
     from convbert.inference.dygraph import dygraph_runner, load_classifier
 
     model, processor = load_classifier(str(bundle))
-    rows = read_rows(dev_file, ["sentence"], "label", "--dev_file")
+    rows = read_rows(dev_file, ["sentence"], "label")
     labelled = list(with_label_ids(rows, processor.label_names, processor.num_classes))
     rounded = evaluation.answer(labelled, processor, dygraph_runner(model))
     model.set_state_dict(weights)

@@ -30,12 +30,12 @@ def parse_args(argv=None) -> argparse.Namespace:
     help = "directory to write, replaced as a whole"
     add("--save_inference_dir", default="./convbert_infer_int8", help=help)
     add("--calib_file", required=True, help="sentences similar to your input, one per line")
-    help = "read --calib_file as tab-separated: column of the text (or pair)"
+    help = "--calib_file is a table: column of the text (or pair)"
     add("--calib_column", metavar="NAME[,NAME]", help=help)
     help = "number of sentences, from the start of the file"
     add("--calib_size", type=int_at_least(1), default=256, help=help)
     add("--save_results", metavar="FILE", help="write settings and results as JSON")
-    help = "tab-separated file of labelled sentences that are not in --calib_file"
+    help = "table of labelled sentences that are not in --calib_file"
     add("--dev_file", required=True, help=help)
     add("--dev_column", metavar="NAME[,NAME]", default="sentence", help="column of the text")
     add("--label_column", metavar="NAME", default="label", help="column of the true label")
@@ -49,14 +49,14 @@ def main(argv=None) -> None:
     """Quantize, check, print."""
     args = parse_args(argv)
     columns = args.calib_column.split(",") if args.calib_column else []
-    rows = read_rows(args.calib_file, columns, flag="--calib_file")
+    rows = read_rows(args.calib_file, columns)
     texts = list(islice(rows, args.calib_size))
     with output_json(args.save_results) as results:
         from convbert.inference.quantize import quantize_export
 
         processor = open_processor(args.model_dir)
         columns = args.dev_column.split(",")
-        rows = read_rows(args.dev_file, columns, args.label_column, flag="--dev_file")
+        rows = read_rows(args.dev_file, columns, args.label_column)
         dev = list(with_label_ids(rows, processor.label_names, processor.num_classes))
         results |= quantize_export(
             args.model_dir,

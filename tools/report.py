@@ -92,7 +92,7 @@ def main(argv=None) -> None:
     )
     if args.int8_dir:
         print(f"int8: {numbers['int8']['same_label']:.2%} same label")
-    print(f"wrote {target}")
+    print("wrote", *filter(None, (target, args.json)))
 
 
 def labelled_rows(args: argparse.Namespace, run: Path | None, processor) -> list[Row]:

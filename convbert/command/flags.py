@@ -1,6 +1,7 @@
 """Typed command-line flags, and a parser whose errors are one line."""
 
 import argparse
+import os
 from collections.abc import Callable
 from functools import partial
 
@@ -26,6 +27,8 @@ HEADINGS = {
     "training": "",
 }
 HEADING_OF = {f"--{flag}": name for name, flags in HEADINGS.items() for flag in flags.split()}
+
+OUTPUTS = ("output", "save_", "serving_", "json")  # how the names of flags for outputs begin
 
 DEFAULT_SENTENCE = "the problem , it is with most of these things , is the script ."
 LARGEST = 2**63 - 1  # of int64
@@ -90,9 +93,36 @@ class OneLineParser(argparse.ArgumentParser):
             return self.groups[heading].add_argument(*names, **options)
         return super().add_argument(*names, **options)
 
+    def parse_known_args(self, args=None, namespace=None):
+        """Parse as argparse does; then check that no output replaces something else."""
+        found, rest = super().parse_known_args(args, namespace)
+        _check_outputs({name: path for name, path in vars(found).items() if isinstance(path, str)})
+        return found, rest
+
     def error(self, message: str):
         """Reject a command line; `run_main` prints the message and exits with status 2."""
         raise UserError("command-line", f"{message} (--help lists the flags)")
+
+
+def _check_outputs(flags: dict[str, str]) -> None:
+    """Raise `UserError` if an output would replace an input, another output or a part of a product.
+
+    Commands that write whole directories check those themselves.
+    """
+    outputs = {name: flags[name] for name in flags if name.startswith(OUTPUTS)}
+    taken = {os.path.realpath(flags[name]): name for name in flags if name not in outputs}
+    taken = {path: name for path, name in taken.items() if os.path.isfile(path)}
+    for name, path in outputs.items():
+        target = os.path.realpath(path)
+        if target in taken:
+            message = f"--{taken[target]} and --{name} are both {path}: give another path"
+            raise UserError("occupied", message)
+        beside = os.path.join(os.path.dirname(target), "manifest.json")
+        if os.path.isfile(target) and os.path.isfile(beside):
+            message = f"--{name} {path} is a file of the product in that directory"
+            raise UserError("occupied", f"{message}: give another path")
+        if os.path.isfile(target) or not os.path.exists(target):  # not a device or pipe
+            taken[target] = name
 
 
 def make_parser(description: str, heading: str = "options") -> argparse.ArgumentParser:

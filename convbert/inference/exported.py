@@ -74,6 +74,8 @@ def _check_rows(engine: Engine, processor: TextProcessor, model_dir: str) -> Non
 
 def open_processor(model_dir: str, max_seq_len: int | None = None) -> TextProcessor:
     """Open the text processor of an exported or served directory; see `open_exported`."""
+    if not os.path.isdir(model_dir):
+        raise UserError("file-missing", f"'{model_dir}' is not a directory: correct the path")
     # It contains the label names.
     if not os.path.isfile(os.path.join(model_dir, TOKENIZER_CONFIG_FILE)):
         raise not_exported(model_dir, TOKENIZER_CONFIG_FILE)

@@ -21,8 +21,10 @@ def add_text_flags(parser: argparse.ArgumentParser, npy: str) -> None:
     add("--text", help=f"sentence to classify (default: {DEFAULT_SENTENCE!r})")
     add("--text_pair", help="second sentence, for a model of sentence pairs")
     add("--input_file", help="file with one text per line; '-' is standard input")
-    help = "column of the texts, or two columns of pairs, in a tab-separated --input_file with a "
-    help += "header (quotes are ordinary characters)"
+    help = (
+        "--input_file is a table (.csv, .jsonl, .parquet, otherwise tab-separated with a header); "
+    )
+    help += "column of the texts, or two columns of pairs"
     add("--input_column", metavar="NAME[,NAME]", help=help)
     help = "column of the true labels, ids or names; the accuracy is printed"
     add("--label_column", metavar="NAME", help=help)

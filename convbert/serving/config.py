@@ -15,6 +15,7 @@ from convbert.inference.engines.openvino import MODEL_FILES
 from convbert.serving.protocol import SERVICE_NAME
 from paddlenlp.transformers.checkpoint import CONFIG_FILE
 from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.files import file_error
 from paddlenlp.utils.parsing import MAX_YAML_CHARS, parse_yaml
 
 LOOPBACK = "127.0.0.1"
@@ -186,8 +187,7 @@ def _read_yaml(path: str) -> dict[str, Any]:
         with open(path, encoding="utf-8") as file:
             config = parse_yaml(file.read(MAX_YAML_CHARS + 1))
     except OSError as error:
-        reason = f"cannot read --config {path}: {error.strerror}"
-        raise UserError("file-unreadable", reason) from None
+        raise file_error(error) from None
     except ValueError as error:
         raise UserError("settings", f"{path} is not plain YAML: {error}") from None
     if not isinstance(config, dict):
@@ -223,7 +223,8 @@ def _problem(found: dict[str, Any]) -> str:
     """Return the first error in a configuration, or ""."""
     for key in found:
         if key not in _RULES:
-            near = difflib.get_close_matches(key, _RULES, n=1)
+            near = [rule for rule in _RULES if rule.endswith(f".{key}")]
+            near = near or difflib.get_close_matches(key, _RULES, n=1)
             hint = f"did you mean '{near[0]}'?" if near else "config.yml lists the keys"
             return f"unknown key '{key}': {hint}"
     for key, rule in _RULES.items():

@@ -208,6 +208,9 @@ def _check(config: Namespace) -> None:
         message = "--max_steps 0 trains nothing: give a number of steps, or -1 for whole epochs"
     if message:
         raise UserError("command-line", message)
+    if config.resume and not any(Path(config.output_dir).glob("states/step-*")):
+        message = f"{config.output_dir} has no saved state to resume from"
+        raise UserError("resume", f"{message} (a finished run has none): omit --resume")
     if config.visualdl_dir and find_spec("visualdl") is None:
         install = "pip install -r requirements-visualdl.txt"
         raise UserError("package-missing", f"--visualdl_dir needs VisualDL: {install}")

@@ -57,6 +57,11 @@ def test_a_wrong_setting_names_itself(override, facts):
         load_settings(CONFIG, [override])
 
 
+def test_the_last_part_of_a_key_is_not_enough_but_finds_it():
+    with raises_code("settings", f"'{LOCAL}.engine'"):
+        load_settings(CONFIG, ["engine=openvino"])
+
+
 @pytest.mark.parametrize("override", ["nonsense", "worker_num=["])
 def test_a_wrong_override_names_itself(override):
     with raises_code("command-line", override):
@@ -65,7 +70,7 @@ def test_a_wrong_override_names_itself(override):
 
 @pytest.mark.parametrize(
     ("text", "code"),
-    [(None, "file-unreadable"), (": :", "settings"), ("", "settings"), ("a: 1", "settings")],
+    [(None, "file-missing"), (": :", "settings"), ("", "settings"), ("a: 1", "settings")],
 )
 def test_a_wrong_config_file_names_itself(tmp_path, text, code):
     path = tmp_path / "config.yml"

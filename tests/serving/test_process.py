@@ -115,7 +115,7 @@ def test_start_status_stop(model_dir, tmp_path, repo_root):
         (["--rpc_port=PORT"], "port"),
         (["--host=203.0.113.1"], "port"),
         (["--model_dir=missing"], "served-model"),
-        (["--config=missing.yml"], "file-unreadable"),
+        (["--config=missing.yml"], "file-missing"),
         (["--opt", "worker_num=many", "--opt", "dag.use_profile=true"], "settings"),
     ],
 )

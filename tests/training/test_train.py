@@ -216,6 +216,14 @@ def test_resume_takes_the_settings_of_the_run(repo_root, run_script, flags, trai
     assert_refused(train(resume=True, output_dir=tmp_path / "new"), "resume", tmp_path / "new")
 
 
+def test_a_product_is_not_a_folder_for_a_run(train, tiny_checkpoint, tmp_path):
+    shutil.copytree(tiny_checkpoint, tmp_path / "out")
+    (tmp_path / "out" / "manifest.json").write_text('{"kind": "checkpoint", "files": {}}')
+    before = {path.name for path in (tmp_path / "out").iterdir()}
+    assert_refused(train(max_steps=1), "occupied", tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == before
+
+
 def test_old_states_are_removed(repo_root, flags, tmp_path):
     out, log = tmp_path / "out", tmp_path / "log"
     process = start(repo_root, flags(max_steps=10000, save_steps=5, keep_states=2), log)
@@ -255,7 +263,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run(train, tmp_path):
         ({"data_dir": "/nonexistent/data"}, "file-missing", "/nonexistent/data"),
         ({"max_seq_length": 65}, "sequence-length", "65"),
         ({"num_attention_heads": 3}, "configuration", "3"),
-        ({"vocab_file": "/nonexistent/vocab.txt"}, "file-unreadable", "/nonexistent/vocab.txt"),
+        ({"vocab_file": "/nonexistent/vocab.txt"}, "file-missing", "/nonexistent/vocab.txt"),
         pytest.param({"device": "gpu"}, "device", "--device gpu", marks=NO_GPU),
     ],
 )

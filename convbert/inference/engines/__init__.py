@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
+from paddlenlp.transformers.checkpoint import WEIGHTS_FILE
 from paddlenlp.utils.errors import UserError
 
 # The number formats, and those of each engine. "int8" needs a model from tools/quantize_model.py.
@@ -155,9 +156,14 @@ def find_files(model_dir: str, forms: Sequence[tuple[str, str]]) -> tuple[str, s
 
 def not_exported(model_dir: str, missing: str) -> UserError:
     """The error for a file that an exported directory lacks."""
-    return UserError(
-        "export", f"{missing} is missing in exported model '{model_dir}': export it again"
-    )
+    what = f"{missing} is missing in exported model '{model_dir}': export it again"
+    if os.path.isfile(os.path.join(model_dir, WEIGHTS_FILE)):
+        what = f"'{model_dir}' is a checkpoint: export it with tools/export_model.py"
+    elif os.path.isdir(os.path.join(model_dir, "best.pdparams")):
+        what = f"'{model_dir}' is a training run: export its best.pdparams"
+    elif os.path.isfile(os.path.join(model_dir, "inference.xml")):
+        what = f"'{model_dir}' is an int8 model: use --engine openvino --precision int8"
+    return UserError("export", what)
 
 
 def check_inputs(names: Sequence[str], path: str) -> None:
