@@ -42,5 +42,6 @@ case "$command" in
         [ "$command" = convert ] || exec "$python" "$ROOT/$SERVING/control.py" "$command" "$@"
         convert "$@"
         ;;
+    -h | --help) sed -n '2,/^set/s/^# //p' "$0" ;;
     *) die "unknown command '$command': give setup, convert, start, stop, restart or status" command-line ;;
 esac

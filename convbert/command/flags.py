@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.products import MANIFEST_FILE, READABLE
 
 # The headings of --help, in order, and the flags below each. Flags that are not listed here are
 # shown below the heading of their script (`make_parser`).
@@ -117,8 +118,9 @@ def _check_outputs(flags: dict[str, str]) -> None:
         if target in taken:
             message = f"--{taken[target]} and --{name} are both {path}: give another path"
             raise UserError("occupied", message)
-        beside = os.path.join(os.path.dirname(target), "manifest.json")
-        if os.path.isfile(target) and os.path.isfile(beside):
+        folder, suffix = os.path.dirname(target), os.path.splitext(target)[1]
+        in_product = suffix in READABLE and os.path.isfile(os.path.join(folder, MANIFEST_FILE))
+        if in_product and os.path.isfile(target):
             message = f"--{name} {path} is a file of the product in that directory"
             raise UserError("occupied", f"{message}: give another path")
         if os.path.isfile(target) or not os.path.exists(target):  # not a device or pipe

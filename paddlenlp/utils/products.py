@@ -20,7 +20,9 @@ from paddlenlp.utils.parsing import read_json_file
 
 MANIFEST_FILE = "manifest.json"
 # Files that a reader may open: beside a manifest they must be listed in it.
-READABLE = (".json", ".onnx", ".pdiparams", ".pdmodel", ".pdparams", ".safetensors", ".txt", ".xml")
+READABLE = (
+    ".bin", ".json", ".onnx", ".pdiparams", ".pdmodel", ".pdparams", ".safetensors", ".txt", ".xml"
+)  # fmt: skip
 
 
 @contextmanager

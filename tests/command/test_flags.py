@@ -14,7 +14,7 @@ def parse(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in.tsv").write_text("text\n")
     (tmp_path / "product").mkdir()
-    for name in ("manifest.json", "weights"):
+    for name in ("manifest.json", "weights.bin", "my.npy"):
         (tmp_path / "product" / name).write_text("{}")
 
     def call(*argv):
@@ -32,7 +32,7 @@ def parse(tmp_path, monkeypatch):
         (["--input_file=in.tsv", "--output_file=./in.tsv"], "--input_file"),
         (["--input_file=in.tsv", "--save_results=linked.tsv"], "--save_results"),
         (["--output_file=new", "--output_npy=product/../new"], "--output_npy"),
-        (["--output_npy=product/weights"], "product/weights"),
+        (["--output_npy=product/weights.bin"], "weights.bin"),
     ],
 )
 def test_an_output_replaces_nothing_else(parse, argv, fact):
@@ -42,6 +42,6 @@ def test_an_output_replaces_nothing_else(parse, argv, fact):
 
 
 def test_outputs_that_are_accepted(parse):
-    parse("--input_file=in.tsv", "--output_file=product/new", "--output_npy=out/x")
+    parse("--input_file=in.tsv", "--output_file=product/new.json", "--output_npy=product/my.npy")
     parse("--output_file=/dev/null", "--output_npy=/dev/null")
     parse("--input_file=-", "--output_file=new")
