@@ -11,8 +11,6 @@ reads from top to bottom; Paddle is imported inside the functions because the nu
 be set first.
 """
 
-from __future__ import annotations
-
 import math
 import sys
 import time

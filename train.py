@@ -148,6 +148,7 @@ def fit(run: Run, progress: run_folder.Progress, record: Recorder) -> None:
                     results, logits = evaluate(run)
                     record.evaluation(update, results)
                     best = progress.best
+                    # Of equal results the later one, which saw more examples.
                     if best is None or score(results) >= score(best["dev"]):
                         run_folder.save_best(run)
                         progress.best = {"step": step, "epoch": update.epoch, "dev": results}
@@ -179,7 +180,7 @@ def train_step(run: Run, update: Update):
     run.model.train()
     total = paddle.zeros([])
     for number, indices in enumerate(update.batches, start=1):
-        # input_ids [B, L], token_type_ids [B, L], labels [B]
+        # input_ids [B, L], token_type_ids [B, L], labels [B]; the model finds padding by its id
         input_ids, token_type_ids, labels = map(paddle.to_tensor, run.train.batch(indices))
         # The ranks average their gradients in the last batch, for all batches of the step.
         alone = run.ranks > 1 and number < len(update.batches)

@@ -41,9 +41,9 @@ def parse_args(argv=None) -> argparse.Namespace:
     add = parser.add_argument
     add("--model_dir", help="checkpoint (default: random weights)")
     add("--size", choices=list(PRESETS), default="convbert-base", help="size of the random model")
-    add("--data_dir", type=Path, default=REVIEWS, help="dev.tsv in SST-2's format (data/reviews)")
+    add("--data_dir", type=Path, default=REVIEWS, help="folder of dev.tsv (default: data/reviews)")
     other = ROOT / ".venv-paddle3"
-    add("--other_env", type=Path, default=other, help="environment of the second Paddle")
+    add("--other_env", type=Path, default=other, help="environment with the second Paddle")
     # Only write the answers of this Paddle to a folder, also those of the export that it contains.
     add("--answers_to", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args(argv)

@@ -33,7 +33,7 @@ def main(argv=None) -> None:
     parser = make_parser(__doc__)
     add = parser.add_argument
     add("--model_dir", required=True, help="trained checkpoint")
-    add("--data_dir", type=Path, default=REVIEWS, help="dev.tsv in SST-2's format (data/reviews)")
+    add("--data_dir", type=Path, default=REVIEWS, help="folder of dev.tsv (default: data/reviews)")
     args = parser.parse_args(argv)
     start_paddle()
     import paddle

@@ -38,10 +38,10 @@ def main(argv=None) -> int:
     parser = make_parser(__doc__)
     add = parser.add_argument
     add("--quick", action="store_true", help="the smallest size on a few shapes")
-    add("--sizes", nargs="+", choices=cases.SIZES, help="published sizes (default: all)")
+    add("--sizes", nargs="+", choices=cases.SIZES, help="sizes to compare (default: all)")
     environment = ROOT / ".venv-reference"
-    add("--reference_env", type=Path, default=environment, help="made if missing (%(default)s)")
-    add("--work_dir", type=Path, help="keep the results of both sides here (default: deleted)")
+    add("--reference_env", type=Path, default=environment, help="environment, made if missing")
+    add("--work_dir", type=Path, help="keep the results of both sides here (default: delete them)")
     args = parser.parse_args(argv)
     start_paddle()
     sizes = args.sizes or (["convbert-small"] if args.quick else list(cases.SIZES))

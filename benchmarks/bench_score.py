@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from convbert.command.flags import int_at_least, make_parser
+from convbert.command.flags import THREADS, int_at_least, make_parser
 from convbert.command.provenance import describe, provenance
 from convbert.command.start import run_main
 from paddlenlp.utils.checkout import REVIEWS
@@ -30,11 +30,11 @@ def main(argv=None) -> None:
     parser = make_parser(__doc__)
     add = parser.add_argument
     add("--model_dir", required=True, help="exported directory")
-    add("--rows", type=int_at_least(1), default=1_000_000, help="(%(default)s)")
-    add("--engine", default="openvino", help="(%(default)s)")
-    add("--batch_size", type=int_at_least(1), default=32, help="(%(default)s)")
-    add("--cpu_threads", type=int_at_least(1), default=1, help="(%(default)s)")
-    add("--work_dir", help="folder in which the files are kept (a temporary directory)")
+    add("--rows", type=int_at_least(1), default=1_000_000, help="rows to score")
+    add("--engine", default="openvino", help="engine of both")
+    add("--batch_size", type=int_at_least(1), default=32, help="texts run together")
+    add("--cpu_threads", type=THREADS, default=1, help="threads of the engine")
+    add("--work_dir", help="folder in which to keep the files (default: delete them)")
     args = parser.parse_args(argv)
     print(describe(provenance()))
     with tempfile.TemporaryDirectory() as temporary:

@@ -66,11 +66,11 @@ def inference(argv) -> None:
     """
     parser = make_parser(inspect.getdoc(inference))
     add = parser.add_argument
-    add("--model", choices=tuple(MODELS), default="convbert-base", help="size (%(default)s)")
-    add("--rounds", type=int_at_least(1), default=7, help="turns of each side (%(default)s)")
-    add("--shapes", nargs="+", type=shape, default=SHAPES, metavar="BxL", help="(all of the table)")
-    add("--sides", nargs="+", choices=SIDES, default=SIDES, help="(all)")
-    add("--output", help="JSON file (results/inference-MODEL.json beside this script)")
+    add("--model", choices=tuple(MODELS), default="convbert-base", help="size")
+    add("--rounds", type=int_at_least(1), default=7, help="turns of each side")
+    add("--shapes", nargs="+", type=shape, default=SHAPES, metavar="BxL", help="(default: all)")
+    add("--sides", nargs="+", choices=SIDES, default=SIDES, help="(default: all)")
+    add("--output", help="JSON file (default: results/inference-MODEL.json here)")
     args = parser.parse_args(argv)
     output = args.output or RESULTS / f"inference-{args.model}.json"
     words = ConvBertConfig(**MODELS[args.model]).vocab_size
@@ -160,11 +160,11 @@ def file(argv) -> int:
     """
     parser = make_parser(inspect.getdoc(file))
     add = parser.add_argument
-    add("--model", choices=tuple(MODELS), default="convbert-small", help="size (%(default)s)")
-    add("--sentences", type=int_at_least(100), default=10000, help="(%(default)s)")
-    add("--batch_size", type=int_at_least(1), default=32, help="(%(default)s)")
-    add("--sides", nargs="+", choices=FILE_SIDES, default=FILE_SIDES, help="(all)")
-    add("--output", help="JSON file (results/file-MODEL.json beside this script)")
+    add("--model", choices=tuple(MODELS), default="convbert-small", help="size")
+    add("--sentences", type=int_at_least(100), default=10000, help="number of sentences")
+    add("--batch_size", type=int_at_least(1), default=32, help="sentences run together")
+    add("--sides", nargs="+", choices=FILE_SIDES, default=FILE_SIDES, help="(default: all)")
+    add("--output", help="JSON file (default: results/file-MODEL.json here)")
     args = parser.parse_args(argv)
     batches, seconds = make_batches(args.sentences, args.batch_size)
     with ExitStack() as stack:
@@ -291,7 +291,7 @@ def training(argv) -> None:
     models = list(TRAINING_SHAPES)
     add("--models", nargs="+", choices=models, default=models[:2])
     add("--compare_with", nargs="+", choices=others, default=others, help="the other sides")
-    add("--rounds", type=int_at_least(1), default=7, help="timed steps of each side (%(default)s)")
+    add("--rounds", type=int_at_least(1), default=7, help="timed steps of each side")
     add("--output", default=str(RESULTS / "training.json"), help="JSON file")
     args = parser.parse_args(argv)
     rows, versions = [], {}

@@ -31,9 +31,9 @@ def main(argv=None) -> int:
     """Start the engines in turns, write the medians; return 1 if one is above its limit."""
     parser = make_parser(__doc__)
     add = parser.add_argument
-    add("--model", choices=tuple(PRESETS), default="convbert-small", help="size (%(default)s)")
-    add("--engines", nargs="+", choices=tuple(BOUNDS), default=list(BOUNDS), help="(all)")
-    add("--rounds", type=int_at_least(1), default=7, help="timed starts (%(default)s)")
+    add("--model", choices=tuple(PRESETS), default="convbert-small", help="size")
+    add("--engines", nargs="+", choices=tuple(BOUNDS), default=list(BOUNDS), help="(default: all)")
+    add("--rounds", type=int_at_least(1), default=7, help="timed starts")
     add("--output", default=str(RESULTS / "startup.json"), help="JSON file")
     args = parser.parse_args(argv)
     start_paddle()

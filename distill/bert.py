@@ -3,8 +3,6 @@
 A BERT is a ConvBERT whose heads all attend, so its other layers are ConvBERT's.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
 

@@ -8,8 +8,6 @@ Several checkpoints must have been fine-tuned from the same one (arXiv 2203.0548
 and its label names are those of the first.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add("--model_path", nargs="+", required=True, help="checkpoint directories")
     add("--output_dir", required=True, help="folder to write, for example models/NAME")
-    add("--dev_file", help="labelled texts in SST-2's form, to compare both precisions on")
+    add("--dev_file", help="labelled texts in SST-2's format, to compare both precisions")
     args = parser.parse_args(argv)
     start_paddle()
     import paddle
@@ -89,7 +87,7 @@ def compare(dev_file: str, bundle: Path, weights: dict[str, np.ndarray]) -> str:
     from convbert.inference.dygraph import dygraph_runner, load_classifier
 
     model, processor = load_classifier(str(bundle))
-    rows = read_rows(dev_file, ["sentence"], "label", "--dev_file")
+    rows = read_rows(dev_file, ["sentence"], "label")
     labelled = list(with_label_ids(rows, processor.label_names, processor.num_classes))
     rounded = evaluation.answer(labelled, processor, dygraph_runner(model))
     model.set_state_dict(weights)

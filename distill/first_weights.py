@@ -9,8 +9,6 @@ narrow one and a projection: first by a singular value decomposition, then fitte
 Shapes: B batch, L length, H hidden, E embedding, N teacher heads, D head dimension, K kernel size.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections import defaultdict
 from collections.abc import Sequence

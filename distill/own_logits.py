@@ -7,8 +7,6 @@ r"""Store the logits of a ConvBERT checkpoint, so that a smaller model can learn
 Unlike teacher.py it needs no torch. Without --model_path the bundled classifier is the teacher.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,13 +24,13 @@ from paddlenlp.utils.products import sha256
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = make_parser(__doc__, heading="output")
+    parser = make_parser(__doc__, heading="engine")
     add = parser.add_argument
     add("--model_path", help="the teacher, a checkpoint directory (default: the bundled model)")
     add("--input_file", required=True, help="texts: .csv, .tsv, .jsonl or .parquet")
-    add("--text_column", metavar="NAME", help="column of the texts ('text' or 'sentence')")
+    add("--text_column", metavar="NAME", help="column of the texts (default: 'text' or 'sentence')")
     add("--text_pair_column", metavar="NAME", help="column of the second texts, for pairs")
-    add("--batch_size", type=int_at_least(1), default=32, help="texts run together (%(default)s)")
+    add("--batch_size", type=int_at_least(1), default=32, help="texts run together")
     add("--output_file", required=True, help="the .npz file to write")
     args = parser.parse_args(argv)
     start_paddle()

@@ -6,8 +6,6 @@ r"""Make a small ConvBERT from a BERT and train it to reproduce the BERT's hidde
 No labels are used. The output is a checkpoint for train.py's --model_name_or_path.
 """
 
-from __future__ import annotations
-
 import random
 import sys
 import time
@@ -16,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from convbert.command.flags import int_at_least, make_parser
+from convbert.command.flags import THREADS, int_at_least, make_parser
 from convbert.command.start import hold_signals, run_main, start_paddle
 from convbert.text.processing import TextProcessor
 from convbert.training.data import BatchSampler, EncodedSplit, encode_split
@@ -42,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--data_dir", required=True, help="folder with SST-2's train.tsv")
     parser.add_argument("--input_file", required=True, help="further texts, one per line")
     parser.add_argument("--output_dir", required=True, help="checkpoint to write")
-    parser.add_argument("--max_steps", type=int_at_least(1), default=1800)
-    parser.add_argument("--cpu_threads", type=int_at_least(1))
+    parser.add_argument("--max_steps", type=int_at_least(1), default=1800, help="optimizer steps")
+    parser.add_argument("--cpu_threads", type=THREADS, help="threads (default: all cores)")
     args = parser.parse_args(argv)
     start_paddle(args.cpu_threads, training=True)
     from distill.bert import read_bert

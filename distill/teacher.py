@@ -1,4 +1,4 @@
-r"""Fine-tune the strong teacher on SST-2, then store its logits for texts (needs torch).
+r"""Fine-tune a teacher on SST-2, then store its logits for texts (needs torch).
 
     python distill/teacher.py --encoder teachers/mpnet --data_dir runs/sst2-held-out \
         --input_dir SST-2 runs/sst2-reviews-42 runs/sst2-reviews-43 --bf16 \
@@ -7,8 +7,6 @@ r"""Fine-tune the strong teacher on SST-2, then store its logits for texts (need
 The output folder gets ``state.pt`` (everything that --resume needs, replaced at each save), the
 logits found so far, and the fine-tuned model in transformers' format.
 """
-
-from __future__ import annotations
 
 import argparse
 import sys
@@ -49,13 +47,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = make_parser(__doc__, heading="training")
     add = parser.add_argument
     add("--encoder", required=True, help="transformers folder of the encoder")
-    add("--data_dir", required=True, help="folder sst2-held-out that data.py wrote")
+    add("--data_dir", required=True, help="the folder sst2-held-out written by data.py")
     add("--input_dir", nargs="+", required=True, help="folders whose train.tsv gets logits")
     add("--output_dir", required=True, help="folder of the state and the fine-tuned model")
     add("--output_file", required=True, help="the .npz file of logits to write")
     add("--learning_rate", type=float_in(0, 1), default=3e-5)
-    add("--steps", type=int_at_least(1), default=1850, help="optimizer steps in all")
-    add("--frozen_layers", type=int_at_least(0), default=4, help="lowest layers, not trained")
+    add("--steps", type=int_at_least(1), default=1850, help="total number of optimizer steps")
+    add("--frozen_layers", type=int_at_least(0), default=4, help="lowest layers not to train")
     add("--bf16", action="store_true", help="for processors with AVX512_BF16 or AMX")
     add("--resume", action="store_true", help="continue from the state in --output_dir")
     return parser.parse_args(argv)

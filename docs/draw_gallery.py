@@ -26,9 +26,9 @@ ROW = re.compile(r"^\| `(\w+)` \| (.+?) \|.*$", re.M)  # name, sentence
 def main(argv=None) -> None:
     """Explain the sentences, write the pictures and the rows."""
     parser = make_parser(__doc__)
-    parser.add_argument("--model_path", help="checkpoint directory (the bundled model)")
-    parser.add_argument("--model_name", help="how the page names it (the directory's name)")
-    parser.add_argument("--layer", type=int, default=1, help="which one to draw (%(default)s)")
+    parser.add_argument("--model_path", help="checkpoint directory (default: the bundled model)")
+    parser.add_argument("--model_name", help="name on the page (default: the directory's name)")
+    parser.add_argument("--layer", type=int, default=1, help="layer to draw")
     args = parser.parse_args(argv)
     directory = args.model_path or default_checkpoint()
     start_paddle()

@@ -1,7 +1,5 @@
 """Draw images/tipc_guide.png, the chains of TIPC and their checks: python docs/draw_tipc.py"""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from matplotlib.figure import Figure

@@ -64,13 +64,13 @@ fill_venv() {
         echo "$stamp" >>"$dir/.stamps"
 }
 
-# The Python that runs this project: the one of .venv, if it exists.
+# The Python that runs this project: the one of .venv, if it exists; with its main packages.
 project_python() {
-    if [ -x "$ROOT/.venv/bin/python" ]; then
-        echo "$ROOT/.venv/bin/python"
-    else
-        find_python "${PYTHONS[@]}"
-    fi
+    local python="$ROOT/.venv/bin/python"
+    [ -x "$python" ] || python="$(find_python "${PYTHONS[@]}")" || exit
+    "$python" -c 'from importlib.util import find_spec; exit(not all(map(find_spec, ("paddle", "tokenizers", "psutil"))))' ||
+        die "$python has no Paddle, tokenizers or psutil: run bash shell/quickstart.sh" package-missing
+    echo "$python"
 }
 
 # All supported versions, the preferred one first. 3.13 runs Paddle 3.3.1, the others 2.6.2.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Show a page to try sentences on, with the bundled model, --model_path DIR, --model_dir DIR or --url URL.
+# Web demo of the bundled model, of --model_path DIR, --model_dir DIR or the service at --url URL.
 # The first call sets up .venv-demo. Flags: see deploy/web_demo/app.py --help.
 set -euo pipefail
 # shellcheck source=shell/_env.sh

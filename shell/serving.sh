@@ -28,7 +28,7 @@ setup() {
 convert() {
     local model=(--dirname "$ROOT/convbert_infer")
     [ -d "${model[1]}" ] || model=() # then the bundled model is used
-    exec "$(project_python)" "$ROOT/tools/export_serving_model.py" "${model[@]}" \
+    exec "$python" "$ROOT/tools/export_serving_model.py" "${model[@]}" \
         --serving_server "$ROOT/$SERVING/convbert_server" \
         --serving_client "$ROOT/$SERVING/convbert_client" "$@"
 }
@@ -37,7 +37,11 @@ command="${1:-}"
 shift || true
 case "$command" in
     setup) setup ;;
-    convert) convert "$@" ;;
-    start | stop | restart | status) exec "$(project_python)" "$ROOT/$SERVING/control.py" "$command" "$@" ;;
+    convert | start | stop | restart | status)
+        python="$(project_python)"
+        [ "$command" = convert ] || exec "$python" "$ROOT/$SERVING/control.py" "$command" "$@"
+        convert "$@"
+        ;;
+    -h | --help) sed -n '2,/^set/s/^# //p' "$0" ;;
     *) die "unknown command '$command': give setup, convert, start, stop, restart or status" command-line ;;
 esac

@@ -10,8 +10,6 @@ source "$TIPC_DIR/../shell/_env.sh"
 tipc() {
     local python
     python="$(project_python)" || exit
-    "$python" -c 'from importlib.util import find_spec; exit(not (find_spec("psutil") and find_spec("paddle")))' ||
-        die "$python does not find psutil or paddle: run bash shell/serving.sh setup"
     # `python3` in a configuration is the project's, unless another environment is active.
     if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && [ -x "$ROOT/.venv/bin/python3" ]; then
         export PATH="$ROOT/.venv/bin:$PATH"

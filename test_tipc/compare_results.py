@@ -3,10 +3,8 @@
 Example:
     python test_tipc/compare_results.py infer --results results.json --gt_file expected.json
 
-The exit status is 1 if the answers are wrong. The runner checks each step with the same functions.
+The exit status is 1 if the answers differ. The runner checks each step with the same functions.
 """
-
-from __future__ import annotations
 
 import json
 import sys
@@ -30,8 +28,8 @@ def main(argv=None) -> int:
     record = commands.add_parser("record", help="record a result")
     record.add_argument("--input_file", type=Path, required=True, help="the texts of the results")
     record.add_argument("--gt_file", type=Path, required=True, help="file to write")
-    record.add_argument("--accuracy_atol", type=float, default=0.0)
-    record.add_argument("--accuracy_only", action="store_true", help="leave out the answers")
+    record.add_argument("--accuracy_atol", type=float, default=0.0, help="tolerance to record")
+    record.add_argument("--accuracy_only", action="store_true", help="record no answers")
     for command in (infer, record):
         command.add_argument("--results", type=Path, required=True, help="--save_results of a run")
     args = parser.parse_args(argv)

@@ -7,8 +7,6 @@ TIPC_STEP_SECONDS   time limit of a step (21600)
 TIPC_READY_SECONDS  time limit for a server to become ready (120)
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import time
@@ -55,7 +53,7 @@ def run_chain(kind: str, argv: list[str]) -> int:
     only_mode = {"nargs": "?", "default": MODES[kind][0]} if len(MODES[kind]) == 1 else {}
     parser.add_argument("mode", metavar="MODE", help=", ".join(MODES[kind]), **only_mode)
     if kind == "benchmark":
-        parser.add_argument("case", metavar="CASE", nargs="?", help="dynamic_bs8_fp32_DP_N1C1")
+        parser.add_argument("case", metavar="CASE", nargs="?", help="dynamic_bs8_fp32_DP_N1C1, ...")
     args = parser.parse_args(argv)
     step_seconds = _seconds("TIPC_STEP_SECONDS", 21600)
     ready_seconds = _seconds("TIPC_READY_SECONDS", 120)

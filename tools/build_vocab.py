@@ -43,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add("--data_dir", default="data/reviews", help="folder with train.tsv")
     add("--output", default="data/reviews/vocab.txt", help="file to write")
-    add("--vocab_size", type=int_at_least(100), default=2000, help="upper bound")
-    add("--min_frequency", type=int_at_least(1), default=1, help="lowest count of a pair")
+    add("--vocab_size", type=int_at_least(100), default=2000, help="largest number of tokens")
+    add("--min_frequency", type=int_at_least(1), default=1, help="smallest count of a merged pair")
     args = parser.parse_args(argv)
     train = load_dataset("glue", "sst-2", splits="train", data_dir=args.data_dir)
     sentences = [example["sentence"] for example in train]

@@ -46,9 +46,9 @@ def main(argv=None) -> int:
     """Compare and print one line per key; return 1 if any key differs."""
     parser = make_parser(__doc__)
     add = parser.add_argument
-    add("first", nargs="?", default="output_predict_engine.npy", help="(%(default)s)")
-    add("second", nargs="?", default="output_inference_engine.npy", help="(%(default)s)")
-    add("--threshold", type=float_in(0, 1), default=1e-5, help="largest difference (%(default)s)")
+    add("first", nargs="?", default="output_predict_engine.npy", help="first file")
+    add("second", nargs="?", default="output_inference_engine.npy", help="second file")
+    add("--threshold", type=float_in(0, 1), default=1e-5, help="largest allowed difference")
     args = parser.parse_args(argv)
     first, second = load(args.first), load(args.second)
     shapes = [{key: array.shape for key, array in file.items()} for file in (first, second)]

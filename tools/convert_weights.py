@@ -1,11 +1,11 @@
-"""Convert a checkpoint between transformers' layout and ours, in either direction.
+"""Convert a checkpoint from transformers' layout to the one used here, or back.
 
     python tools/convert_weights.py --input_dir conv-bert-base --output_dir convbert-base-paddle
     python tools/convert_weights.py --input_dir best.pdparams --output_dir hf --to hf
 
 It reads transformers' config.json and model.safetensors (or pytorch_model.bin, which needs torch),
-or our or upstream's model_config.json and model_state.pdparams. A missing or superfluous tensor is
-an error.
+or model_config.json and model_state.pdparams of this repository or PaddleNLP. A missing or
+unexpected tensor is an error.
 """
 
 import sys
@@ -25,8 +25,8 @@ def main(argv=None) -> None:
     add("--input_dir", required=True, help="checkpoint to read")
     add("--output_dir", required=True, help="directory to write or replace")
     choices = ("paddle", "hf")
-    add("--to", choices=choices, default="paddle", help="layout to write (%(default)s)")
-    add("--architecture", help="our model class, if the input does not name it")
+    add("--to", choices=choices, default="paddle", help="layout to write")
+    add("--architecture", help="model class, if the input does not name it")
     args = parser.parse_args(argv)
     start_paddle()
     use_device("cpu")

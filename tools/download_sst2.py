@@ -30,7 +30,7 @@ def main(argv=None) -> None:
     """Check or download each file and list the folder."""
     parser = make_parser(__doc__)
     default = str(ROOT / "data" / "SST-2")
-    parser.add_argument("--output_dir", default=default, help="folder (%(default)s)")
+    parser.add_argument("--output_dir", default=default, help="folder")
     folder = ensure_writable_dir(parser.parse_args(argv).output_dir)
     for split in ("train", "dev", None):  # None: the vocabulary
         path = folder / (f"{split}.tsv" if split else VOCABULARY)

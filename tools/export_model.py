@@ -20,7 +20,7 @@ def main(argv=None) -> None:
     parser = make_parser(__doc__)
     add = parser.add_argument
     add("--model_path", help="checkpoint directory (default: the bundled model)")
-    help = "directory to write, replaced as a whole (%(default)s)"
+    help = "directory to write, replaced as a whole"
     add("--save_inference_dir", default="./convbert_infer", help=help)
     args = parser.parse_args(argv)
     start_paddle()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from convbert.command.flags import float_in, int_at_least, make_parser
+from convbert.command.flags import THREADS, float_in, int_at_least, make_parser
 from convbert.command.start import run_main
 from convbert.inference.exported import open_processor
 from convbert.text.reading import read_rows, with_label_ids
@@ -25,23 +25,23 @@ from paddlenlp.utils.files import output_json
 def parse_args(argv=None) -> argparse.Namespace:
     parser = make_parser(__doc__)
     add = parser.add_argument
-    add("--engine", choices=("openvino",), default="openvino", help="(%(default)s)")
-    add("--model_dir", required=True, help="exported directory (convbert_infer)")
-    help = "directory to write, replaced as a whole (%(default)s)"
+    add("--engine", choices=("openvino",), default="openvino", help="engine")
+    add("--model_dir", required=True, help="exported directory")
+    help = "directory to write, replaced as a whole"
     add("--save_inference_dir", default="./convbert_infer_int8", help=help)
-    add("--calib_file", required=True, help="sentences similar to the later input, one per line")
-    help = "the file is tab-separated: column of the text (or pair)"
+    add("--calib_file", required=True, help="sentences similar to your input, one per line")
+    help = "--calib_file is a table: column of the text (or pair)"
     add("--calib_column", metavar="NAME[,NAME]", help=help)
-    help = "number of sentences, from the start of the file (%(default)s)"
+    help = "number of sentences, from the start of the file"
     add("--calib_size", type=int_at_least(1), default=256, help=help)
     add("--save_results", metavar="FILE", help="write settings and results as JSON")
-    help = "labelled sentences, not those of --calib_file; tab-separated"
+    help = "table of labelled sentences that are not in --calib_file"
     add("--dev_file", required=True, help=help)
-    add("--dev_column", metavar="NAME[,NAME]", default="sentence", help="its text (%(default)s)")
-    add("--label_column", metavar="NAME", default="label", help="its true label (%(default)s)")
-    help = "accuracy that may be lost, in points (%(default)s)"
+    add("--dev_column", metavar="NAME[,NAME]", default="sentence", help="column of the text")
+    add("--label_column", metavar="NAME", default="label", help="column of the true label")
+    help = "largest allowed loss of accuracy, in points"
     add("--max_drop", type=float_in(0, 100), default=0.5, help=help)
-    add("--cpu_threads", type=int_at_least(1), help="threads of the engine (all cores)")
+    add("--cpu_threads", type=THREADS, help="threads of the engine (default: all cores)")
     return parser.parse_args(argv)
 
 
@@ -49,14 +49,14 @@ def main(argv=None) -> None:
     """Quantize, check, print."""
     args = parse_args(argv)
     columns = args.calib_column.split(",") if args.calib_column else []
-    rows = read_rows(args.calib_file, columns, flag="--calib_file")
+    rows = read_rows(args.calib_file, columns)
     texts = list(islice(rows, args.calib_size))
     with output_json(args.save_results) as results:
         from convbert.inference.quantize import quantize_export
 
         processor = open_processor(args.model_dir)
         columns = args.dev_column.split(",")
-        rows = read_rows(args.dev_file, columns, args.label_column, flag="--dev_file")
+        rows = read_rows(args.dev_file, columns, args.label_column)
         dev = list(with_label_ids(rows, processor.label_names, processor.num_classes))
         results |= quantize_export(
             args.model_dir,

@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,10 +45,10 @@ FROM_BUNDLED = shlex.split(
 def parse_args(argv=None) -> argparse.Namespace:
     parser = make_parser(__doc__)
     add = parser.add_argument
-    add_bool_flag(parser, "--full", False, f"download SST-2 and {PRETRAINED} (%(default)s)")
+    add_bool_flag(parser, "--full", False, f"download SST-2 and {PRETRAINED}")
     add("--data_dir", help="folder with the official SST-2 files (default: data/reviews)")
     add("--model_name_or_path", help="checkpoint directory (default: the bundled model)")
-    add("--output_dir", default="./quickstart_outputs", help="folder for all output (%(default)s)")
+    add("--output_dir", default="./quickstart_outputs", help="folder for all output")
     add_device_flag(parser)
     return parser.parse_args(argv)
 
@@ -111,7 +110,7 @@ def engines(output: Path, exported: Path) -> dict[str, tuple[str, list]]:
         return found
     if installed("openvino"):
         found["OpenVINO"] = "openvino", ["--engine", "openvino"]
-    if installed("onnxruntime") and find_spec("paddle2onnx"):
+    if all(map(installed, ("onnx", "onnxruntime", "paddle2onnx"))):
         onnx_file = output / "model.onnx"
         convert(str(exported), str(onnx_file))
         flags = ["--engine", "onnxruntime", "--onnx_file", onnx_file]

@@ -41,18 +41,18 @@ temperature of the other half. The temperature of all texts is {temperature:.2f}
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = make_parser(__doc__, heading="output")
+    parser = make_parser(__doc__, heading="engine")
     add = parser.add_argument
     add("model", nargs="?", metavar="MODEL", help="training run or checkpoint directory")
     add("--input_file", required=True, help="labelled texts: .csv, .tsv, .jsonl or .parquet")
-    add("--text_column", metavar="NAME", help="column of the texts (as in the training run)")
+    add("--text_column", metavar="NAME", help="column of the texts (default: that of the run)")
     add("--text_pair_column", metavar="NAME", help="column of the second texts, for pairs")
-    add("--label_column", metavar="NAME", help="column of the true labels (label)")
+    add("--label_column", metavar="NAME", help="column of the true labels (default: label)")
     add("--int8_dir", metavar="DIR", help="exported int8 model to compare the answers with")
     add("--engine", choices=("openvino",), default="openvino", help="engine for --int8_dir")
-    add("--batch_size", type=int_at_least(1), default=32, help="texts per run (%(default)s)")
-    add("--mistakes", type=int_at_least(0), default=10, help="mistakes to list (%(default)s)")
-    help = f"page to write ({REPORT_FILE} in the folder of the run, or here)"
+    add("--batch_size", type=int_at_least(1), default=32, help="texts per run")
+    add("--mistakes", type=int_at_least(0), default=10, help="number of mistakes to list")
+    help = f"page to write (default: {REPORT_FILE} in the folder of the run, else here)"
     add("--output_file", help=help)
     add("--json", metavar="FILE", help="also write the numbers as JSON")
     return parser.parse_args(argv)
@@ -92,7 +92,7 @@ def main(argv=None) -> None:
     )
     if args.int8_dir:
         print(f"int8: {numbers['int8']['same_label']:.2%} same label")
-    print(f"wrote {target}")
+    print("wrote", *filter(None, (target, args.json)))
 
 
 def labelled_rows(args: argparse.Namespace, run: Path | None, processor) -> list[Row]:

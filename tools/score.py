@@ -30,21 +30,21 @@ from paddlenlp.utils.products import sha256
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = make_parser(__doc__, heading="output")
+    parser = make_parser(__doc__, heading="engine")
     add = parser.add_argument
     add("--model_dir", help="exported directory (default: the bundled model, exported once)")
     add("--input_file", required=True, help="table: .csv, .tsv, .jsonl or .parquet")
-    add("--text_column", default="sentence", help="column of the texts (%(default)s)")
+    add("--text_column", default="sentence", help="column of the texts")
     add("--text_pair_column", help="column of the second texts, for a model of sentence pairs")
     add("--output_file", required=True, help="table to write, in the format of the input")
-    add("--prefix", default="predicted_", help="first part of the new column names (%(default)s)")
-    add_bool_flag(parser, "--overwrite", False, "replace the output file (%(default)s)")
-    help = "rows kept in memory; a killed job loses at most this many (%(default)s)"
+    add("--prefix", default="predicted_", help="prefix of the new column names")
+    add_bool_flag(parser, "--overwrite", False, "replace the output file")
+    help = "rows kept in memory; a killed job loses at most this many"
     add("--rows_per_part", type=int_at_least(1), default=4096, help=help)
     add_batch_flags(parser, batch_size=32)
-    help = "use many engines, on the cluster at RAY_ADDRESS or on this machine"
+    help = "use several engines, on the cluster at RAY_ADDRESS or on this machine"
     add("--engine_cluster", choices=("ray",), help=help)
-    add("--ray_workers", type=int_at_least(1), help="engines in the cluster (1 per core here)")
+    add("--ray_workers", type=int_at_least(1), help="number of engines (default: one per core)")
     add_engine_flags(parser)
     return parser.parse_args(argv)
 
@@ -64,7 +64,7 @@ def main(argv=None) -> None:
         if args.engine_cluster:
             answer = answer_on_ray(args, columns, settings, folder)
         else:
-            if options.engine == "paddle":
+            if options.uses_paddle:
                 start_paddle(options.cpu_threads or default_threads())
             answer = score.Scorer(settings).answer
         done = score.score(file, answer, folder, args.output_file, args.rows_per_part)

@@ -26,10 +26,10 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser = make_parser(__doc__, heading="output")
     add = parser.add_argument
     add("--model_path", help="checkpoint directory (default: the bundled model)")
-    add("--text", default=DEFAULT_SENTENCE, help="sentence to explain (%(default)r)")
+    add("--text", default=DEFAULT_SENTENCE, help=f"text to explain (default: {DEFAULT_SENTENCE!r})")
     add("--text_pair", help="second sentence, for a model of sentence pairs")
-    add("--output_dir", default="./visualize_outputs", help="directory for the files (%(default)s)")
-    help = "steps of integrated gradients (%(default)s)"
+    add("--output_dir", default="./visualize_outputs", help="directory for the files")
+    help = "steps of integrated gradients"
     add("--steps", type=int_at_least(1, 4096), default=64, help=help)
     add_length_flag(parser)
     add_device_flag(parser)

@@ -61,15 +61,21 @@ def main(argv=None) -> None:
     """Measure, add to the result, write the page and the plot."""
     parser = make_parser("Measure the HTTP service under load on loopback.")
     add = parser.add_argument
-    add("--size", default="convbert-base", choices=tuple(MODELS), help="(%(default)s)")
-    add("--sides", nargs="+", choices=tuple(SIDES), default=list(SIDES), help="(all)")
-    add("--opt", nargs="+", default=[], metavar="KEY=VALUE", help="settings of an additional side")
-    add("--name", default="other settings", help="its name in the result")
-    add("--clients", nargs="+", type=int_at_least(1), default=[1, 16], help="(1 16)")
-    add("--seconds", type=float, default=10.0, help="time of each point (%(default)s)")
+    add("--size", default="convbert-base", choices=tuple(MODELS), help="model")
+    add("--sides", nargs="+", choices=tuple(SIDES), default=list(SIDES), help="(default: all)")
+    add(
+        "--opt",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="also measure these (default: none)",
+    )
+    add("--name", default="other settings", help="name of the additional side in the result")
+    add("--clients", nargs="+", type=int_at_least(1), default=[1, 16], help="(default: 1 16)")
+    add("--seconds", type=float, default=10.0, help="duration of each measurement")
     add("--overhead", type=float, default=8.0, help="seconds of the comparison in process")
-    add("--soak", type=float, metavar="SECONDS", help="instead: 16 clients, every answer checked")
-    add("--output", type=Path, help="JSON file (results/SIZE.json beside this script)")
+    add("--soak", type=float, metavar="SECONDS", help="run 16 clients and check every answer")
+    add("--output", type=Path, help="JSON file (default: results/SIZE.json next to this script)")
     args = parser.parse_args(argv)
     start_paddle()
     import openvino

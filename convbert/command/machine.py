@@ -1,7 +1,5 @@
 """The machine a script runs on: threads, memory of the C library, Paddle's environment, device."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import io

@@ -1,7 +1,5 @@
 """What a measured number depends on: the machine, the versions, the commit and the date."""
 
-from __future__ import annotations
-
 import platform
 import time
 from typing import Any

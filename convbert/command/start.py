@@ -3,8 +3,6 @@
 Also running another program as a step of a script.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os
@@ -16,7 +14,7 @@ from typing import Any
 
 from convbert.command import machine
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import FULL
+from paddlenlp.utils.files import FULL, file_error
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -35,7 +33,8 @@ def start_paddle(threads: int | None = None, training: bool = False) -> None:
         machine.keep_freed_memory()
     else:
         machine.return_freed_memory()
-    machine.set_cpu_environment(threads)
+    with hold_signals():  # Paddle's C++ module would turn an exception into an ImportError
+        machine.set_cpu_environment(threads)
     exit_on_sigterm()  # Paddle has just installed its own handler
 
 
@@ -119,13 +118,6 @@ def _line(error: Exception) -> str:
         reason = next((line.strip(" .") for line in str(error).splitlines() if "alloc" in line), "")
         advice = "lower --batch_size or the sequence length, or use less data"
         error = UserError("memory", f"out of memory{': ' if reason else ''}{reason}; {advice}")
-    elif isinstance(error, OSError) and error.errno in FULL:
-        where = error.filename or "standard output"  # `naming` adds a missing one
-        reason = f"cannot write {where}: {error.strerror}"
-        error = UserError("not-writable", f"{reason}; free space, or write elsewhere")
-    elif isinstance(error, FileNotFoundError) and error.filename:
-        error = UserError("file-missing", f"{error.filename} does not exist: correct the path")
-    elif isinstance(error, OSError) and error.filename:
-        reason = f"cannot use {error.filename}: {error.strerror}"
-        error = UserError("file-unreadable", f"{reason}; correct its permissions, or its path")
+    elif isinstance(error, OSError) and (error.filename or error.errno in FULL):
+        error = file_error(error)
     return f"{error} [{error.code}]" if isinstance(error, UserError) else str(error)

@@ -1,7 +1,5 @@
 """Everything that can be shown about one text: its words, kernels and attention weights."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import NamedTuple
 

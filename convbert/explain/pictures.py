@@ -1,7 +1,5 @@
 """An explanation as pictures (PNG) and as a self-contained page (HTML)."""
 
-from __future__ import annotations
-
 import html
 import io
 from collections.abc import Sequence

@@ -10,8 +10,6 @@ score of a regression model. A positive effect supports the prediction, a negati
 - Occlusion: the margin minus the margin with the word hidden like padding.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 

@@ -9,5 +9,5 @@
 ``score``     adds answers to a table; ``score_files``: its formats; ``ray_cluster``: with Ray
 ``evaluation``  measures a classifier on labelled texts; ``report_page``: the results as HTML
 ``finite``    finds NaN and infinity in weights
-``program``   reads inputs and sizes of a program file; ``protobuf``: the format of such files
+``protobuf``  protobuf messages from tables of their fields
 """

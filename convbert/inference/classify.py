@@ -113,6 +113,7 @@ def classify_and_report(
     Returns:
         The number of texts; the share of right answers, None without labels; the answers.
     """
+    # Also the fields of --save_results; the service's clients and score_files have their own.
     answers: dict[str, list] = {"label_id": [], "label": [], "prob": []}
     accuracy, right = None, 0
     if args.label_column:

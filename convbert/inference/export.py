@@ -7,8 +7,7 @@ import paddle
 from paddle import nn
 
 from convbert.inference.dygraph import dygraph_runner, load_classifier
-from convbert.inference.engines import INPUTS, EngineOptions
-from convbert.inference.engines.paddle_inference import Predictor
+from convbert.inference.engines import INPUTS, EngineOptions, open_engine
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.products import product_directory
 
@@ -66,7 +65,7 @@ def compare_with_model(model, export_dir: str) -> list[tuple[str, str, float]]:
     expected = [dygraph_runner(model)(*batch) for batch in batches]
     rows = []
     for name, use_mkldnn in (("plain", False), ("oneDNN", True)):
-        engine = Predictor(export_dir, EngineOptions(use_mkldnn=use_mkldnn))
+        engine = open_engine(export_dir, EngineOptions(use_mkldnn=use_mkldnn))
         for batch, logits in zip(batches, expected):
             difference = np.abs(engine.run(*batch) - logits).max()
             rows.append((name, "{} x {}".format(*batch[0].shape), float(difference)))

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import fields
 
-from convbert.command.flags import DEFAULT_SENTENCE, add_bool_flag, int_at_least
+from convbert.command.flags import DEFAULT_SENTENCE, THREADS, add_bool_flag, int_at_least
 from convbert.inference.engines import ENGINES, PRECISIONS, EngineOptions
 from convbert.text.reading import Row, read_rows
 from paddlenlp.utils.errors import UserError
@@ -20,28 +20,30 @@ def add_text_flags(parser: argparse.ArgumentParser, npy: str) -> None:
     add = parser.add_argument
     add("--text", help=f"sentence to classify (default: {DEFAULT_SENTENCE!r})")
     add("--text_pair", help="second sentence, for a model of sentence pairs")
-    add("--input_file", help="file with one text per line, '-' for standard input")
-    help = "read --input_file as tab-separated columns below a header (quotes are ordinary "
-    help += "characters), texts in this column or pair of columns"
+    add("--input_file", help="file with one text per line; '-' is standard input")
+    help = (
+        "--input_file is a table (.csv, .jsonl, .parquet, otherwise tab-separated with a header); "
+    )
+    help += "column of the texts, or two columns of pairs"
     add("--input_column", metavar="NAME[,NAME]", help=help)
-    help = "column of the true labels, ids or names: also print the accuracy"
+    help = "column of the true labels, ids or names; the accuracy is printed"
     add("--label_column", metavar="NAME", help=help)
     add("--output_file", help="write the answers as JSON lines: text, label_id, label, prob")
-    help = "reprod_log file of label_id and prob (%(default)s)"
+    help = "reprod_log file of label_id and prob"
     add("--output_npy", default=DefaultPath(npy), help=help)
     add_batch_flags(parser, batch_size=1)
 
 
 def add_batch_flags(parser: argparse.ArgumentParser, batch_size: int) -> None:
     """Add --batch_size with this default, and --max_seq_len."""
-    help = "texts run together (%(default)s)"
+    help = "texts run together"
     parser.add_argument("--batch_size", type=int_at_least(1), default=batch_size, help=help)
     add_length_flag(parser)
 
 
 def add_length_flag(parser: argparse.ArgumentParser) -> None:
     """Add --max_seq_len."""
-    help = "longest sequence in tokens; longer texts are cut (128, or the model's limit)"
+    help = "tokens of a text; longer texts are truncated (default: 128 or the model's limit)"
     parser.add_argument("--max_seq_len", type=int_at_least(3), help=help)
 
 
@@ -80,14 +82,14 @@ def read_texts(args: argparse.Namespace) -> Iterator[Row]:
 def add_engine_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that choose an engine and how it runs."""
     add = parser.add_argument
-    add("--engine", choices=ENGINES, default="paddle", help="what runs the model (%(default)s)")
+    add("--engine", choices=ENGINES, default="paddle", help="engine that runs the model")
     help = "file written by paddle2onnx, for engine onnxruntime"
     add("--onnx_file", metavar="FILE", help=help)
-    add_bool_flag(parser, "--use_gpu", False, "run on a GPU (%(default)s); engine paddle only")
-    add("--gpu_id", type=int_at_least(0), default=0, help="which GPU (%(default)s)")
-    add_bool_flag(parser, "--use_mkldnn", True, "use oneDNN on the CPU (%(default)s); paddle only")
-    add("--cpu_threads", type=int_at_least(1), help="threads of the CPU kernels (all cores)")
-    add("--precision", choices=PRECISIONS, default="fp32", help="number format (%(default)s)")
+    add_bool_flag(parser, "--use_gpu", False, "run on a GPU; engine paddle only")
+    add("--gpu_id", type=int_at_least(0), default=0, help="number of the GPU")
+    add_bool_flag(parser, "--use_mkldnn", True, "use oneDNN on the CPU; paddle only")
+    add("--cpu_threads", type=THREADS, help="threads on the CPU (default: all cores)")
+    add("--precision", choices=PRECISIONS, default="fp32", help="number format")
 
 
 def engine_options(args: argparse.Namespace) -> EngineOptions:

@@ -1,7 +1,7 @@
 """Protobuf messages from tables of their fields.
 
-For Paddle's programs and Paddle Serving's messages. The generated modules of these would import all
-of Paddle, or most of a server and an old protobuf; the format needs only the field numbers.
+For messages of Paddle and of Paddle Serving. Their generated modules would import all of Paddle, or
+most of a server and an old protobuf; the format needs only the field numbers.
 """
 
 from typing import NamedTuple

@@ -55,9 +55,6 @@ def quantize_export(
         UserError: a package is missing, the model or a text cannot be used, or the accuracy drops
             more than ``max_drop``.
     """
-    if not texts:
-        message = "there are no sentences to calibrate with: correct --calib_file"
-        raise UserError("calibration", message)
     files = openvino.find_model(model_dir)  # before the packages are imported, which takes long
     nncf = _require_nncf()
     model = _float_model(files)
@@ -69,17 +66,17 @@ def quantize_export(
         float_ids, before = measure(model_dir, processor, dev, options)
         for smooth in (True, False):
             inputs = _write(_quantize(nncf, model, items, smooth), str(work))
-            options = replace(options, precision="int8")
-            int8_ids, after = measure(str(work), processor, dev, options)
+            int8_options = replace(options, precision="int8")
+            int8_ids, after = measure(str(work), processor, dev, int8_options)
             drop = 100 * (before["accuracy"] - after["accuracy"])
             if drop <= max_drop:
                 break
         else:
+            lost = f"{drop:.2f} points of the accuracy {before['accuracy']:.4f}"
             raise UserError(
                 "accuracy",
-                f"int8 loses {drop:.2f} points of the accuracy {before['accuracy']:.4f}, more than "
-                f"--max_drop {max_drop}: nothing was written; calibrate with more or other "
-                "sentences, or allow a larger drop",
+                f"int8 loses {lost}, more than --max_drop {max_drop}: nothing was written; "
+                "calibrate with more or other sentences, or allow a larger drop",
             )
     return {
         "engine": "openvino",
@@ -115,6 +112,9 @@ def calibration_items(
 
     NNCF concatenates the activations of all texts, so their lengths must be equal.
     """
+    if not texts:
+        message = "there are no sentences to calibrate with: correct --calib_file"
+        raise UserError("calibration", message)
     features = processor.encode([row.text for row in texts], places=[row.where for row in texts])
     longest = processor.collate(features)[0].shape[1]
     padded = TextProcessor(processor.tokenizer, longest, pad_multiple=longest)

@@ -69,7 +69,7 @@ class _Worker:
     """An engine in a separate process."""
 
     def __init__(self, settings: ScorerSettings):
-        if settings.options.engine == "paddle":
+        if settings.options.uses_paddle:
             machine.return_freed_memory()
             machine.set_cpu_environment(settings.options.cpu_threads)
         self._scorer = Scorer(settings)

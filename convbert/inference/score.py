@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import filelock
 from tqdm import tqdm
 
 from convbert.inference.classify import classify
@@ -24,7 +23,7 @@ from convbert.inference.score_files import Chunk, ScoreFile
 from convbert.text.processing import Prediction
 from convbert.text.reading import Row
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import UNFINISHED, ensure_writable_dir, write_json
+from paddlenlp.utils.files import UNFINISHED, ensure_writable_dir, exclusive, write_json
 from paddlenlp.utils.log import get_logger
 from paddlenlp.utils.parsing import read_json_file
 
@@ -92,11 +91,7 @@ def parts_of(output: str, settings: dict[str, Any]) -> Iterator[Path]:
         if begun - {LOCK_FILE}:
             raise UserError("occupied", f"{folder} is not a folder of parts: move it away")
     ensure_writable_dir(folder)
-    try:
-        locked = filelock.FileLock(str(folder / LOCK_FILE)).acquire(timeout=0)
-    except filelock.Timeout:
-        raise UserError("busy", f"another process is scoring to {output}: wait for it") from None
-    with locked:
+    with exclusive(folder / LOCK_FILE, f"another process is scoring to {output}: wait for it"):
         for left in folder.glob(".*"):
             if left.suffix == UNFINISHED:  # of a killed call
                 left.unlink()
@@ -104,7 +99,14 @@ def parts_of(output: str, settings: dict[str, Any]) -> Iterator[Path]:
             _compare(known, settings)
         else:
             write_json(known, settings)
-        yield folder
+        try:
+            yield folder
+        finally:
+            if not any(PART.fullmatch(path.name) for path in folder.iterdir()):
+                for name in (SETTINGS_FILE, LOCK_FILE):
+                    (folder / name).unlink(missing_ok=True)
+                with suppress(OSError):  # it contains other files
+                    folder.rmdir()
 
 
 def _compare(known: Path, settings: dict[str, Any]) -> None:
@@ -116,8 +118,8 @@ def _compare(known: Path, settings: dict[str, Any]) -> None:
     if changed:
         raise UserError(
             "resume",
-            f"{known.parent} was started with a different {', '.join(changed)}: use the same, or "
-            "remove that folder to start again",
+            f"{known.parent} was started with other settings ({', '.join(changed)}): use the same, "
+            "or remove that folder to start again",
         )
 
 
@@ -157,10 +159,8 @@ def score(file: ScoreFile, answer: Answer, folder: Path, output: str, chunk_rows
     file.join(parts, output)
     progress.seconds = time.perf_counter() - start
     for path in folder.iterdir():
-        if PART.fullmatch(path.name) or path.name in (SETTINGS_FILE, LOCK_FILE):
+        if PART.fullmatch(path.name):
             path.unlink()
-    with suppress(OSError):  # it contains other files
-        folder.rmdir()
     return progress
 
 
@@ -168,15 +168,13 @@ def check_output(output: str, source: str, overwrite: bool) -> None:
     """Check the output path before any work.
 
     Raises:
-        UserError: it is the input, has a different format, or exists and may not be replaced.
+        UserError: it has a different format, or exists and may not be replaced.
     """
     suffix = Path(source).suffix
     if Path(output).suffix.lower() != suffix.lower():
         raise UserError(
             "command-line", f"the output has the input's format: its name must end in {suffix}"
         )
-    if os.path.realpath(output) == os.path.realpath(source):
-        raise UserError("occupied", f"{output} is the input: give another output file")
     # If there is a folder of parts, the call that started it was allowed to write here.
     if os.path.exists(output) and not overwrite and not os.path.isdir(f"{output}.parts"):
         raise UserError("occupied", f"{output} exists: give another file, or --overwrite")

@@ -1,7 +1,5 @@
 """Shared by the HTTP and the gRPC client: flags, texts, and checking of answers."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -38,7 +36,7 @@ def run_client(
     """
     parser = make_parser(description, heading="service")
     parser.add_argument("--text", help=f"sentence to send (default: {DEFAULT_SENTENCE!r})")
-    parser.add_argument("--input_file", help="send each line of this file, '-' for standard input")
+    parser.add_argument("--input_file", help="send each line of this file; '-' is standard input")
     parser.add_argument(
         "--output_file", help="also write the answers as JSON lines: text, label_id, prob, label"
     )
@@ -46,10 +44,10 @@ def run_client(
         "--timeout",
         type=float_in(0.01, 3600),
         default=30.0,
-        help="seconds to wait for an answer (%(default)s)",
+        help="seconds to wait for an answer",
     )
     parser.add_argument(
-        address_flag, dest="address", default=default, help="address of the service (%(default)s)"
+        address_flag, dest="address", default=default, help="address of the service"
     )
     # The other flags of the inference commands, which the clients do not have.
     parser.set_defaults(text_pair=None, input_column=None, label_column=None)

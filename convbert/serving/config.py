@@ -3,8 +3,6 @@
 The schema is a plain table: pydantic would need as many lines, and five packages.
 """
 
-from __future__ import annotations
-
 import difflib
 import os
 import re
@@ -15,7 +13,9 @@ from typing import Any, NamedTuple
 from convbert.inference.engines import PRECISIONS, EngineOptions, installed
 from convbert.inference.engines.openvino import MODEL_FILES
 from convbert.serving.protocol import SERVICE_NAME
+from paddlenlp.transformers.checkpoint import CONFIG_FILE
 from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.files import file_error
 from paddlenlp.utils.parsing import MAX_YAML_CHARS, parse_yaml
 
 LOOPBACK = "127.0.0.1"
@@ -68,12 +68,10 @@ _RULES = {
     f"{LOCAL}.thread_num": _integer(1, 1024),
     f"{LOCAL}.engine": _one_of("auto", "paddle", "openvino"),
     f"{LOCAL}.use_mkldnn": _FLAG,
-    f"{LOCAL}.mkldnn_cache_capacity": _integer(0, 10000),
     f"{LOCAL}.precision": _one_of("auto", *PRECISIONS),
     "service.max_seq_len": _integer(3, 4096),
     "service.pad_multiple": _integer(1, 512),
     "service.run_texts": _integer(1, 1024),
-    "service.warm_up_length": _integer(0, 4096),
     "service.max_texts": _integer(1, 100000),
     "service.max_text_chars": _integer(1, 10**7),
     "service.max_body_bytes": _integer(1024, 2**28),
@@ -95,7 +93,7 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
-    def local(self) -> Address:
+    def local(self) -> "Address":
         """The address to use on this machine."""
         return Address(LOOPBACK, self.port) if self.host in ("0.0.0.0", "::") else self
 
@@ -134,10 +132,10 @@ class Settings:
         if precision == "auto":
             precision = "int8" if self._has(QUANTIZED) else "fp32"
         if engine == "auto":
-            plain = use_mkldnn and precision in ("fp32", "bf16") and self._has(PROGRAM)
-            quantized = precision == "int8" or self._has(QUANTIZED)  # Paddle cannot run these
-            openvino = quantized or (plain and installed("openvino"))
-            engine = "openvino" if openvino else "paddle"
+            plain = use_mkldnn and precision == "fp32"
+            plain = plain and self._has(PROGRAM) and self._has(CONFIG_FILE)
+            only = precision in ("bf16", "int8") or self._has(QUANTIZED)  # Paddle cannot run these
+            engine = "openvino" if only or (plain and installed("openvino")) else "paddle"
         return EngineOptions(
             engine=engine,
             use_gpu=bool(gpus),
@@ -145,11 +143,10 @@ class Settings:
             use_mkldnn=use_mkldnn,
             cpu_threads=self["thread_num"],
             precision=precision,
-            mkldnn_cache_capacity=self["mkldnn_cache_capacity"],
         )
 
-    def _has(self, model_file: str) -> bool:
-        return os.path.isfile(os.path.join(self.model_dir, model_file))
+    def _has(self, name: str) -> bool:
+        return os.path.isfile(os.path.join(self.model_dir, name))
 
 
 def load_settings(
@@ -190,8 +187,7 @@ def _read_yaml(path: str) -> dict[str, Any]:
         with open(path, encoding="utf-8") as file:
             config = parse_yaml(file.read(MAX_YAML_CHARS + 1))
     except OSError as error:
-        reason = f"cannot read --config {path}: {error.strerror}"
-        raise UserError("file-unreadable", reason) from None
+        raise file_error(error) from None
     except ValueError as error:
         raise UserError("settings", f"{path} is not plain YAML: {error}") from None
     if not isinstance(config, dict):
@@ -227,7 +223,8 @@ def _problem(found: dict[str, Any]) -> str:
     """Return the first error in a configuration, or ""."""
     for key in found:
         if key not in _RULES:
-            near = difflib.get_close_matches(key, _RULES, n=1)
+            near = [rule for rule in _RULES if rule.endswith(f".{key}")]
+            near = near or difflib.get_close_matches(key, _RULES, n=1)
             hint = f"did you mean '{near[0]}'?" if near else "config.yml lists the keys"
             return f"unknown key '{key}': {hint}"
     for key, rule in _RULES.items():

@@ -8,8 +8,6 @@ The gRPC messages are those of pipeline_service.proto, whose generated module wo
 Paddle Serving. The field for tensors is left out, because the service rejects them.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from enum import Enum, IntEnum

@@ -6,19 +6,16 @@ model's configuration are added, so that the service needs nothing else. A model
 for OpenVINO is converted too, although Paddle Serving itself could not run it.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 
+import numpy as np
 from google.protobuf import text_format
 
 from convbert.inference.default_model import cached_product, default_export
-from convbert.inference.engines import INPUTS
+from convbert.inference.engines import INPUTS, EngineOptions
 from convbert.inference.engines.openvino import MODEL_FILES
-from convbert.inference.engines.paddle_inference import find_program
-from convbert.inference.finite import check_finite
-from convbert.inference.program import ProgramInfo, Variable, read_program
+from convbert.inference.engines.paddle_inference import Predictor, find_program
 from convbert.inference.protobuf import Field, build_messages
 from paddlenlp.transformers.checkpoint import CONFIG_FILE, read_json
 from paddlenlp.transformers.convbert.configuration import ConvBertConfig
@@ -29,9 +26,7 @@ SERVER_CONFIG = "serving_server_conf.prototxt"
 SERVER_KIND, CLIENT_KIND = "served model", "serving client"
 CLIENT_CONFIG = "serving_client_conf.prototxt"
 TOKENIZER_FILES = ("tokenizer_config.json", "vocab.txt")
-
-# The tensor types in the order of Paddle Serving's numbers (paddle_serving_client/io).
-_TYPES = ("int64", "float32", "int32", "float64", "int16", "float16", "bfloat16")
+_INT64, _FLOAT32 = 0, 1  # Paddle Serving's numbers of types (paddle_serving_client/io)
 
 
 def _variable_fields(type_field: str) -> dict[str, Field]:
@@ -59,24 +54,19 @@ GeneralModelConfig = build_messages(
 )["GeneralModelConfig"]
 
 
-def model_config(info: ProgramInfo):
-    """Return the GeneralModelConfig message of a program: inputs in order, outputs by name."""
+def model_config(output: str, classes: int):
+    """Return the GeneralModelConfig message of a classifier; dynamic dimensions are left out."""
     config = GeneralModelConfig()
-    for variable in info.feeds:
-        _describe(config.feed_var.add(), variable, "feed_type")
-    for variable in sorted(info.fetches, key=lambda variable: variable.name):
-        _describe(config.fetch_var.add(), variable, "fetch_type")
+    for name in INPUTS:
+        config.feed_var.add(name=name, alias_name=name, is_lod_tensor=False, feed_type=_INT64)
+    config.fetch_var.add(
+        name=output,
+        alias_name=output,
+        is_lod_tensor=False,
+        fetch_type=_FLOAT32,
+        shape=[classes],
+    )
     return config
-
-
-def _describe(entry, variable: Variable, type_field: str) -> None:
-    """Fill a FeedVar or FetchVar; dynamic dimensions are left out, a LoD tensor is [-1]."""
-    entry.name = entry.alias_name = variable.name
-    entry.is_lod_tensor = variable.lod_level >= 1
-    number = _TYPES.index(variable.dtype) if variable.dtype in _TYPES else -1
-    setattr(entry, type_field, number)
-    fixed = [size for size in variable.shape if size >= 0]
-    entry.shape.extend([-1] if entry.is_lod_tensor else fixed)
 
 
 def default_served() -> str:
@@ -104,7 +94,8 @@ def convert(
         The GeneralModelConfig message that was written.
 
     Raises:
-        UserError: a file is missing or not a program, or a target folder contains other files.
+        UserError: a file is missing, Paddle Inference cannot run the program, or a target folder
+            contains other files.
     """
     program, params = _model_files(dirname, model_filename, params_filename)
     files = [program, params, *(os.path.join(dirname, name) for name in TOKENIZER_FILES)]
@@ -114,9 +105,15 @@ def convert(
         hint = "export it again, or correct --model_filename and --params_filename"
         raise UserError("export", f"'{dirname}' does not contain {names}: {hint}")
     verify(dirname)
-    check_finite(params)
-    config = model_config(_read_program(program))
     config_file = os.path.join(dirname, CONFIG_FILE)
+    if program.endswith(".xml"):  # for OpenVINO
+        described = ConvBertConfig.from_dict(read_json(config_file), config_file)
+        config = model_config("logits", described.num_classes)
+    else:
+        engine = Predictor((program, params), EngineOptions())
+        ids = np.ones((1, 3), dtype=np.int64)
+        logits = engine.run(ids, np.zeros_like(ids))
+        config = model_config(engine.output_name, logits.shape[1])
     if os.path.isfile(config_file):  # programs exported by other tools have none
         files.append(config_file)
     folders = [(serving_server, SERVER_KIND), (serving_client, CLIENT_KIND)]
@@ -151,12 +148,3 @@ def _model_files(
         model_filename = model_filename or os.path.basename(program)
         params_filename = params_filename or os.path.basename(params)
     return os.path.join(dirname, model_filename), os.path.join(dirname, params_filename)
-
-
-def _read_program(path: str) -> ProgramInfo:
-    """Return the inputs and outputs of a program; for OpenVINO models they are known."""
-    if not path.endswith(".xml"):
-        return read_program(path)
-    config = ConvBertConfig.from_dict(read_json(os.path.join(os.path.dirname(path), CONFIG_FILE)))
-    feeds = [Variable(name, "int64", (-1, -1)) for name in INPUTS]
-    return ProgramInfo(feeds, [Variable("logits", "float32", (-1, config.num_classes))])

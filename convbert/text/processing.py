@@ -3,8 +3,6 @@
 Paddle is never imported here: the HTTP front and the other engines work without it.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -71,7 +69,7 @@ class TextProcessor:
         max_seq_len: int | None = None,
         pad_multiple: int = 1,
         config: ConvBertConfig | None = None,
-    ) -> TextProcessor:
+    ) -> "TextProcessor":
         """Open the tokenizer and label names of a checkpoint or of an exported model.
 
         Args:
@@ -103,7 +101,10 @@ class TextProcessor:
             UserError: the vocabulary has a different size or padding token, or sequences could be
                 too long.
         """
-        self.check_vocabulary(config.vocab_size, source)
+        words, rows = self.tokenizer.vocab_size, config.vocab_size
+        if rows < words:
+            found = f"the vocabulary of '{source}' has {words} words, its model only {rows}"
+            raise UserError("vocabulary", f"{found}: use the vocab.txt that belongs to it")
         if self.label_names:
             check_label_names(list(self.label_names), source, config.num_classes)
         padding, expected = self.tokenizer.pad_token_id, config.pad_token_id
@@ -116,17 +117,6 @@ class TextProcessor:
         if length > positions:
             found = f"a sequence length of {length} is more than the model's {positions} positions"
             raise UserError("sequence-length", f"{found}: lower it")
-
-    def check_vocabulary(self, rows: int | None, source: str) -> None:
-        """Check that the embedding table has a row for each word, or more; None: not known.
-
-        Raises:
-            UserError: the vocabulary is larger than the table.
-        """
-        words = self.tokenizer.vocab_size
-        if rows is not None and rows < words:
-            found = f"the vocabulary of '{source}' has {words} words, its model only {rows}"
-            raise UserError("vocabulary", f"{found}: use the vocab.txt that belongs to it")
 
     def encode(
         self,

@@ -5,9 +5,8 @@ quotes around a cell that contains commas, quotes or line breaks. In TSV a quote
 character, as in the files of GLUE.
 """
 
-from __future__ import annotations
-
 import csv
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -120,7 +119,7 @@ def open_table(path: str) -> Table:
         with open_parquet(path) as file:
             columns, total_rows = file.schema_arrow.names, file.metadata.num_rows
         return Table(path, columns, _parquet_records(path), total_rows=total_rows)
-    lines = read_lines(path, flag="")
+    lines = read_lines(path)
     if suffix == ".jsonl":
         records = _json_records(lines)
         first = _first(records, path)
@@ -167,7 +166,8 @@ def _csv_rows(lines: Iterable[tuple[str, str]]) -> Iterator[_Cells]:
                 yield cells, taken[-1][0], "\n".join(line for _, line in taken)
             taken.clear()
     except csv.Error as error:
-        raise UserError("row", f"{taken[-1][0]}: {error}") from None
+        message = f"{taken[0][0]}: {error} in the row that begins here: check its quotation marks"
+        raise UserError("row", message) from None
 
 
 def _json_records(lines: Iterable[tuple[str, str]]) -> Iterator[Record]:
@@ -200,12 +200,17 @@ def _first(items: Iterator[Any], place: str) -> Any:
 
 
 def check_columns(place: str, columns: Sequence[str], wanted: Sequence[str]) -> None:
-    """Raise `UserError` if one of ``wanted`` is missing or repeated."""
+    """Raise `UserError` if one of ``wanted`` is missing, repeated or wanted twice."""
     for name in wanted:
+        if wanted.count(name) > 1:
+            raise UserError("column", f"{place}: column '{name}' is named twice: give another one")
         if columns.count(name) != 1:
             number = "two columns" if name in columns else "no column"
             found = ", ".join(f"'{column}'" for column in columns)
-            raise UserError("column", f"{place}: {number} '{name}' (columns: {found})")
+            advice = "correct the name"
+            if len(columns) == 1 and re.search("[;\t]", columns[0]):
+                advice = "separate the cells of a .csv file with commas, those of a .tsv with tabs"
+            raise UserError("column", f"{place}: {number} '{name}' (columns: {found}): {advice}")
 
 
 @contextmanager
@@ -234,20 +239,26 @@ def read_rows(
     path: str,
     columns: Sequence[str] = (),
     label_column: str | None = None,
-    flag: str = "--input_file",
 ) -> Iterator[Row]:
-    """Yield the texts of a file of lines, or of tab-separated columns below a header, lazily.
+    """Yield the texts of a file of lines, or of a table, lazily.
 
     Args:
-        path: the file, or ``-`` for standard input; its name may end in anything.
+        path: the file, or ``-`` for standard input. The suffixes of `FORMATS` name the format of a
+            table; with other suffixes it is tab-separated.
         columns: none: one text per line. One or two: the columns of the text, or of the pair.
         label_column: column of the true labels.
-        flag: the flag that named the file, for error messages.
 
     Raises:
-        UserError: as in `open_table` and `Table.rows`; blank lines between rows, too.
+        UserError: as in `open_table` and `Table.rows`; without columns: the file is a table. Blank
+            lines between tab-separated rows, too.
     """
-    lines = read_lines(path, flag)
+    other = Path(path).suffix.lower() in (".csv", ".jsonl", ".parquet")
+    if other and not columns:
+        raise UserError("column", f"{path} is a table: name the column of its texts")
+    if other:
+        yield from open_table(path).rows(columns, label_column)
+        return
+    lines = read_lines(path)
     if columns:
         yield from _with_header(_tsv_rows(lines), path).rows(columns, label_column)
     else:

@@ -1,7 +1,5 @@
 """A tokenized split, and which of its examples form which batch and optimizer step."""
 
-from __future__ import annotations
-
 import math
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -21,6 +19,7 @@ from paddlenlp.utils.log import get_logger
 # Texts are sorted by length only inside pools of this many batches, so that the order of an epoch
 # stays random on a large scale.
 POOL_BATCHES = 128
+MANY_UNKNOWN = 0.1  # share of tokens
 ENCODE_AT_ONCE = 8192  # texts; bounds the memory of the tokenizer's Python lists
 
 
@@ -74,6 +73,10 @@ def encode_split(
         cut = f"{truncated} of {len(texts)} texts are cut to {processor.max_seq_len} tokens"
         get_logger().info("%s: %s (--max_seq_length)", name, cut)
     ids, types, ends = np.concatenate(ids), np.concatenate(types), np.cumsum(lengths)
+    unknown = float((ids == processor.tokenizer.unk_token_id).mean())
+    if unknown > MANY_UNKNOWN:
+        text = "%s: %.0f%% of the tokens are not in the vocabulary: is the model for this language?"
+        get_logger().warning(text, name, 100 * unknown)
     labels = np.asarray(labels, dtype=np.float32 if regression else np.int64)
     return EncodedSplit(name, processor, ids, types, ends, labels, teacher_logits)
 

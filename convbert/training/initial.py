@@ -1,7 +1,5 @@
 """The model that fine-tuning starts from."""
 
-from __future__ import annotations
-
 from argparse import Namespace
 
 from convbert.text.processing import TextProcessor

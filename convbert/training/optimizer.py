@@ -1,39 +1,27 @@
 """AdamW with layer-wise learning rates, chosen by parameter name."""
 
-from __future__ import annotations
-
 from argparse import Namespace
 from collections import defaultdict
 
 import paddle
 from paddle import nn
 
+from paddlenlp.transformers.convbert.weight_names import bare
 from paddlenlp.transformers.optimization import CosineDecayWithWarmup, LinearDecayWithWarmup
 from paddlenlp.utils.log import get_logger
 
 SCHEDULES = {"linear": LinearDecayWithWarmup, "cosine": CosineDecayWithWarmup}
-
-HEADS = ("classifier", "pooler", "generator_lm_head_bias")
 
 
 def parameter_depth(name: str, num_layers: int) -> int:
     """Depth of a parameter: embeddings 0, encoder layer i is i + 1, the head num_layers + 2.
 
     The rule of ELECTRA (arXiv 2003.10555, appendix B), whose head sits above a pooling layer.
-
-    Raises:
-        ValueError: a name that belongs to no known part of the model.
     """
-    parts = name.split(".")
-    if name.startswith(("convbert.embeddings.", "convbert.embeddings_project.")):
+    parts = bare(name).split(".")
+    if parts[0] in ("embeddings", "embeddings_project"):
         return 0
-    if name.startswith("convbert.encoder.layers."):
-        return int(parts[3]) + 1
-    if parts[0] in HEADS or parts[0].endswith("_predictions"):
-        return num_layers + 2
-    raise ValueError(
-        f"parameter '{name}' has no depth: add its part to convbert/training/optimizer.py"
-    )
+    return int(parts[2]) + 1 if parts[0] == "encoder" else num_layers + 2
 
 
 def has_weight_decay(name: str) -> bool:

@@ -1,7 +1,5 @@
 """A task made from the user's own files: texts and labels in columns of a table."""
 
-from __future__ import annotations
-
 import math
 from argparse import Namespace
 from collections import Counter

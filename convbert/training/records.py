@@ -1,7 +1,5 @@
 """The output of a fine-tuning run: lines in upstream's format, metrics, a curve."""
 
-from __future__ import annotations
-
 import io
 import sys
 import time

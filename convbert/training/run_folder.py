@@ -11,8 +11,6 @@ states/step-N/     everything needed to resume an unfinished run; removed when i
 previous/1, 2...   the records of earlier runs into the same directory (not their weights)
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -23,14 +21,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from convbert.training.settings import identity
 from paddlenlp.transformers.checkpoint import read_json
 from paddlenlp.utils import files
 from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.log import get_logger
-from paddlenlp.utils.products import check_replaceable, product_directory
+from paddlenlp.utils.products import MANIFEST_FILE, check_replaceable, product_directory
 
 ARGS_FILE = "args.json"
 LOG_FILE = "metrics.jsonl"
@@ -62,16 +58,14 @@ def locked(path: str) -> Iterator[Path]:
         UserError: not writable, or another run is writing there.
     """
     directory = files.ensure_writable_dir(path)
-    try:
-        with filelock.FileLock(str(directory / ".lock"), timeout=0):
-            for name in (*RECORDS, BEST_DIR):
-                files.remove_unfinished(directory / name)
-            yield directory
-    except filelock.Timeout:
-        raise UserError(
-            "busy",
-            f"another run is writing to {directory}: wait for it or give another --output_dir",
-        ) from None
+    if (directory / MANIFEST_FILE).exists():
+        message = f"{directory} is a product of another command: give another --output_dir"
+        raise UserError("occupied", message)
+    busy = f"another run is writing to {directory}: wait for it or give another --output_dir"
+    with files.exclusive(directory / ".lock", busy):
+        for name in (*RECORDS, BEST_DIR):
+            files.remove_unfinished(directory / name)
+        yield directory
 
 
 def prepare(run) -> Progress:
@@ -157,14 +151,8 @@ def _state(run):
 def _resume(run) -> Progress:
     import paddle
 
-    directory, saved = Path(run.config.output_dir), _saved(run)
-    if not saved:
-        raise UserError(
-            "resume",
-            f"{directory} has no saved state to resume from (a finished run has none): start "
-            "without --resume",
-        )
-    values = _state(run).read(saved[-1])
+    directory = Path(run.config.output_dir)
+    values = _state(run).read(_saved(run)[-1])  # `train_settings` has checked that there is one
     if values["scaler"]:
         run.scaler.load_state_dict(values["scaler"])
     progress = Progress(**{name: values[name] for name in asdict(Progress())})

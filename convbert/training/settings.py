@@ -3,15 +3,13 @@
 Nothing here imports Paddle, so a mistake in the flags is reported immediately.
 """
 
-from __future__ import annotations
-
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from convbert.command.flags import add_bool_flag, float_in, int_at_least, make_parser
+from convbert.command.flags import THREADS, add_bool_flag, float_in, int_at_least, make_parser
 from convbert.training.tasks import TASKS
 from paddlenlp.transformers.checkpoint import read_json
 from paddlenlp.transformers.convbert.configuration import PRESETS
@@ -22,7 +20,7 @@ COUNT, AT_LEAST_0, LENGTH = int_at_least(1), int_at_least(0), int_at_least(3)
 SHARE, DROPOUT, NOT_NEGATIVE = float_in(0, 1), float_in(0, 0.99), float_in(0, 1e9)
 
 # Each row: name, default, kind, help. The kind is bool, a list of choices, the function that reads
-# the value, or for a string how --help names it. --help also shows a default that is not None.
+# the value, or for a string how --help names it.
 SIZES = (
     ("num_hidden_layers", None, COUNT, "encoder layers"),
     ("hidden_size", None, COUNT, "width of the encoder"),
@@ -37,9 +35,9 @@ DROPOUTS = (
 COMMON = (
     ("warmup_proportion", 0.1, SHARE, "warm-up as a share of all steps"),
     ("weight_decay", 0.01, NOT_NEGATIVE, "decoupled weight decay"),
-    ("seed", 42, AT_LEAST_0, "fixes weights, order, masks, samples and dropout"),
+    ("seed", 42, AT_LEAST_0, "seed of weights, order, masks, samples and dropout"),
     ("device", None, ["gpu", "cpu"], "gpu or cpu (default: gpu if Paddle sees one, else cpu)"),
-    ("cpu_threads", None, COUNT, "threads per process (default: one per available core)"),
+    ("cpu_threads", None, THREADS, "threads per process (default: one per available core)"),
 )
 TRAIN_FLAGS = (
     # data
@@ -48,30 +46,30 @@ TRAIN_FLAGS = (
     ("train_file", None, "FILE", "your own data instead of a task: .csv, .tsv, .jsonl, .parquet"),
     ("dev_file", None, "FILE", "with --train_file: the dev set (default: hold out a part)"),
     ("text_column", None, "NAME", "column of the texts (default: 'text' or 'sentence')"),
-    ("text_pair_column", None, "NAME", "column of the second texts, for pairs"),
+    ("text_pair_column", None, "NAME", "column of the second texts of pairs"),
     ("label_column", "label", "NAME", "column of the labels"),
     ("regression", False, bool, "with --train_file: the labels are numbers to predict"),
     ("dev_share", 0.1, float_in(0, 0.9), "share of --train_file to hold out without --dev_file"),
-    ("max_seq_length", 128, LENGTH, "tokens kept of a text or pair"),
-    ("group_by_length", False, bool, "batch texts of similar length: less padding, faster"),
+    ("max_seq_length", 128, LENGTH, "longest sequence in tokens; longer texts are truncated"),
+    ("group_by_length", False, bool, "batch texts of similar length, which saves padding"),
     # teacher
-    ("teacher_logits", None, "FILE", "logits of a teacher, an .npz file of distill/own_logits.py"),
+    ("teacher_logits", None, "FILE", "logits of a teacher: .npz file of distill/own_logits.py"),
     ("teacher_weight", 0.9, SHARE, "with --teacher_logits: share of the teacher in the loss"),
     ("temperature", 2.0, float_in(0.01, 1000), "with --teacher_logits: softens both distributions"),
     # model
     ("model_type", "convbert", ["convbert"], "family of the model"),
     ("model_name_or_path", "convbert-base", "MODEL", "published name or checkpoint directory"),
-    ("from_scratch", False, bool, "random weights in the size of that model or model_config.json"),
+    ("from_scratch", False, bool, "random weights, in the size of that model or model_config.json"),
     ("vocab_file", None, "FILE", "with --from_scratch: vocab.txt"),
     *((name, default, kind, f"with --from_scratch: {help}") for name, default, kind, help in SIZES),
     *DROPOUTS,
     # optimization
-    ("learning_rate", 1e-4, NOT_NEGATIVE, "highest learning rate, of the head"),
-    ("scheduler_type", "linear", ["linear", "cosine"], "decay of the rate after warm-up"),
-    ("warmup_steps", 0, AT_LEAST_0, "warm-up in steps; 0: by share"),
-    ("layer_lr_decay", 0.8, float_in(1e-6, 1), "rate of a layer / the next higher one's; 1: off"),
+    ("learning_rate", 1e-4, NOT_NEGATIVE, "highest learning rate, that of the head"),
+    ("scheduler_type", "linear", ["linear", "cosine"], "decay of the learning rate after warm-up"),
+    ("warmup_steps", 0, AT_LEAST_0, "warm-up in steps; 0: use --warmup_proportion"),
+    ("layer_lr_decay", 0.8, float_in(1e-6, 1), "rate of a layer / rate of the layer above; 1: off"),
     ("adam_epsilon", 1e-6, float_in(1e-30, 1), "epsilon of AdamW"),
-    ("max_grad_norm", 0.0, NOT_NEGATIVE, "clip the gradient to this norm; 0: off, as upstream"),
+    ("max_grad_norm", 0.0, NOT_NEGATIVE, "clip the gradient to this norm; 0: off"),
     ("batch_size", 32, COUNT, "examples per step and process"),
     ("gradient_accumulation_steps", 1, COUNT, "batches that make up one optimizer step"),
     ("num_train_epochs", 3, COUNT, "passes over the data (rte, sts-b: 10)"),
@@ -80,7 +78,7 @@ TRAIN_FLAGS = (
     ("output_dir", "./convbert_base_outputs", "DIR", "output directory"),
     ("resume", False, bool, "continue the unfinished run in --output_dir from its last state"),
     ("overwrite", False, bool, "replace an unfinished run or a better model in --output_dir"),
-    ("keep_states", 1, AT_LEAST_0, "states for --resume, each 3 times the weights; 0: none"),
+    ("keep_states", 1, AT_LEAST_0, "states kept for --resume, each 3 times the weights; 0: none"),
     ("visualdl_dir", None, "DIR", "write curves for VisualDL here (requirements-visualdl.txt)"),
     ("logging_steps", 100, COUNT, "steps between two printed lines"),
     ("save_steps", 400, COUNT, "steps between two evaluations"),
@@ -92,7 +90,7 @@ TRAIN_FLAGS = (
 # machines.
 PRETRAIN_FLAGS = (
     ("input_file", None, "FILE", "UTF-8 text, one sentence per line (default: data/reviews)"),
-    ("vocab_file", str(REVIEWS / "vocab.txt"), "FILE", "WordPiece vocabulary"),
+    ("vocab_file", str(REVIEWS / "vocab.txt"), "FILE", "vocabulary (default: of data/reviews)"),
     ("max_seq_length", 128, LENGTH, "tokens of a sequence; longer lines are cut into several"),
     ("mask_probability", 0.15, float_in(0.01, 0.5), "share of words that the generator predicts"),
     ("model_size", "convbert-small", list(PRESETS), "size of the discriminator"),
@@ -181,8 +179,6 @@ def _parser(description: str, rows: Iterable[tuple]):
             options = {"metavar": kind}
         elif isinstance(kind, list):
             options = {"choices": kind}
-        if default is not None:
-            help += " (default: %(default)s)"
         parser.add_argument(f"--{name}", default=default, help=help, **options)
     return parser
 
@@ -212,6 +208,9 @@ def _check(config: Namespace) -> None:
         message = "--max_steps 0 trains nothing: give a number of steps, or -1 for whole epochs"
     if message:
         raise UserError("command-line", message)
+    if config.resume and not any(Path(config.output_dir).glob("states/step-*")):
+        message = f"{config.output_dir} has no saved state to resume from"
+        raise UserError("resume", f"{message} (a finished run has none): omit --resume")
     if config.visualdl_dir and find_spec("visualdl") is None:
         install = "pip install -r requirements-visualdl.txt"
         raise UserError("package-missing", f"--visualdl_dir needs VisualDL: {install}")

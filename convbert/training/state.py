@@ -5,8 +5,6 @@ optimizer, and a small JSON file with the progress and the settings that a resum
 too.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,10 +54,10 @@ class State:
         if type(progress.get("step")) is not int:
             raise UserError("resume", f"{directory / PROGRESS_FILE} has no step: delete this state")
         for name, value in self.identity.items():
-            if progress.get(name) != value:
+            if progress.get(name, value) != value:  # an older state lacks flags that are new
                 raise UserError(
                     "resume",
-                    f"the run in {directory} had {name} {progress.get(name)!r}, not {value!r}: "
+                    f"the run in {directory} had {name} {progress[name]!r}, not {value!r}: "
                     "resume it with the settings it started with, or give another --output_dir",
                 )
         for name, part in self.parts.items():

@@ -4,8 +4,6 @@ Files, columns and labels of a task are rows of ``paddlenlp.datasets.GLUE_TASKS`
 the metrics and settings.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple

@@ -10,8 +10,6 @@ files together. It is an ``.npz`` with
 and ``FILE.json`` beside it describes its origin. Only the loss imports Paddle.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path

@@ -38,8 +38,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     add("--model_dir", help="exported directory (default: the bundled model, exported once)")
     inference_flags.add_text_flags(parser, npy="output_inference_engine.npy")
     inference_flags.add_engine_flags(parser)
-    add_bool_flag(parser, "--benchmark", False, "print the time of each stage (%(default)s)")
-    add("--warmup", type=int_at_least(0), default=0, help="runs before the first (%(default)s)")
+    add_bool_flag(parser, "--benchmark", False, "print the time of each stage")
+    add("--warmup", type=int_at_least(0), default=0, help="untimed runs before the first text")
     add("--save_results", metavar="FILE", help="write accuracy, timings and device as JSON")
     return parser.parse_args(argv)
 
@@ -50,7 +50,7 @@ def main(argv=None) -> None:
     inference_flags.check_text_flags(args)
     options = inference_flags.engine_options(args)
     threads = options.cpu_threads or default_threads()
-    if options.engine == "paddle":
+    if options.uses_paddle:
         start_paddle(threads)
     model_dir = args.model_dir or default_export()
     engine, processor = open_exported(model_dir, options, args.max_seq_len)

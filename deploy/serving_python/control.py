@@ -7,8 +7,6 @@ Example:
 Exit status of ``status``: 0 ready, 1 not ready, 3 not running.
 """
 
-from __future__ import annotations
-
 import contextlib
 import http.client
 import json
@@ -39,14 +37,10 @@ def main(argv=None) -> int:
     """Run one command."""
     parser = make_parser(__doc__, heading="service")
     parser.add_argument("command", choices=("start", "stop", "restart", "status"))
-    parser.add_argument(
-        "--run_dir", default=str(HERE / "run"), help="folder for logs and state (%(default)s)"
-    )
+    parser.add_argument("--run_dir", default=str(HERE / "run"), help="folder for logs and state")
     args, flags = parser.parse_known_args(argv)
     if flags and args.command in ("stop", "status"):
         parser.error(f"{args.command} does not take {flags[0]}")
-    if any(flag.partition("=")[0] == "--pipeline_only" for flag in flags):
-        parser.error("--pipeline_only runs in the foreground: give it to web_service.py")
     if args.command == "status":
         return status(args.run_dir)
     if args.command == "stop":

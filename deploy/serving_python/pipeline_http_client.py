@@ -4,8 +4,6 @@ Example:
     python deploy/serving_python/pipeline_http_client.py --text "a fine film"
 """
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Callable
@@ -41,7 +39,8 @@ def connect(url: str, timeout: float) -> Callable[[str, int], object]:
                 return session.post(url, json=body, timeout=timeout).json()
             except requests.RequestException as error:
                 reason = type(error).__name__
-        raise CallError(f"no answer from {url}: {reason}; check --url")
+        advice = "check --url, and bash shell/serving.sh status"
+        raise CallError(f"no answer from {url}: {reason}; {advice}")
 
     return send
 

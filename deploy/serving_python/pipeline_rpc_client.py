@@ -4,8 +4,6 @@ Example:
     python deploy/serving_python/pipeline_rpc_client.py --text "a fine film"
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 from pathlib import Path

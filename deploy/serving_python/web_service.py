@@ -3,12 +3,9 @@
 Example:
     python deploy/serving_python/web_service.py --port 18080
 
-Without ``--pipeline_only`` this is the whole service: the HTTP front end and a supervisor, which
-starts this script a second time for the pipeline itself. ``shell/serving.sh start`` does the
-same in the background.
+It runs the HTTP front end and a supervisor, which starts this script a second time for the
+pipeline. ``shell/serving.sh start`` does the same in the background.
 """
-
-from __future__ import annotations
 
 import argparse
 import os
@@ -31,19 +28,18 @@ def parse_args(argv=None) -> argparse.Namespace:
     """Parse the command line."""
     parser = make_parser(__doc__, heading="service")
     add = parser.add_argument
-    add("--config", default=CONFIG, help="settings (%(default)s)")
-    overrides = "settings that override --config"
+    add("--config", default=CONFIG, help="settings")
+    overrides = "settings that override --config (default: none)"
     add("--opt", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=overrides)
-    model = "convbert_server beside the config; if that is missing, the bundled model"
+    model = "default: convbert_server next to the config, or the bundled model"
     add("--model_dir", help=f"served model ({model})")
-    add("--host", default=LOOPBACK, help="address of the HTTP front end (%(default)s)")
-    add("--port", type=int, help="port of the HTTP front end (http_port of the config)")
-    add("--rpc_host", default=LOOPBACK, help="address of the gRPC server (%(default)s)")
-    add("--rpc_port", type=int, help="port of the gRPC server (rpc_port of the config)")
-    add("--run_dir", default=str(HERE / "run"), help="folder for logs and state (%(default)s)")
-    add_bool_flag(parser, "--quiet", False, "log to --run_dir only (%(default)s)")
-    add_bool_flag(parser, "--pipeline_only", False, "gRPC only, no supervisor (%(default)s)")
-    add("--parent", type=int, help=argparse.SUPPRESS)
+    add("--host", default=LOOPBACK, help="address of the HTTP front end")
+    add("--port", type=int, help="port of the HTTP front end (default: http_port of the config)")
+    add("--rpc_host", default=LOOPBACK, help="address of the gRPC server")
+    add("--rpc_port", type=int, help="port of the gRPC server (default: rpc_port of the config)")
+    add("--run_dir", default=str(HERE / "run"), help="folder for logs and state")
+    add_bool_flag(parser, "--quiet", False, "log to --run_dir only")
+    add("--parent", type=int, help=argparse.SUPPRESS)  # only the pipeline, for that supervisor
     return parser.parse_args(argv)
 
 
@@ -71,7 +67,7 @@ def main(argv=None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     args = parse_args(argv)
     require_packages()
-    if args.pipeline_only or args.parent:
+    if args.parent:
         pipeline.prepare()
     settings = read_settings(args)
     if args.parent:  # it has locked the run folder and set the environment
@@ -79,18 +75,12 @@ def main(argv=None) -> int:
 
         exit_with_parent(args.parent)
         serve(settings)  # does not return
-    from convbert.serving.process.service import listen, run_service
-    from convbert.serving.process.service_dir import locked, pipeline_environment
+    from convbert.serving.process.service import run_service
+    from convbert.serving.process.service_dir import locked
     from convbert.serving.served_model import check_served
 
     check_served(settings.model_dir)
     with locked(args.run_dir) as run_dir:
-        if args.pipeline_only:
-            listen(settings.rpc, "--rpc_port").close()
-            os.environ.update(pipeline_environment(run_dir, settings["thread_num"]))
-            from convbert.serving.pipeline.server import serve
-
-            serve(settings)  # does not return
         command = [sys.executable, str(Path(__file__).resolve()), *argv]
         command += ["--config", os.path.abspath(args.config), "--model_dir", settings.model_dir]
         command += ["--parent", str(os.getpid())]

@@ -1,13 +1,11 @@
-"""A page to try sentences on: label, probability, and the effect of each word.
+"""Web demo of a classifier: label, probability, and the effect of each word.
 
     bash shell/demo.sh
     bash shell/demo.sh --model_path convbert_base_outputs/best.pdparams
     bash shell/demo.sh --url http://127.0.0.1:18080/convbert/prediction
 
-It listens on 127.0.0.1, loads nothing from other hosts, and has the limits of the service.
+The page loads nothing from other hosts and has the same limits as the service.
 """
-
-from __future__ import annotations
 
 import argparse
 import json
@@ -43,8 +41,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = make_parser(__doc__)
     add_model_flags(parser)
     add = parser.add_argument
-    add("--host", default=LOOPBACK, help="address to listen on (%(default)s)")
-    add("--port", type=int_at_least(1, 65535), default=PORT, help="port (%(default)s)")
+    add("--host", default=LOOPBACK, help="address to listen on")
+    add("--port", type=int_at_least(1, 65535), default=PORT, help="port")
     return parser.parse_args(argv)
 
 

@@ -1,7 +1,5 @@
 """The page: its texts in two languages, its components and their actions."""
 
-from __future__ import annotations
-
 import html
 from collections.abc import Sequence
 from pathlib import Path

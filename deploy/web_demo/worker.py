@@ -1,12 +1,10 @@
-"""The model of the page, in a separate process: reads and answers one JSON request per line.
+"""The model of the web demo, in a separate process: one JSON request and answer per line.
 
 Started by app.py with the Python of the project, because Gradio and the service need different
 versions of the same packages.
 
     python deploy/web_demo/worker.py --model_path convbert_base_outputs/best.pdparams
 """
-
-from __future__ import annotations
 
 import argparse
 import base64
@@ -53,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(json.dumps(answer(model, json.loads(line))), file=answers, flush=True)
 
 
-def answer(model: Local | Service, request: dict[str, Any]) -> dict[str, Any]:
+def answer(model: "Local | Service", request: dict[str, Any]) -> dict[str, Any]:
     """Answer one request: see `deploy.web_demo.app.Model.ask`; "limits" are as in `texts_of`."""
     texts, layer = request["texts"], request["layer"]
     try:

@@ -213,7 +213,7 @@ def _label(task: GlueTask, text: str, place: str) -> Any:
 
 def _rows(path: Path, where: Split, task: GlueTask) -> Iterator[Row]:
     """Yield the rows below the header; a first line that ends in a label is not a header."""
-    lines = [text for _, text in read_lines(str(path), "--data_dir")]
+    lines = [text for _, text in read_lines(str(path))]
     while lines and not lines[-1]:
         lines.pop()
     bad: list[int] = []

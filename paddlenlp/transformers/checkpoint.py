@@ -12,6 +12,7 @@ import numpy as np
 
 from paddlenlp.utils import pickled_arrays
 from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.files import file_error
 from paddlenlp.utils.parsing import read_json_file
 
 CONFIG_FILE = "model_config.json"
@@ -54,7 +55,7 @@ def read_json(path: str) -> dict[str, Any]:
     try:
         content, problem = read_json_file(path), "not a JSON object"
     except OSError as error:
-        raise UserError("file-unreadable", f"cannot read {path}: {error.strerror}") from None
+        raise file_error(error) from None
     except ValueError as error:
         content, problem = None, f"not JSON ({error})"
     if not isinstance(content, dict):
@@ -115,8 +116,10 @@ def find_files(directory: str, config_optional: bool = False) -> tuple[str | Non
     problem = None
     if adapter and not weights:
         problem = f"is an adapter ({adapter[0]}): merge it into its model and save the result"
+    elif not weights and any(name.startswith("inference.") for name in present):
+        problem = "is an exported model: give the checkpoint that it was made from"
     elif not weights:
-        problem = f"has none of {', '.join(wholes)}"
+        problem = f"has none of {', '.join(wholes)}: give a directory with such a file"
     elif not configs and not config_optional:
         problem = f"has no {CONFIG_FILE} or {HF_CONFIG_FILE}"
     if problem:
@@ -143,8 +146,7 @@ def read_weights(path: str) -> dict[str, np.ndarray]:
     except UserError:
         raise
     except OSError as error:
-        reason = error.strerror or error
-        raise UserError("file-unreadable", f"cannot read {path}: {reason}") from None
+        raise file_error(error) from None
     except Exception as error:  # a damaged file can raise nearly anything
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(

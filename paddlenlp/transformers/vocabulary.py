@@ -5,7 +5,7 @@ from pathlib import Path
 
 from paddlenlp.transformers.checkpoint import HF_TOKENIZER_FILE, VOCAB_FILE, read_json
 from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import PathLike
+from paddlenlp.utils.files import PathLike, file_error
 
 SPECIAL_TOKENS = {
     "pad_token": "[PAD]",
@@ -72,8 +72,7 @@ def _lines(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        message = f"cannot read vocabulary {path}: {error.strerror}"
-        raise UserError("file-unreadable", message) from None
+        raise file_error(error) from None
     except UnicodeDecodeError as error:
         message = f"vocabulary {path} is not UTF-8 at byte {error.start}: convert it to UTF-8"
         raise UserError("encoding", message) from None

@@ -28,6 +28,18 @@ _OLD_S = 24 * 3600.0
 UNFINISHED = ".tmp"  # the suffix of what is being written
 
 
+def file_error(error: OSError) -> UserError:
+    """Return the one-line error for a file that the system cannot open, read or write."""
+    name = error.filename or "standard output"  # `naming` adds a missing name of a file
+    if error.errno in FULL:
+        reason = f"cannot write {name}: {error.strerror}"
+        return UserError("not-writable", f"{reason}; free space, or write elsewhere")
+    if isinstance(error, FileNotFoundError):
+        return UserError("file-missing", f"{name} does not exist: correct the path")
+    reason = f"cannot use {name}: {error.strerror}"
+    return UserError("file-unreadable", f"{reason}; correct its permissions, or its path")
+
+
 def ensure_writable_dir(path: PathLike) -> Path:
     """Make the directory ``path`` (with its parents) and check that it is writable.
 
@@ -73,6 +85,21 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
         yield temporary
         _sync(temporary)
         os.replace(temporary, target)
+
+
+@contextmanager
+def exclusive(lock: PathLike, busy: str) -> Iterator[None]:
+    """Lock a file for the block; its content is kept.
+
+    Raises:
+        UserError: another process has locked it; ``busy`` is the message.
+    """
+    with open(lock, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError("busy", busy) from None
+        yield
 
 
 def write_json(path: PathLike, content: Any) -> None:

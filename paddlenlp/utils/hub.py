@@ -28,8 +28,15 @@ def bundled_model(name: str = DEFAULT_MODEL) -> Path | None:
 
 
 def local_model(name_or_dir: PathLike) -> Path | None:
-    """Return the given checkpoint directory, or that of the bundled model of this name, or None."""
+    """Return the given checkpoint directory, or that of the bundled model of this name, or None.
+
+    Raises:
+        UserError: it is the folder of a training run, which contains the checkpoint.
+    """
     directory = Path(name_or_dir)
+    if (directory / "best.pdparams").is_dir():
+        message = f"{directory} is the folder of a training run: give {directory / 'best.pdparams'}"
+        raise UserError("checkpoint", message)
     return directory if directory.is_dir() else bundled_model(str(name_or_dir))
 
 

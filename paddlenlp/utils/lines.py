@@ -9,14 +9,14 @@ import sys
 from collections.abc import Iterator
 
 from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.files import file_error
 
 
-def read_lines(path: str, flag: str = "--input_file") -> Iterator[tuple[str, str]]:
+def read_lines(path: str) -> Iterator[tuple[str, str]]:
     """Yield the place of each line of a UTF-8 file, for error messages, and its text.
 
     Args:
         path: the file, or ``-`` for standard input.
-        flag: the flag that names it, for error messages.
 
     Raises:
         UserError: the file is unreadable, empty, or not UTF-8 (with the line).
@@ -25,8 +25,7 @@ def read_lines(path: str, flag: str = "--input_file") -> Iterator[tuple[str, str
     try:
         file = sys.stdin.buffer if path == "-" else open(path, "rb")  # noqa: SIM115
     except OSError as error:
-        given = f"{flag} {path}".strip()
-        raise UserError("file-unreadable", f"cannot read {given}: {error.strerror}") from None
+        raise file_error(error) from None
     number = 0
     with file:
         # Undecodable bytes become lone surrogates, so that the error can name the line.
@@ -40,7 +39,7 @@ def read_lines(path: str, flag: str = "--input_file") -> Iterator[tuple[str, str
                 _check_utf8(line, where)
             yield where, line
     if not number:
-        raise UserError("empty-input", f"{name} is empty: write one text per line")
+        raise UserError("empty-input", f"{name} is empty: give a file with texts")
 
 
 def _refuse_utf16(line: str, name: str) -> None:

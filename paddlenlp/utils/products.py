@@ -20,7 +20,9 @@ from paddlenlp.utils.parsing import read_json_file
 
 MANIFEST_FILE = "manifest.json"
 # Files that a reader may open: beside a manifest they must be listed in it.
-READABLE = (".json", ".onnx", ".pdiparams", ".pdmodel", ".pdparams", ".safetensors", ".txt", ".xml")
+READABLE = (
+    ".bin", ".json", ".onnx", ".pdiparams", ".pdmodel", ".pdparams", ".safetensors", ".txt", ".xml"
+)  # fmt: skip
 
 
 @contextmanager
@@ -121,6 +123,7 @@ def read_manifest(directory: PathLike) -> dict[str, Any] | None:
     """Return the manifest of a directory; None if there is none.
 
     Raises:
+        OSError: it cannot be read.
         UserError: it is damaged.
     """
     path = Path(directory) / MANIFEST_FILE
@@ -131,9 +134,9 @@ def read_manifest(directory: PathLike) -> dict[str, Any] | None:
             isinstance(entry["size"], int) and isinstance(entry["sha256"], str) and _inside(name)
             for name, entry in files.items()
         )
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         valid = False
     if not valid:
         raise UserError("file-damaged", f"{path} is damaged: write the product again")

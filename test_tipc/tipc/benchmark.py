@@ -1,7 +1,5 @@
 """The chain of benchmark_train.sh: one training per case, and its speed in TIPC's format."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import re

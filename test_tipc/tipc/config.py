@@ -1,7 +1,5 @@
 """Reading a configuration, and checking its lines, interpreter, packages and GPUs before a run."""
 
-from __future__ import annotations
-
 import json
 import re
 import shlex
@@ -25,7 +23,7 @@ INPUT_FLAG = re.compile(r"--?\w*(dir|dirname|file|path|logits)")  # their values
 PACKAGES: dict[str, tuple[str, ...]] = {
     "klquant_whole_infer": ("openvino", "nncf"),
     "serving": ("paddle_serving_server",),
-    "paddle2onnx": ("paddle2onnx", "onnxruntime"),
+    "paddle2onnx": ("paddle2onnx", "onnxruntime", "onnx"),
 }
 CPU_VALUES = {"gpu_list": "-1", "use_gpu": "False", "device_type": "0"}
 ANSWER_SECONDS = 120

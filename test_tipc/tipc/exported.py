@@ -1,7 +1,5 @@
 """The chains that convert an exported model, and compare its answers with Paddle Inference."""
 
-from __future__ import annotations
-
 import itertools
 import shutil
 import socket

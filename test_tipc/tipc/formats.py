@@ -5,8 +5,6 @@ A configuration is a numbered list of ``key:value`` lines; the position of a lin
 its own value. The runner fills in ``auto``.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 AUTO = "auto"
@@ -154,7 +152,7 @@ SERVING = (
     Slot("serving_mkldnn", BOOL, (f"{SERVICE}.use_mkldnn", NULL), many=True),
     Slot("serving_threads", POSITIVE, (f"{SERVICE}.thread_num", NULL), many=True),
     flag("serving_tensorrt", UNSUPPORTED),
-    Slot("serving_precision", FLOATS, (f"{SERVICE}.precision", NULL), many=True),
+    Slot("serving_precision", one_of("fp32", "fp16"), (f"{SERVICE}.precision", NULL), many=True),
     Slot("pipeline", keys=("pipline", "pipeline"), needed=True),
     flag("client_input"),
 )

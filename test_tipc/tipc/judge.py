@@ -4,8 +4,6 @@
 engine with.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping

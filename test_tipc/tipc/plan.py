@@ -4,8 +4,6 @@ All output is in the folder of the run. A step names the files that it must writ
 these files, and the steps that it needs; `tipc.runner` runs the steps in order.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -8,8 +8,6 @@ teacher/        logits.npz: logits of the bundled model for the training data, f
 Each of them has a manifest.json with its source and the SHA-256 of each file.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil
@@ -19,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from convbert.command.flags import add_bool_flag, make_parser
+from convbert.command.flags import make_parser
 from convbert.command.start import run_step, start_paddle
 from convbert.inference.default_model import default_checkpoint
 from convbert.training.tasks import glue_examples
@@ -67,7 +65,6 @@ def main(argv=None) -> int:
     add("--data_dir", help="folder with train.tsv and dev.tsv of SST-2")
     add("--model_dir", help="checkpoint to start training from")
     add("--trained_dir", help="fine-tuned checkpoint (best.pdparams)")
-    add_bool_flag(parser, "--force", False, "make all parts again")
     args = parser.parse_args(argv)
     kind = next(kind for kind, modes in MODES.items() if args.mode in modes)
     config = read_config(args.config, kind, args.mode)
@@ -107,7 +104,7 @@ class Preparation:
             }
             for part in parts:
                 (source, make), target = find[part](), self.folder / part
-                if not self.args.force and _is_complete(target, source):
+                if _is_complete(target, source):
                     print(f"{part}: there already ({source})")
                     continue
                 with product_directory(target, "TIPC input", settings={"source": source}) as work:

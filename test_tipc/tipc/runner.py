@@ -1,7 +1,5 @@
 """Runs the steps of a plan, checks each, and reports: result lines, summary, exit status."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

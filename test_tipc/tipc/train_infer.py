@@ -1,7 +1,5 @@
 """The chain of test_train_inference_python.sh: train, evaluate, export, quantize, infer."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from functools import partial
@@ -13,12 +11,9 @@ from tipc import judge
 from tipc.formats import INFER_MODES
 from tipc.plan import Plan, Step, combination
 
-# The number formats that an engine supports; other combinations are skipped.
-PRECISIONS_OF = {
-    "gpu": (None, "fp32", "fp16"),
-    "onednn": (None, "fp32", "bf16", "int8"),
-    "cpu": (None, "fp32", "int8"),
-}
+# The number formats on each device; other combinations are skipped.
+PRECISIONS_ON = {"gpu": (None, "fp32", "fp16"), "cpu": (None, "fp32", "bf16", "int8")}
+WITH_OPENVINO = ("bf16", "int8")
 
 
 class Settings(NamedTuple):
@@ -127,18 +122,18 @@ def _quantize(plan: Plan, exported: Path, folder: Path) -> Path:
 
 
 def _combinations(plan: Plan, precisions: list[str | None]) -> list[Settings]:
-    """All supported combinations of the inference slots. int8 runs with OpenVINO, on the CPU."""
+    """All supported combinations of the inference slots."""
     values = {slot: plan.config.values(slot) for slot in Settings._fields[:-1]}
     values["precision"] = precisions
     found = []
     for settings in itertools.starmap(Settings, itertools.product(*values.values())):
-        kind = "cpu" if settings.use_mkldnn == "False" else "onednn"
+        device = "cpu"
         if settings.use_gpu == "True":
-            kind, settings = "gpu", settings._replace(use_mkldnn=None, cpu_threads=None)
-        elif settings.precision == "int8":
+            device, settings = "gpu", settings._replace(use_mkldnn=None, cpu_threads=None)
+        elif settings.precision in WITH_OPENVINO:
             settings = settings._replace(use_mkldnn=None, engine="openvino")
         # oneDNN on and off is the same to a GPU and to OpenVINO.
-        if settings.precision in PRECISIONS_OF[kind] and settings not in found:
+        if settings.precision in PRECISIONS_ON[device] and settings not in found:
             found.append(settings)
     return found
 
@@ -150,13 +145,7 @@ def _infer(
     device = "gpu" if settings.use_gpu == "True" else "cpu"
     values = settings._asdict()
     engine = values.pop("engine")
-    name = combination(
-        device,
-        settings.use_mkldnn,
-        settings.cpu_threads,
-        settings.precision,
-        settings.batch_size,
-    )
+    name = combination(device, *settings[1:5])  # oneDNN, threads, precision, batch size
     results = folder / f"python_infer_{device}_{name}.json"
     values |= {"infer_model_dir": model, "infer_input": texts, "save_log": results}
     command = plan.command("inference", "benchmark", "infer_extra", **values)

@@ -72,7 +72,7 @@ def test_a_long_text_is_cut_with_one_warning(call_script, tiny_export):
     [
         (["--text", "  "], "text", "--text"),
         (["--text", "a", "--input_file", "x"], "command-line", "--input_file"),
-        (["--input_file", "missing.txt"], "file-unreadable", "missing.txt"),
+        (["--input_file", "missing.txt"], "file-missing", "missing.txt"),
         (["--input_file", "latin1.txt"], "encoding", "latin1.txt, line 2"),
         (["--input_file", "blank.txt"], "text", "blank.txt, line 2"),
         (["--input_file", "good.txt", "--input_column", "text"], "column", "'text'"),

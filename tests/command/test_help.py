@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from convbert.command.flags import HEADINGS
+from convbert.command.flags import HEADINGS, make_parser
 from tests.command.test_entry_points import SCRIPTS
 from tests.conftest import REPO_ROOT
 
@@ -63,3 +63,14 @@ def test_no_flag_has_two_headings():
 def test_scripts_of_a_model_have_no_flag_without_a_heading(parser_of, script):
     text = parser_of(script).format_help()
     assert re.search(r"\noptions:\n  -h, --help [^\n]*\n\ninput:\n", text)
+
+
+def test_the_help_of_a_flag_shows_its_default():
+    parser = make_parser("Do it.")
+    parser.add_argument("--speed", default=0, help="how fast")
+    parser.add_argument("--parts", default=[1, 2], help="which (default: all)")
+    parser.add_argument("--model", help="a model")
+    parser.add_argument("--wait", action="store_true", default=False, help="not now")
+    text = parser.format_help()
+    assert "how fast (default: 0)" in text
+    assert text.count("default") == 2

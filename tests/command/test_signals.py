@@ -5,9 +5,34 @@ import signal
 
 import pytest
 
-from convbert.command.start import hold_signals
+from convbert.command import machine
+from convbert.command.start import EXIT_TERMINATED, exit_on_sigterm, hold_signals, start_paddle
 from tests.conftest import start_script
 from tests.helpers.waiting import wait_while_running
+
+
+@pytest.fixture
+def default_handlers():
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_sigterm_while_paddle_is_imported(monkeypatch, default_handlers):
+    imported = []
+
+    def import_paddle(threads):
+        signal.raise_signal(signal.SIGTERM)
+        imported.append("the rest of the import")
+
+    monkeypatch.setattr(machine, "set_cpu_environment", import_paddle)
+    monkeypatch.setattr(machine, "return_freed_memory", lambda: None)
+    exit_on_sigterm()  # as run_main does
+    with pytest.raises(SystemExit) as ended:
+        start_paddle()
+    assert ended.value.code == EXIT_TERMINATED
+    assert imported
 
 
 class Arrived(Exception):

@@ -6,6 +6,7 @@ from glob import glob
 import pytest
 
 import paddlenlp
+from paddlenlp import transformers
 
 yaml = pytest.importorskip("yaml", reason="serving is not installed: bash shell/serving.sh setup")
 KINDS = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
@@ -62,3 +63,10 @@ def test_an_image_copies_what_exists(repo_root, name):
 def test_the_image_starts_a_script(repo_root):
     text = (repo_root / "Dockerfile").read_text(encoding="utf-8")
     assert (repo_root / re.search(r'^CMD \["python", "([^"]+)"', text, re.M)[1]).is_file()
+
+
+@pytest.mark.parametrize("page", ["upstream.md", "upstream_cn.md"])
+def test_the_names_of_the_library_are_documented(repo_root, page):
+    text = (repo_root / "docs" / page).read_text(encoding="utf-8")
+    (row,) = [line for line in text.splitlines() if line.startswith("| `paddlenlp.transformers` |")]
+    assert set(re.findall(r"`(\w+)`", row)) == set(transformers.__all__)

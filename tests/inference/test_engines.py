@@ -162,7 +162,7 @@ def test_a_missing_package(exported, tmp_path, run_script, missing):
         ({"engine": "openvino", "use_gpu": True}, "device"),
         ({"engine": "paddle", "precision": "int8"}, "precision"),
         ({"engine": "paddle", "precision": "fp16"}, "precision"),
-        ({"engine": "paddle", "precision": "bf16", "use_mkldnn": False}, "precision"),
+        ({"engine": "paddle", "precision": "bf16"}, "precision"),
     ],
 )
 def test_what_an_engine_does_not_run(options, code):
@@ -200,6 +200,35 @@ def test_a_damaged_export(exported, tmp_path, change, code, fact):
     change(broken)
     with raises_code(code, fact):
         open_exported(str(broken), EngineOptions(engine="openvino"))
+
+
+@pytest.fixture
+def foreign(exported, tmp_path):
+    """An exported model as another tool writes it: without configuration and manifest."""
+    directory = tmp_path / "foreign"
+    shutil.copytree(exported, directory)
+    for name in ("model_config.json", "manifest.json"):
+        (directory / name).unlink(missing_ok=True)
+    return directory
+
+
+@needs_openvino
+def test_a_model_of_another_tool(foreign):
+    _, processor = open_exported(str(foreign))
+    assert processor.num_classes == 2
+    with raises_code("export", "model_config.json"):
+        open_exported(str(foreign), EngineOptions(engine="openvino"))
+    with open(foreign / "vocab.txt", "a") as file:
+        file.write("oneword\n")
+    with raises_code("vocabulary", foreign):
+        open_exported(str(foreign))
+
+
+def test_a_program_that_is_none(foreign):
+    """Paddle Inference itself crashes on this file."""
+    (foreign / "inference.pdmodel").write_bytes(b"no program")
+    with raises_code("engine", "inference.pdmodel"):
+        open_exported(str(foreign))
 
 
 @pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs requirements-onnx.txt")

@@ -12,8 +12,7 @@ import pytest
 
 from convbert.inference import export
 from convbert.inference.dygraph import dygraph_runner, load_classifier
-from convbert.inference.engines import onnx_runtime
-from convbert.inference.engines.paddle_inference import EngineOptions
+from convbert.inference.engines import EngineOptions, onnx_runtime
 from convbert.inference.exported import open_exported
 from convbert.serving.served_model import convert as convert_for_serving
 from paddlenlp.transformers import ConvBertConfig, ConvBertForSequenceClassification
@@ -75,13 +74,13 @@ MEMORY_OF_SHAPES = """
 import json
 import sys
 import numpy as np
-from convbert.inference.engines.paddle_inference import EngineOptions, Predictor
+from convbert.inference.engines import EngineOptions, open_engine
 
 def resident_mb():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * 4096 / 1e6
 
-run = Predictor(sys.argv[1], EngineOptions(cpu_threads=1)).run
+run = open_engine(sys.argv[1], EngineOptions(cpu_threads=1)).run
 before = resident_mb()
 for shape in json.loads(sys.argv[2]):
     ids = np.ones(shape, dtype=np.int64)

@@ -11,8 +11,7 @@ from convbert.inference import exported
 from convbert.inference.dygraph import load_classifier
 from convbert.inference.engines import EngineOptions, onnx_runtime
 from convbert.inference.exported import open_exported
-from convbert.inference.finite import check_finite, onnx_weights
-from convbert.inference.protobuf import Field, build_messages
+from convbert.inference.finite import check_finite
 from paddlenlp.transformers.checkpoint import read_weights
 from tests.helpers.errors import raises_code
 from tests.helpers.weights import fill_row
@@ -86,49 +85,6 @@ def test_an_export(tiny_export, tiny_checkpoint, tmp_path, engine, write):
     fill_row(weights, tiny_checkpoint, WORD, np.nan)
     with raises_code("not-finite", named):
         open_exported(str(export), options)
-
-
-# A part of onnx.proto.
-_ONNX = {
-    "Model": {"graph": Field(7, "Graph")},
-    "Graph": {"initializer": Field(5, "Tensor", True)},
-    "Tensor": {
-        "data_type": Field(2, "int32"),
-        "float_data": Field(4, "float", True),
-        "raw_data": Field(9, "bytes"),
-        "external_data": Field(13, "Pair", True),
-    },
-    "Pair": {"key": Field(1, "string"), "value": Field(2, "string")},
-}
-
-
-def test_the_forms_of_a_tensor_in_an_onnx_file(tmp_path):
-    good = np.array([1.0, -2.0, 3e38], np.float32)
-    bad = np.array([1.0, -2.0, -np.inf], np.float32)
-    (tmp_path / "beside").write_bytes(good.tobytes() + bad.tobytes())
-
-    def beside(offset):
-        places = {"location": "beside", "offset": offset, "length": good.nbytes}
-        return [{"key": key, "value": str(value)} for key, value in places.items()]
-
-    def upper_half(array):
-        return (array.view(np.uint32) >> 16).astype(np.uint16).tobytes()
-
-    model, path = build_messages("onnx", "proto2", _ONNX)["Model"], tmp_path / "model.onnx"
-    for finite, infinite in (
-        ({"data_type": 1, "raw_data": good.tobytes()}, {"raw_data": bad.tobytes()}),
-        ({"data_type": 1, "float_data": good}, {"float_data": bad}),
-        ({"data_type": 1, "external_data": beside(0)}, {"external_data": beside(good.nbytes)}),
-        ({"data_type": 16, "raw_data": upper_half(good)}, {"raw_data": upper_half(bad)}),
-        ({"data_type": 11, "raw_data": bytes(8)}, {"raw_data": bad.astype("<f8").tobytes()}),
-        ({"data_type": 10, "raw_data": bytes(2)}, {"raw_data": bad.astype("<f2").tobytes()}),
-    ):
-        tensors = [finite, {**finite, **infinite}, finite]
-        path.write_bytes(model(graph={"initializer": tensors[::2]}).SerializeToString())
-        check_finite(str(path), onnx_weights(str(path)))
-        path.write_bytes(model(graph={"initializer": tensors}).SerializeToString())
-        with raises_code("not-finite", "1 tensors"):
-            check_finite(str(path), onnx_weights(str(path)))
 
 
 def test_a_conversion_for_serving(tiny_export, tiny_checkpoint, tmp_path):

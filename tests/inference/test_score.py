@@ -165,10 +165,19 @@ def test_where_the_output_may_go(tmp_path):
     with raises_code("occupied"):
         check_output(str(output), str(source), overwrite=False)
     check_output(str(output), str(source), overwrite=True)
-    with raises_code("occupied"):
-        check_output(str(source), str(source), overwrite=True)
     with raises_code("command-line", ".tsv"):
         check_output(str(tmp_path / "out.csv"), str(source), overwrite=False)
+
+
+def test_a_mistake_before_the_first_part_can_be_corrected(tmp_path):
+    def fail(settings):
+        with parts_of(str(tmp_path / "out.tsv"), settings):
+            raise KeyError
+
+    for columns in (["a"], ["b"]):
+        with pytest.raises(KeyError):
+            fail({"columns": columns})
+        assert list(tmp_path.iterdir()) == []
 
 
 MISTAKES = {

@@ -42,5 +42,5 @@ def test_a_file_that_is_not_utf8(tmp_path, content, code, facts):
 
 
 def test_a_file_that_cannot_be_read(tmp_path):
-    with raises_code("file-unreadable", "--calib_file", tmp_path):
-        list(read_lines(str(tmp_path), "--calib_file"))
+    with raises_code("file-unreadable", tmp_path):
+        list(read_lines(str(tmp_path)))

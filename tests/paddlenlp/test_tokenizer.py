@@ -223,7 +223,7 @@ def test_missing_files_and_names(tmp_path):
         ConvBertTokenizer.from_pretrained(tmp_path)
     with raises_code("model-name", "convbert-base"):
         ConvBertTokenizer.from_pretrained("convbert-huge")
-    with raises_code("file-unreadable", "none.txt"):
+    with raises_code("file-missing", "none.txt"):
         ConvBertTokenizer(tmp_path / "none.txt")
 
 

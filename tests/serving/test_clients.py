@@ -86,6 +86,6 @@ def test_wrong_addresses_and_texts_are_one_line(call_script):
         for value in values:
             assert_refused(call_script(client, flag, value), "command-line", value)
     done = call_script(HTTP_CLIENT, "--input_file", "missing.txt")
-    assert_refused(done, "file-unreadable", "missing.txt")
+    assert_refused(done, "file-missing", "missing.txt")
     done = call_script(HTTP_CLIENT, "--text", "a", "--input_file", "b")
     assert_refused(done, "command-line", "--input_file", "--text")

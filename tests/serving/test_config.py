@@ -55,6 +55,11 @@ def test_a_wrong_setting_names_itself(override, facts):
         load_settings(CONFIG, [override])
 
 
+def test_the_last_part_of_a_key_is_not_enough_but_finds_it():
+    with raises_code("settings", f"'{LOCAL}.engine'"):
+        load_settings(CONFIG, ["engine=openvino"])
+
+
 @pytest.mark.parametrize(
     ("overrides", "code", "facts"),
     [
@@ -72,7 +77,7 @@ def test_wrong_overrides(overrides, code, facts):
 
 @pytest.mark.parametrize(
     ("text", "code"),
-    [(None, "file-unreadable"), (": :", "settings"), ("", "settings"), ("a: 1", "settings")],
+    [(None, "file-missing"), (": :", "settings"), ("", "settings"), ("a: 1", "settings")],
 )
 def test_a_wrong_config_file_names_itself(tmp_path, text, code):
     path = tmp_path / "config.yml"
@@ -100,14 +105,22 @@ def test_auto_chooses_an_engine_that_runs_the_model(
     tmp_path, monkeypatch, files, overrides, engine
 ):
     monkeypatch.setattr(config, "installed", lambda name: name == "openvino")
-    for name in files:
+    for name in (*files, "model_config.json"):
         (tmp_path / name).write_text("")
     opts = [f"{LOCAL}.engine=auto", *overrides]
     assert load_settings(CONFIG, opts, str(tmp_path)).engine_options().engine == engine
     monkeypatch.setattr(config, "installed", lambda name: False)
-    # Only OpenVINO runs int8: opening the model says which package is missing.
-    expected = "openvino" if "int8" in str(overrides) or "inference.xml" in files else "paddle"
+    # Only OpenVINO runs int8 and bf16: opening the model says which package is missing.
+    only = "inference.xml" in files or any(name in str(overrides) for name in ("int8", "bf16"))
+    expected = "openvino" if only else "paddle"
     assert load_settings(CONFIG, opts, str(tmp_path)).engine_options().engine == expected
+
+
+def test_auto_takes_paddle_for_a_model_of_another_tool(tmp_path, monkeypatch):
+    monkeypatch.setattr(config, "installed", lambda name: name == "openvino")
+    (tmp_path / "inference.pdmodel").write_text("")
+    opts = [f"{LOCAL}.engine=auto"]
+    assert load_settings(CONFIG, opts, str(tmp_path)).engine_options().engine == "paddle"
 
 
 def test_auto_takes_int8_for_a_quantized_model(tmp_path):

@@ -107,10 +107,9 @@ def test_start_status_stop(model_dir, tmp_path, repo_root):
     ("flags", "code"),
     [
         (["--rpc_port=PORT"], "port"),
-        (["--rpc_port=PORT", "--pipeline_only"], "port"),  # found by Paddle Serving
         (["--host=203.0.113.1"], "port"),
         (["--model_dir=missing"], "served-model"),
-        (["--config=missing.yml"], "file-unreadable"),
+        (["--config=missing.yml"], "file-missing"),
         (["--opt", "worker_num=many", "--opt", "dag.use_profile=true"], "settings"),
     ],
 )
@@ -120,7 +119,7 @@ def test_a_wrong_start_is_one_line(model_dir, tmp_path, run_script, flags, code)
         given = [flag.replace("PORT", port) for flag in flags]
         done = run_script(WEB_SERVICE, *Served(model_dir, tmp_path / "run").flags, *given)
     assert_refused(done, code, *(given[0].strip("-").split("=") if port in given[0] else ()))
-    assert len(done.stderr.splitlines()) == 1 or "--pipeline_only" in flags
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.fixture
@@ -173,20 +172,18 @@ def test_a_start_that_is_stopped_fails(model_dir, tmp_path, call_script, slow_pi
     assert starting.returncode == 1
 
 
-def test_the_pipeline_alone_runs_in_the_foreground_and_writes_to_the_run_folder_only(
+def test_a_service_in_the_foreground_writes_to_the_run_folder_only(
     model_dir, tmp_path, call_script
 ):
-    done = call_script(CONTROL, "start", "--run_dir", tmp_path / "run", "--pipeline_only")
-    assert_refused(done, "command-line", "--pipeline_only")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    service = Served(model_dir, tmp_path / "run", flags=("--pipeline_only",))
+    service = Served(model_dir, tmp_path / "run")
     with service.foreground(cwd=str(elsewhere)) as process:
-        wait_until(lambda: listening(service.rpc_port))
+        service.wait_for("ready")
         assert call_script(RPC_CLIENT, "--address", service.address).returncode == 0
+        assert (tmp_path / "run" / "ProcessInfo.json").is_file()  # of Paddle Serving
     assert process.returncode == 0
     assert list(elsewhere.iterdir()) == []
-    assert (tmp_path / "run" / "ProcessInfo.json").is_file()
 
 
 def test_a_run_folder_holds_one_service_and_loses_no_other_file(model_dir, tmp_path, call_script):

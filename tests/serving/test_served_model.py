@@ -1,13 +1,11 @@
 """Conversion for Paddle Serving: equal to the original's, whole or not at all."""
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 
-from convbert.inference.program import read_program
-from convbert.serving.served_model import convert, model_config
+from convbert.serving.served_model import convert
 from paddlenlp.utils.products import MANIFEST_FILE
 from tests.helpers.errors import raises_code
 
@@ -53,50 +51,6 @@ def test_a_second_conversion_replaces_the_first(tiny_export, tmp_path):
     assert (server / "notes").read_text() == "mine"
 
 
-def test_the_embedding_rows_are_read(tiny_export, tiny_config):
-    (program,) = tiny_export.glob("inference.[pj]*[ln]")
-    assert read_program(str(program)).vocab_size == tiny_config.vocab_size
-
-
-def test_a_program_of_paddle_3_is_described_too(tmp_path):
-    program = read_program(str(_json_program(tmp_path)))
-    config = model_config(program)
-    assert [(v.name, v.feed_type, list(v.shape)) for v in config.feed_var] == [
-        ("input_ids", 0, []),
-        ("token_type_ids", 0, []),
-    ]
-    assert [(v.name, v.fetch_type, list(v.shape)) for v in config.fetch_var] == [
-        ("fetch_name_0", 1, [2])
-    ]
-    assert program.vocab_size == 60
-
-
-def _json_program(folder: Path) -> Path:
-    """A program file with the parts of one that Paddle 3.3.1 writes."""
-
-    def tensor(number, element, dims):
-        kind = {"#": "0.t_dtensor", "D": [{"#": f"0.{element}"}, dims, "NCHW", [], 0]}
-        return {"%": number, "TT": kind}
-
-    def attribute(name, value):
-        return {"N": name, "AT": {"#": "0.a_str", "D": value}}
-
-    def data(number, name):
-        result = tensor(number, "t_i64", [-1, -1])
-        return {"#": "1.data", "A": [attribute("name", name)], "I": [], "O": [result]}
-
-    table = {"#": "p", "A": [0, 1, 1, "embedding_0.w_0"], "O": tensor(1, "t_f32", [60, 32])}
-    rows = tensor(4, "t_f32", [-1, -1, 32])
-    lookup = {"#": "1.embedding", "A": [], "I": [{"%": 2}, {"%": 1}], "O": [rows]}
-    names = [attribute("name", "fetch_name_0"), attribute("col", 0)]
-    logits = tensor(6, "t_f32", [-1, 2])
-    fetch = {"#": "1.fetch", "A": names, "I": [{"%": 5}], "O": [logits]}
-    ops = [table, data(2, "input_ids"), data(3, "token_type_ids"), lookup, fetch]
-    path = folder / "inference.json"
-    path.write_text(json.dumps({"program": {"regions": [{"blocks": [{"ops": ops}]}]}}))
-    return path
-
-
 def test_a_model_for_openvino_is_converted(tiny_export, tmp_path, tiny_config):
     (tmp_path / "ir").mkdir()
     for name in ("inference.xml", "inference.bin"):
@@ -123,7 +77,7 @@ def _damage(export):
     [
         (_drop("vocab.txt"), "export", "vocab.txt"),
         (_drop("inference.pdiparams"), "export", "inference.pdiparams"),
-        (_damage, "file-damaged", "inference."),
+        (_damage, "engine", "inference."),
         (shutil.rmtree, "file-missing", "export"),
     ],
 )

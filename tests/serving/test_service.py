@@ -22,7 +22,7 @@ import grpc
 from convbert.command.flags import DEFAULT_SENTENCE
 from convbert.inference.protobuf import Field, build_messages
 from convbert.serving.config import load_settings
-from convbert.serving.pipeline.runner import Runner, batch_sizes
+from convbert.serving.pipeline.runner import Runner
 from convbert.serving.protocol import INFERENCE_METHOD, Request, Response, unary_call
 from convbert.serving.served_model import convert
 from tests.conftest import TINY_WORDS
@@ -266,16 +266,6 @@ def test_each_text_is_run_at_its_own_length(runner, monkeypatch):
     assert sorted(shapes) == [(2, 4), (3, 44)]
     separate = np.concatenate([runner.run([feature]) for feature in features])
     np.testing.assert_allclose(runner.run(features), separate, atol=1e-5)
-
-
-def test_batches_of_few_sizes_are_filled(runner, monkeypatch):
-    assert batch_sizes(5, few=False) == [1, 2, 3, 4, 5]
-    sizes = {1: [1], 2: [1, 2], 6: [1, 2, 4, 6], 8: [1, 2, 4, 8]}
-    assert {most: batch_sizes(most, few=True) for most in sizes} == sizes
-    features = runner.encode(["fine", "a film", "bad"])
-    expected = runner.run(features)
-    monkeypatch.setattr(runner, "_batch_sizes", [4])
-    np.testing.assert_allclose(runner.run(features), expected, atol=1e-5)
 
 
 def test_a_pickle_in_tensors_is_never_loaded(service, tmp_path):

@@ -156,6 +156,32 @@ def test_mistakes(tmp_path, mistake):
         read_table(str(tmp_path / name))
 
 
+def test_the_inference_commands_read_every_table(tmp_path):
+    (tmp_path / "in.csv").write_text('text,label\n"a, b",1\n')
+    (tmp_path / "in.jsonl").write_text('{"text": "a, b", "label": 1}\n')
+    for name in ("in.csv", "in.jsonl"):
+        (row,) = read_rows(str(tmp_path / name), ["text"], "label")
+        assert (row.text, row.gold) == ("a, b", "1")
+        with raises_code("column", name):  # its lines are no texts
+            list(read_rows(str(tmp_path / name)))
+
+
+@pytest.mark.parametrize(
+    ("content", "columns", "fact"),
+    [("text;label\n", ["text"], ".csv"), ("text,label\n", ["text", "text"], "'text'")],
+)
+def test_a_column_that_cannot_be_used(tmp_path, content, columns, fact):
+    (tmp_path / "in.csv").write_text(content)
+    with raises_code("column", fact):
+        list(read_rows(str(tmp_path / "in.csv"), columns))
+
+
+def test_an_open_quote_names_the_start_of_its_row(tmp_path):
+    (tmp_path / "in.csv").write_text('text,label\n"a,1\n' + "b,2\n" * 9)
+    with raises_code("row", "line 2"):
+        read_table(str(tmp_path / "in.csv"))
+
+
 def test_a_missing_file(tmp_path):
-    with raises_code("file-unreadable", "nowhere.csv"):
+    with raises_code("file-missing", "nowhere.csv"):
         read_table(str(tmp_path / "nowhere.csv"))

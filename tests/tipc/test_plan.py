@@ -131,7 +131,7 @@ def test_number_formats_go_where_they_can_run(plan):
         "python_infer_gpu_usetrt_null_precision_fp32_batchsize_8.log",
         "python_infer_gpu_usetrt_null_precision_fp16_batchsize_8.log",
         cpu.format("True", "fp32"),
-        cpu.format("True", "bf16"),
+        cpu.format("null", "bf16"),
         cpu.format("False", "fp32"),
     }
 

@@ -20,7 +20,7 @@ TINY = "ConvBERT-tiny"
 def make(tmp_path, monkeypatch):
     """Return ``make(*parts, **flags)``: prepare in a temporary folder; returns the parts made."""
     monkeypatch.setattr(prepare, "PREPARED", tmp_path)
-    defaults = {"data_dir": None, "model_dir": None, "trained_dir": None, "force": False}
+    defaults = {"data_dir": None, "model_dir": None, "trained_dir": None}
 
     def written():
         return {p.parent.name: p.stat().st_mtime_ns for p in run.folder.glob("*/manifest.json")}
@@ -51,7 +51,6 @@ def test_parts_are_kept_until_something_changes(make):
     (make.folder / "lite/dev.tsv").write_text("sentence\tlabel\nnot ours\t1\n")
     assert make("lite", "whole") == ["lite"]
     assert "not ours" not in (make.folder / "lite/dev.tsv").read_text()
-    assert make("lite", "whole", force=True) == ["lite", "whole"]
 
 
 def test_a_part_changed_by_hand_stays_changed_until_it_is_made_again(make):

@@ -271,7 +271,7 @@ def test_a_signal_waits_for_the_end_of_the_step(corpus, tmp_path, monkeypatch, n
 
 
 MISTAKES = {
-    "no such text": (["--input_file", "nowhere.txt"], "file-unreadable", "nowhere.txt"),
+    "no such text": (["--input_file", "nowhere.txt"], "file-missing", "nowhere.txt"),
     "no state": (["--resume"], "file-missing", "last"),
     "unknown size": (["--model_size", "huge"], "command-line", "huge"),
     "too long": (["--max_seq_length", "513"], "sequence-length", "513"),

@@ -12,6 +12,7 @@ import pytest
 
 from convbert.inference.dygraph import load_classifier
 from paddlenlp.transformers.checkpoint import read_weights
+from paddlenlp.utils.products import add_to_manifest
 from tests.conftest import start_script
 from tests.helpers.errors import assert_refused
 from tests.helpers.training import read_log, read_summary, tiny_flags, write_sst2
@@ -192,10 +193,23 @@ def test_resume_takes_the_settings_of_the_run(run_script, flags, train, tmp_path
     process = start(flags(max_steps=150, seed=5, logging_steps=1, save_steps=20), log)
     assert stop_at(process, log, "step 20/") == 143
     assert_refused(train(resume=True, max_steps=150, seed=6), "resume", "seed")
+    (state,) = (out / "states").iterdir()
+    progress = json.loads((state / "progress.json").read_text())
+    del progress["adam_epsilon"]  # as if the flag were newer than the run
+    (state / "progress.json").write_text(json.dumps(progress))
+    add_to_manifest(state, "training state", ["progress.json"])
     done = run_script("train.py", "--resume", "--output_dir", out)
     assert done.returncode == 0, done.stderr
     assert read_log(out, "train")[-1]["step"] == 150
     assert_refused(train(resume=True, output_dir=tmp_path / "new"), "resume", tmp_path / "new")
+
+
+def test_a_product_is_not_a_folder_for_a_run(train, tiny_checkpoint, tmp_path):
+    shutil.copytree(tiny_checkpoint, tmp_path / "out")
+    (tmp_path / "out" / "manifest.json").write_text('{"kind": "checkpoint", "files": {}}')
+    before = {path.name for path in (tmp_path / "out").iterdir()}
+    assert_refused(train(max_steps=1), "occupied", tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == before
 
 
 def test_old_states_are_removed(flags, tmp_path):
@@ -235,7 +249,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run(train, tmp_path):
         ({"model_name_or_path": "bert-base", "from_scratch": None}, "model-name", "convbert-base"),
         ({"data_dir": "/nonexistent/data"}, "file-missing", "/nonexistent/data"),
         ({"max_seq_length": 65}, "sequence-length", "65"),
-        ({"vocab_file": "/nonexistent/vocab.txt"}, "file-unreadable", "/nonexistent/vocab.txt"),
+        ({"vocab_file": "/nonexistent/vocab.txt"}, "file-missing", "/nonexistent/vocab.txt"),
         pytest.param({"device": "gpu"}, "device", "--device gpu", marks=NO_GPU),
     ],
 )

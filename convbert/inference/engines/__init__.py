@@ -13,12 +13,13 @@ from typing import Protocol
 
 import numpy as np
 
+from paddlenlp.transformers.checkpoint import WEIGHTS_FILE
 from paddlenlp.utils.errors import UserError
 
 # The number formats, and those of each engine. "int8" needs a model from tools/quantize_model.py.
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 PRECISIONS_OF = {
-    "paddle": ("fp32", "bf16", "fp16"),
+    "paddle": ("fp32", "fp16"),
     "openvino": ("fp32", "bf16", "int8"),
     "onnxruntime": ("fp32",),
 }
@@ -31,11 +32,8 @@ class EngineOptions:
     """How the program is run.
 
     ``precision`` is "fp32", "bf16" (a CPU that has it), "fp16" (GPU) or "int8" (a quantized model).
-    ``cpu_threads`` None uses every core that this process may use. ``use_mkldnn`` (oneDNN) and
-    ``mkldnn_cache_capacity`` are for Paddle Inference. The latter is the number of input shapes for
-    which oneDNN caches its kernels; 0: all; None: 1 in fp32, where preparing a shape is fast, and 8
-    in bf16, where each shape copies the weights. ``onnx_file`` is the converted model, for ONNX
-    Runtime.
+    ``cpu_threads`` None uses every core that this process may use. ``use_mkldnn`` (oneDNN) is for
+    Paddle Inference. ``onnx_file`` is the converted model, for ONNX Runtime.
 
     Raises:
         UserError: the engine does not support the precision or the device.
@@ -46,7 +44,6 @@ class EngineOptions:
     use_mkldnn: bool = True
     cpu_threads: int | None = None
     precision: str = "fp32"
-    mkldnn_cache_capacity: int | None = None
     engine: str = "paddle"
     onnx_file: str | None = None
 
@@ -67,15 +64,13 @@ class EngineOptions:
             raise UserError(
                 "device", f"engine {engine} runs on the CPU: use engine paddle for a GPU"
             )
-        if self.copies_weights and (self.use_gpu or not self.use_mkldnn):
-            raise UserError("precision", "precision bf16 needs the CPU and --use_mkldnn True")
         if precision == "fp16" and not self.use_gpu:
             raise UserError("precision", "precision fp16 needs --use_gpu True; on a CPU use fp32")
 
     @property
-    def copies_weights(self) -> bool:
-        """Whether each new input shape makes a copy of the weights, which takes time."""
-        return self.engine == "paddle" and self.precision == "bf16"
+    def uses_paddle(self) -> bool:
+        """Whether the engine imports Paddle, which needs `convbert.command.start.start_paddle`."""
+        return self.engine == "paddle"
 
     @property
     def device(self) -> str:
@@ -125,14 +120,14 @@ def open_engine(
         from convbert.inference.engines.onnx_runtime import OnnxSession
 
         return OnnxSession(options)
-    from convbert.inference.engines.paddle_inference import Predictor
+    from convbert.inference.engines.paddle_inference import Predictor, find_program
 
-    return Predictor(model_dir, options)
+    return Predictor(find_program(model_dir), options)
 
 
-def installed(engine: str) -> bool:
-    """Whether the package of an engine is installed."""
-    return find_spec(engine) is not None
+def installed(package: str) -> bool:
+    """Whether a package, such as that of an engine, is installed."""
+    return find_spec(package) is not None
 
 
 def find_files(model_dir: str, forms: Sequence[tuple[str, str]]) -> tuple[str, str] | None:
@@ -161,9 +156,14 @@ def find_files(model_dir: str, forms: Sequence[tuple[str, str]]) -> tuple[str, s
 
 def not_exported(model_dir: str, missing: str) -> UserError:
     """The error for a file that an exported directory lacks."""
-    return UserError(
-        "export", f"{missing} is missing in exported model '{model_dir}': export it again"
-    )
+    what = f"{missing} is missing in exported model '{model_dir}': export it again"
+    if os.path.isfile(os.path.join(model_dir, WEIGHTS_FILE)):
+        what = f"'{model_dir}' is a checkpoint: export it with tools/export_model.py"
+    elif os.path.isdir(os.path.join(model_dir, "best.pdparams")):
+        what = f"'{model_dir}' is a training run: export its best.pdparams"
+    elif os.path.isfile(os.path.join(model_dir, "inference.xml")):
+        what = f"'{model_dir}' is an int8 model: use --engine openvino --precision int8"
+    return UserError("export", what)
 
 
 def check_inputs(names: Sequence[str], path: str) -> None:

@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 
 from convbert.command.machine import default_threads
 from convbert.inference.engines import INPUTS, EngineOptions, check_inputs
-from convbert.inference.finite import check_finite, onnx_weights
+from convbert.inference.finite import check_finite
 from paddlenlp.utils.errors import UserError
 
 OPSET_VERSION = 13
@@ -23,11 +24,12 @@ class OnnxSession:
     def __init__(self, options: EngineOptions):
         self.options, path = options, options.onnx_file
         try:
+            import onnx  # noqa: F401
             import onnxruntime
         except ImportError:
             raise UserError(
                 "package-missing",
-                "ONNX Runtime is not installed: pip install -r requirements-onnx.txt",
+                "ONNX Runtime or onnx is not installed: pip install -r requirements-onnx.txt",
             ) from None
         if path is None:
             raise UserError("command-line", "engine onnxruntime needs --onnx_file")
@@ -51,6 +53,17 @@ class OnnxSession:
         """Run one batch: two [B, L] int64 arrays in, logits [B, C] float32 out."""
         arrays = (np.ascontiguousarray(array, np.int64) for array in (input_ids, token_type_ids))
         return self._session.run(None, dict(zip(INPUTS, arrays)))[0]
+
+
+def onnx_weights(path: str) -> Iterator[np.ndarray]:
+    """Yield the initializers and constants of an ONNX file, also those in files beside it."""
+    import onnx
+
+    graph = onnx.load(path).graph
+    yield from map(onnx.numpy_helper.to_array, graph.initializer)
+    for node in graph.node:
+        if node.op_type == "Constant":
+            yield from (onnx.numpy_helper.to_array(field.t) for field in node.attribute if field.t)
 
 
 def convert(model_dir: str, onnx_file: str) -> None:

@@ -1,5 +1,7 @@
 """Paddle Inference, for an exported model."""
 
+from pathlib import Path
+
 import numpy as np
 
 from convbert.command.machine import default_threads
@@ -50,12 +52,12 @@ def find_program(model_dir: str) -> tuple[str, str]:
 class Predictor:
     """Runs an exported program. Not thread-safe: use one per thread or a lock (Paddle#56524).
 
-    Arguments and errors are those of `open_engine`.
+    ``files`` are the program and its parameters; options and errors are those of `open_engine`.
     """
 
-    def __init__(self, model_dir: str, options: EngineOptions):
-        self.files = find_program(model_dir)
-        check_finite(self.files[1])
+    def __init__(self, files: tuple[str, str], options: EngineOptions):
+        self.files = files
+        check_finite(files[1])
         self.options, self.device = options, options.device
         self.use_mkldnn = options.use_mkldnn and not options.use_gpu
         self._open()
@@ -63,7 +65,7 @@ class Predictor:
             self._run_once()
         except Exception as error:
             # Some 3.x releases cannot run this program under oneDNN (Paddle#77340).
-            if not self.use_mkldnn or self.options.precision != "fp32":
+            if not self.use_mkldnn:
                 raise
             reason = str(error).strip().splitlines()[-1]
             get_logger().warning("oneDNN is off: this Paddle cannot run it (%s)", reason)
@@ -87,10 +89,12 @@ class Predictor:
         self.run(ids, np.zeros_like(ids))
 
     def _open(self) -> None:
-        from paddle import inference
+        from paddle import base, inference
 
         config = self._config()
         try:
+            if self.files[0].endswith(".pdmodel"):  # create_predictor may crash on other files
+                base.core.ProgramDesc(Path(self.files[0]).read_bytes())
             predictor = inference.create_predictor(config)
         except Exception as error:  # Paddle raises several types for a damaged program
             reason = str(error).strip().splitlines()[-1]
@@ -101,7 +105,8 @@ class Predictor:
         check_inputs(predictor.get_input_names(), self.files[0])
         self._predictor, self._largest = predictor, 0
         self._inputs = [predictor.get_input_handle(name) for name in INPUTS]
-        self._output = predictor.get_output_handle(predictor.get_output_names()[0])
+        self.output_name = predictor.get_output_names()[0]
+        self._output = predictor.get_output_handle(self.output_name)
 
     def _config(self):
         from paddle import inference
@@ -122,23 +127,13 @@ class Predictor:
         config.disable_gpu()
         config.set_cpu_math_library_num_threads(options.cpu_threads or default_threads())
         if self.use_mkldnn:
-            self._use_onednn(config)
+            config.enable_mkldnn()
+            config.set_mkldnn_cache_capacity(1)  # input shapes; more are not faster
+            for name in FC_PASSES:
+                config.delete_pass(name)
         else:
             config.disable_mkldnn()  # Paddle 3.x turns it on by default
         return config
-
-    def _use_onednn(self, config) -> None:
-        config.enable_mkldnn()
-        capacity = self.options.mkldnn_cache_capacity
-        if capacity is None:
-            capacity = 8 if self.options.copies_weights else 1
-        if capacity:
-            config.set_mkldnn_cache_capacity(capacity)
-        if self.options.precision == "bf16":
-            config.enable_mkldnn_bfloat16()
-        else:
-            for name in FC_PASSES:
-                config.delete_pass(name)
 
 
 def _require_gpu() -> None:

@@ -1,7 +1,5 @@
 """The routes: predictions through the pipeline, health and metrics."""
 
-from __future__ import annotations
-
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -46,10 +44,11 @@ _CLOSE = {"Connection": "close"}
 class HttpFrontEnd:
     """Answers HTTP requests through the pipeline."""
 
-    def __init__(self, settings: Settings, supervisor: Supervisor):
+    def __init__(self, settings: Settings, supervisor: "Supervisor"):
         self._settings, self._supervisor = settings, supervisor
         options = settings.engine_options()
-        self._engine = {name: getattr(options, name) for name in ("engine", "precision", "device")}
+        names = ("engine", "precision", "device")
+        self._engine_facts = {name: getattr(options, name) for name in names}
         self._in_flight = 0
         self._started = time.time()
         self._registry = CollectorRegistry()
@@ -59,7 +58,7 @@ class HttpFrontEnd:
         to = {"registry": self._registry}
         ProcessCollector(**to)
         engine = Info("convbert_engine", "Engine, precision and device in use", **to)
-        engine.info(self._engine)
+        engine.info(self._engine_facts)
         self._requests = Counter(
             "convbert_requests", "Prediction requests by err_no of the answer", ["err_no"], **to
         )
@@ -99,13 +98,13 @@ class HttpFrontEnd:
             body, status = answer(ErrNo.INTERNAL, "internal error, see the server's log"), 500
         self._requests.labels(str(body["err_no"])).inc()
         self._seconds.observe(time.perf_counter() - start)
-        headers = self._headers() if hasattr(request.state, "body_read") else dict(_CLOSE)
+        headers = self._closing_headers() if hasattr(request.state, "body_read") else dict(_CLOSE)
         if body["err_no"] == ErrNo.BUSY:
             headers["Retry-After"] = "1"
         return JSONResponse(body, status_code=status, headers=headers)
 
     async def _answer(self, request: Request) -> dict[str, Any]:
-        self._require_room()  # before the body is read, and again below
+        self._require_room()  # and again below: others may arrive while the body is read
         settings = self._settings
         body = await read_body(request, settings["max_body_bytes"], settings["request_timeout_s"])
         message = parse_body(body, request.headers)
@@ -123,7 +122,7 @@ class HttpFrontEnd:
         if self._in_flight >= most:
             raise RequestError(f"{most} requests are being answered: try again", ErrNo.BUSY)
 
-    def _headers(self) -> dict[str, str]:
+    def _closing_headers(self) -> dict[str, str]:
         return dict(_CLOSE) if self._supervisor.state()[0] is State.STOPPING else {}
 
     async def health(self, request: Request) -> Response:
@@ -132,22 +131,25 @@ class HttpFrontEnd:
         body = {
             "status": state,
             "reason": reason,
-            **self._engine,
+            **self._engine_facts,
             "uptime_s": round(time.time() - self._started, 1),
             "restarts": self._supervisor.restarts,
             "in_flight": self._in_flight,
             "pipeline_pid": self._supervisor.pid,
         }
         status = 200 if state is State.READY else 503
-        return JSONResponse(body, status_code=status, headers=self._headers())
+        return JSONResponse(body, status_code=status, headers=self._closing_headers())
 
     async def metrics(self, request: Request) -> Response:
         """GET /metrics, in Prometheus' text format."""
         text = generate_latest(self._registry)
-        return PlainTextResponse(text, media_type=CONTENT_TYPE_LATEST, headers=self._headers())
+        return PlainTextResponse(
+            text, media_type=CONTENT_TYPE_LATEST, headers=self._closing_headers()
+        )
 
 
 async def _no_route(request: Request, error: HTTPException) -> Response:
-    path = f"no such service: POST {PREDICTION_PATH}, GET /health or GET /metrics"
+    paths = ", ".join(route.path for route in request.app.routes)
     headers = {**(error.headers or {}), **_CLOSE}
-    return JSONResponse(answer(ErrNo.NO_SERVICE, path), error.status_code, headers)
+    body = answer(ErrNo.NO_SERVICE, f"no such service: POST {PREDICTION_PATH}, or one of {paths}")
+    return JSONResponse(body, error.status_code, headers)

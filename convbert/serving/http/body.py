@@ -1,7 +1,5 @@
 """The body of a prediction request: size and time limits, JSON to a Request message."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re

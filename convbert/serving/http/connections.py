@@ -6,8 +6,6 @@ file descriptors. When it stops, it closes idle connections immediately, so that
 sending its next request sees a reset.
 """
 
-from __future__ import annotations
-
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 # Below the usual limit of 1,024 open files per process, at which accepting fails.

@@ -14,8 +14,6 @@ Differences from Paddle Serving:
   programs, and uses the CPU without a warning if there is no GPU.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import types

@@ -1,7 +1,5 @@
 """The model of one worker: encodes texts and runs them in batches of similar length."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,9 +10,6 @@ from convbert.serving.config import Settings
 from paddlenlp.transformers.tokenizer_utils import Features, Text
 from paddlenlp.utils.errors import UserError
 
-# If each input shape copies the weights, padded lengths are multiples of this, for fewer shapes.
-FEW = 16
-
 
 class Runner:
     """The served model, for one thread; ``worker`` is its number.
@@ -24,17 +19,15 @@ class Runner:
     """
 
     def __init__(self, settings: Settings, worker: int = 0):
-        options = settings.engine_options(worker)
         self._engine, self.processor = open_exported(
-            settings.model_dir, options, settings["max_seq_len"]
+            settings.model_dir, settings.engine_options(worker), settings["max_seq_len"]
         )
-        multiple = settings["pad_multiple"]
-        self.processor.pad_multiple = max(multiple, FEW) if options.copies_weights else multiple
-        self._batch_sizes = batch_sizes(settings["run_texts"], few=options.copies_weights)
+        self.processor.pad_multiple = settings["pad_multiple"]
+        self._batch_size = settings["run_texts"]
         # The largest batch, so that it fails now if it does, and not during a request.
-        self._run_unknown(self._batch_sizes[-1], settings["max_seq_len"])
-        if options.copies_weights:
-            self._warm_up(settings["warm_up_length"])
+        shape = (self._batch_size, settings["max_seq_len"])
+        ids = np.full(shape, self.processor.tokenizer.unk_token_id, dtype=np.int64)
+        self._engine.run(ids, np.zeros_like(ids))
 
     def encode(self, texts: Sequence[Text]) -> list[Features]:
         """Encode texts; each keeps its own length.
@@ -51,30 +44,4 @@ class Runner:
 
     def run(self, features: Sequence[Features]) -> np.ndarray:
         """Return logits [B, C] float32 of B encoded texts, in the order of the texts."""
-        return run_by_length(features, self.processor, self._run_filled, self._batch_sizes[-1])
-
-    def _run_filled(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> np.ndarray:
-        """Run a batch; its first row is repeated to fill the next allowed batch size."""
-        count = len(input_ids)
-        size = next(size for size in self._batch_sizes if size >= count)
-        rows = [*range(count), *[0] * (size - count)]
-        return self._engine.run(input_ids[rows], token_type_ids[rows])[:count]
-
-    def _run_unknown(self, rows: int, length: int) -> None:
-        """Run texts of unknown words with this shape."""
-        ids = np.full((rows, length), self.processor.tokenizer.unk_token_id, dtype=np.int64)
-        self._engine.run(ids, np.zeros_like(ids))
-
-    def _warm_up(self, longest: int) -> None:
-        """Run each short input shape once, because its first run copies the weights."""
-        step = self.processor.pad_multiple
-        for length in range(step, longest + 1, step):
-            for rows in self._batch_sizes:
-                self._run_unknown(rows, length)
-
-
-def batch_sizes(largest: int, few: bool) -> list[int]:
-    """Return the allowed batch sizes: all up to ``largest``, or powers of two and ``largest``."""
-    if not few:
-        return list(range(1, largest + 1))
-    return [2**power for power in range((largest - 1).bit_length())] + [largest]
+        return run_by_length(features, self.processor, self._engine.run, self._batch_size)

@@ -3,8 +3,6 @@
 Call `pipeline.prepare` before importing this module.
 """
 
-from __future__ import annotations
-
 import ctypes
 import logging
 import os
@@ -43,7 +41,8 @@ from paddlenlp.utils.errors import UserError
 from paddlenlp.utils.log import LINE_FORMAT, BriefFormatter, get_logger
 
 EXIT_WORKER_DIED = 70
-# In-flight calls get this many seconds to finish after SIGTERM; the supervisor waits a bit less.
+# In-flight calls get this many seconds to finish after SIGTERM. The supervisor kills the pipeline a
+# bit earlier (STOP_S), so that the front end can still answer their requests with an error.
 STOP_GRACE_S = 4.3
 # An upper bound for the fields of a message other than keys and values.
 _ENVELOPE_BYTES = 1024
@@ -88,12 +87,16 @@ class ConvBertOp(Op):
     Here a single request runs immediately; requests that arrive during a run share the next one, in
     batches of similar length. The model masks padding, so answers do not depend on the rest of a
     batch.
+
+    The methods override those of Paddle Serving's Op (operator.py): ``_run`` is a worker; it takes
+    batches from ``_auto_batching_generator`` and calls ``preprocess``, ``_run_process`` and
+    ``postprocess``. Their results include whether to skip the rest, an error number and a message.
     """
 
     def __init__(self, settings: Settings, **kwargs: Any):
         super().__init__(**kwargs)
         self._settings = settings
-        self._own = threading.local()
+        self._own = threading.local()  # of each worker, which is a thread or a process
 
     def preprocess(self, input_dicts, data_id=0, log_id=0):
         """Return the encoded texts of a request: features with their own lengths."""
@@ -119,11 +122,11 @@ class ConvBertOp(Op):
 
     def _run(self, worker: int, *args):
         try:
-            import_paddle(self._settings)
+            prepare_process(self._settings)
             self._own.runner = Runner(self._settings, worker)
             super()._run(worker, *args)
         except UserError as error:  # the served model cannot be opened in this process
-            # In a single write, because other threads print too.
+            # The supervisor shows this line. In a single write, because other threads print too.
             os.write(sys.stderr.fileno(), f"error: {error} [{error.code}]\n".encode())
             os._exit(EXIT_USER_ERROR)
         except BaseException:  # requests would hang if only this thread exited
@@ -162,6 +165,7 @@ class QuietResponseOp(ResponseOp):
     def pack_response_package(self, channeldata):
         """Return the Response message."""
         response = super().pack_response_package(channeldata)
+        # An error that preprocess or postprocess returned.
         written_here = channeldata.error_code == CustomExceptionCode.PRODUCT_ERROR.value
         if response.err_no and not written_here:
             response.err_no = int(ErrNo.INTERNAL)
@@ -169,11 +173,11 @@ class QuietResponseOp(ResponseOp):
         return response
 
 
-def import_paddle(settings: Settings) -> None:
+def prepare_process(settings: Settings) -> None:
     """Prepare a process, or the main thread for its threads, to run the model."""
     return_freed_memory()
     options = settings.engine_options()
-    if options.engine == "paddle":
+    if options.uses_paddle:
         set_cpu_environment(options.cpu_threads)
 
 
@@ -181,7 +185,7 @@ def serve(settings: Settings) -> NoReturn:
     """Build the pipeline and serve until SIGTERM or SIGINT; then finish in-flight calls."""
     set_up_logging()
     if settings["is_thread_op"]:
-        import_paddle(settings)  # it installs signal handlers, which only the main thread can do
+        prepare_process(settings)  # it installs signal handlers, which only the main thread can do
     os.register_at_fork(after_in_child=_become_worker)
     servicer = _start_workers(settings)
     # After the workers have started: worker threads import Paddle, which installs its own handlers.

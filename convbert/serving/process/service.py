@@ -1,7 +1,5 @@
 """One service: the HTTP front end and the supervised pipeline, from start to stop."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import errno

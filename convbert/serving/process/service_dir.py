@@ -1,9 +1,6 @@
 """The run folder of one service: its lock, its process id, its logs, its temporary files."""
 
-from __future__ import annotations
-
 import contextlib
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,8 +10,7 @@ from pathlib import Path
 import psutil
 
 from convbert.serving.config import Settings
-from paddlenlp.utils.errors import UserError
-from paddlenlp.utils.files import ensure_writable_dir, write_json
+from paddlenlp.utils.files import ensure_writable_dir, exclusive, write_json
 from paddlenlp.utils.parsing import read_json_file
 
 STATE_FILE = "service.json"
@@ -73,13 +69,8 @@ def locked(path: str) -> Iterator[str]:
         UserError: it cannot be written, or another service uses it.
     """
     run_dir = str(ensure_writable_dir(path).resolve())
-    with open(os.path.join(run_dir, LOCK_FILE), "a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                "busy", f"a service already runs in {run_dir}: stop it, or give another --run_dir"
-            ) from None
+    busy = f"a service already runs in {run_dir}: stop it, or give another --run_dir"
+    with exclusive(os.path.join(run_dir, LOCK_FILE), busy):
         _clear(run_dir)
         for folder in ("logs", TEMPORARY):
             ensure_writable_dir(os.path.join(run_dir, folder))

@@ -1,7 +1,5 @@
 """Keeps the pipeline's process running, and sends requests to it for the front end."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os
@@ -28,7 +26,8 @@ from paddlenlp.utils.log import get_logger
 # before it is ready.
 MAX_RESTARTS, RESTART_WINDOW_S = 3, 60.0
 EXIT_FAILED = 1
-# After SIGTERM the pipeline has this many seconds for in-flight calls.
+# After SIGTERM the pipeline has this many seconds for in-flight calls; see STOP_GRACE_S in
+# pipeline.server.
 STOP_S = 4.0
 # Calls wait this much longer than the pipeline, so that the pipeline times out first.
 _EXTRA_S = 0.5
@@ -64,7 +63,8 @@ class Supervisor:
         self._process: asyncio.subprocess.Process | None = None
         self._exits: list[float] = []
         self._failed_starts = 0  # in a row
-        self._last_error = self._give_up = ""
+        self._last_error = ""  # the last line of the pipeline that contains "error: "
+        self._give_up = ""  # why it is not started again
         channel = grpc.aio.insecure_channel(str(settings.rpc.local), options=CHANNEL_OPTIONS)
         self._call = unary_call(channel)
 
@@ -76,7 +76,7 @@ class Supervisor:
         return self._state, self._reason
 
     def require_ready(self) -> None:
-        """Raise `RequestError` if a request cannot be answered now."""
+        """Raise `RequestError` unless requests can be sent, also to a silent pipeline."""
         if self._state is not State.READY:
             reason = f"the service is {self._state.value}: {self._reason}"
             raise RequestError(reason, ErrNo.STOPPED)
@@ -149,7 +149,7 @@ class Supervisor:
 
     async def _run_once(self) -> int:
         """Start the pipeline; return its exit status after it and its group have exited."""
-        self._failed_starts += 1
+        self._failed_starts += 1  # until it is ready
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
             env=self._environment,

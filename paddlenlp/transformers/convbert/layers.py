@@ -4,11 +4,11 @@ Half of BERT's attention heads become convolutions over the neighbourhood (arXiv
 sections 3.2 and 3.3). Each position and head computes its own kernel from a span of words:
 
     kernel = softmax(W (Q * K_s))             K_s: a separable convolution over the input
-    out[l] = sum_k kernel[l, k] V[l + k - K // 2]
+    out[l] = sum_k kernel[l, k] v[l + k - K // 2]      v: conv_out_layer, not attention's values
 
 Shapes: B batch, L length, H hidden, N heads of each kind, D head dimension, K kernel size.
 Everything works for any B and L, in dygraph and in the exported program. Code that is unusual only
-for speed is in `cpu_ops`.
+for speed or for the export is in `cpu_ops`. docs/architecture.md explains the names of the layers.
 """
 
 from typing import NamedTuple
@@ -103,9 +103,11 @@ def banded(kernels: paddle.Tensor, zeros: paddle.Tensor) -> paddle.Tensor:
     """Write the K taps of position l into row l of a square matrix, centred on the diagonal.
 
     This needs no arithmetic: append L zeros to each row of K taps, and read the same numbers as
-    rows that are one shorter. Each row is then shifted one column further to the right. Taps beyond
-    both ends are cut off. (If each layer made its own zeros, OpenVINO would prepare their shapes
-    again in each layer, which takes longer than the product for one short text.)
+    rows that are one shorter. Each row is then shifted one column further to the right. For
+    L = K = 3 the rows [a b c 0 0 0] [d e f 0 0 0] [g h i 0 0 0] become [a b c 0 0] [0 d e f 0]
+    [0 0 g h i]. The columns of taps beyond both ends, here the first and the last, are cut off.
+    (If each layer made its own zeros, OpenVINO would prepare their shapes again in each layer,
+    which takes longer than the product for one short text.)
 
     Args:
         kernels: [B, N, L, K] float, K odd.

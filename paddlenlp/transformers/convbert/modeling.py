@@ -114,13 +114,14 @@ class ConvBertModel(ConvBertPretrainedModel):
             ``return_dict`` both by name: ``last_hidden_state``, ``hidden_states``.
         """
         refuse_attentions(output_attentions)
-        words = input_ids if inputs_embeds is None else inputs_embeds
-        ids = input_ids if inputs_embeds is None else paddle.ones_like(words[:, :, 0], "int64")
+        if inputs_embeds is None:
+            words, real = input_ids, input_ids != self.config.pad_token_id  # [B, L]
+        else:
+            words, real = inputs_embeds, paddle.ones_like(inputs_embeds[:, :, 0], "int64")
         if token_type_ids is None:
-            token_type_ids = paddle.zeros_like(ids)
+            token_type_ids = paddle.zeros_like(real, "int64")
         if attention_mask is None:
-            real = ids != self.config.pad_token_id
-            attention_mask = real if inputs_embeds is None else ids
+            attention_mask = real
         x = self.embeddings(words, token_type_ids, position_ids)
         if hasattr(self, "embeddings_project"):
             x = self.embeddings_project(x)
@@ -153,7 +154,7 @@ class ConvBertHeadModel(ConvBertPretrainedModel):
         self.convbert = ConvBertModel(config)
 
     def head(self, x: paddle.Tensor, words: paddle.Tensor) -> paddle.Tensor:
-        """Logits of the body's output x; ``words`` are the given ids or embeddings."""
+        """Logits of the body's output x; ``words``, ids or embeddings, only give a shape."""
         raise NotImplementedError
 
     def forward(
