@@ -145,6 +145,8 @@ def train(work: Path) -> None:
 
 def main(argv: Sequence[str]) -> None:
     """Prepare, or run as a side."""
+    if len(argv) < 2 or argv[0] not in ("prepare", "export", *ENGINES, "train", "train_plain"):
+        sys.exit(__doc__)
     action, place, *name = argv
     work = Path(place)
     os.environ["XDG_CACHE_HOME"] = str(work / "cache")  # for compiled models

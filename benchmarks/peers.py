@@ -231,4 +231,6 @@ ACTIONS = {
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3 or sys.argv[1] not in ACTIONS:
+        sys.exit(__doc__)
     ACTIONS[sys.argv[1]](Path(sys.argv[2]))

@@ -3,6 +3,7 @@
 # Arguments are passed to pytest, which then runs in the first environment only:
 #   bash shell/test.sh tests/inference/test_export.py
 set -euo pipefail
+[ "${1:-}" != --help ] || { sed -n '2,/^set/s/^# //p' "$0"; exit; }
 # shellcheck source=shell/_env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/_env.sh"
 cd "$ROOT"
