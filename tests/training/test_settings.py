@@ -61,6 +61,7 @@ def test_booleans_take_a_word_or_none():
         (["--model_type", "bert"], "convbert"),
         (["--device", "npu"], "gpu"),
         (["--batch_size", "0"], "--batch_size"),
+        (["--cpu_threads", "1025"], "1024"),
         (["--learning_rate", "fast"], "'fast'"),
         (["--learning_rate", "nan"], "--learning_rate"),
         (["--warmup_proportion", "1.5"], "1.5"),
