@@ -43,6 +43,23 @@ def test_the_tensors_of_an_export_are_read(tiny_export, tmp_path):
         check_finite(str(tmp_path / "x"))
 
 
+@pytest.mark.parametrize("place", ["an initializer", "a constant"])
+@pytest.mark.parametrize("dtype", ["FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE"])
+def test_the_tensors_of_an_onnx_file_are_read(tmp_path, place, dtype):
+    onnx = pytest.importorskip("onnx")
+    bad = onnx.helper.make_tensor("bad", getattr(onnx.TensorProto, dtype), [2], [1, np.nan])
+    # An attribute of another kind, which has no tensor, comes before it.
+    nodes = [onnx.helper.make_node("Constant", [], ["scale"], value_float=0.5)]
+    if place == "a constant":
+        nodes.append(onnx.helper.make_node("Constant", [], ["bad"], value=bad))
+    tensors = [bad] if place == "an initializer" else []
+    graph = onnx.helper.make_graph(nodes, "graph", [], [], tensors)
+    file = str(tmp_path / "model.onnx")
+    onnx.save(onnx.helper.make_model(graph), file)
+    with raises_code("not-finite", file):
+        check_finite(file, onnx_runtime.onnx_weights(file))
+
+
 def as_pdiparams(export, folder):
     """The weights that Paddle Inference reads, and OpenVINO too."""
     return export / PARAMS

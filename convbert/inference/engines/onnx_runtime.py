@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 
@@ -60,10 +61,14 @@ def onnx_weights(path: str) -> Iterator[np.ndarray]:
     import onnx
 
     graph = onnx.load(path).graph
-    yield from map(onnx.numpy_helper.to_array, graph.initializer)
-    for node in graph.node:
-        if node.op_type == "Constant":
-            yield from (onnx.numpy_helper.to_array(field.t) for field in node.attribute if field.t)
+    attributes = (
+        field for node in graph.node if node.op_type == "Constant" for field in node.attribute
+    )
+    constants = (field.t for field in attributes if field.HasField("t"))
+    for tensor in chain(graph.initializer, constants):
+        array = onnx.numpy_helper.to_array(tensor)
+        # Of bfloat16, NumPy does not know that it is a floating-point type.
+        yield array.astype(np.float32) if tensor.data_type == onnx.TensorProto.BFLOAT16 else array
 
 
 def convert(model_dir: str, onnx_file: str) -> None:
