@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from paddlenlp.transformers.tokenizer_utils import Text
 from paddlenlp.utils.errors import UserError
+from paddlenlp.utils.files import file_error
 from paddlenlp.utils.lines import read_lines
 from paddlenlp.utils.log import get_logger
 from paddlenlp.utils.parsing import parse_json
@@ -226,6 +227,10 @@ def open_parquet(path: str) -> Iterator[Any]:
     except ImportError:
         message = f"{path}: reading Parquet needs pyarrow (pip install pyarrow)"
         raise UserError("package-missing", message) from None
+    try:
+        open(path, "rb").close()  # its errors name the file, pyarrow's do not
+    except OSError as error:
+        raise file_error(error) from None
     try:
         with parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
             yield file

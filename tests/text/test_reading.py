@@ -2,7 +2,14 @@
 
 import pytest
 
-from convbert.text.reading import Row, open_table, read_rows, read_table, with_label_ids
+from convbert.text.reading import (
+    FORMATS,
+    Row,
+    open_table,
+    read_rows,
+    read_table,
+    with_label_ids,
+)
 from tests.helpers.errors import raises_code
 
 NAMES = ["negative", "positive"]
@@ -182,6 +189,7 @@ def test_an_open_quote_names_the_start_of_its_row(tmp_path):
         read_table(str(tmp_path / "in.csv"))
 
 
-def test_a_missing_file(tmp_path):
-    with raises_code("file-missing", "nowhere.csv"):
-        read_table(str(tmp_path / "nowhere.csv"))
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_missing_file(tmp_path, suffix):
+    with raises_code("file-missing", f"nowhere{suffix}"):
+        read_table(str(tmp_path / f"nowhere{suffix}"))
