@@ -196,8 +196,7 @@ def naming(path: PathLike) -> Iterator[None]:
                 number = errno.ENOSPC
         if number not in FULL:
             raise
-        message = f"cannot write {path}: {os.strerror(number)}; free space, or write elsewhere"
-        raise UserError("not-writable", message) from error
+        raise file_error(OSError(number, os.strerror(number), str(path))) from error
 
 
 @contextmanager
